@@ -1,0 +1,22 @@
+package relay
+
+import "sync"
+
+// bufferSize is what is read at most in one go.
+const bufferSize = 32 << 10
+
+type buffer [bufferSize]byte
+
+// bufferSource lends buffers.
+type bufferSource struct {
+	get func() *buffer
+	put func(*buffer)
+}
+
+var (
+	bufferPool    = sync.Pool{New: func() any { return new(buffer) }}
+	sharedBuffers = bufferSource{
+		get: func() *buffer { return bufferPool.Get().(*buffer) },
+		put: func(b *buffer) { bufferPool.Put(b) },
+	}
+)

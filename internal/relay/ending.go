@@ -1,0 +1,211 @@
+package relay
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+)
+
+// The methods of this file hold mu, or take it where they say so.
+
+// start lets close frames be written and time run. It takes mu.
+func (r *Relay) start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = true
+	if !r.ending {
+		return
+	}
+	r.arm(r.closeTimeout)
+	r.injectClose(&r.client)
+	r.injectClose(&r.upstream)
+}
+
+// decide records the first cause of the end and reports whether this was it.
+func (r *Relay) decide(by Party, c Close) bool {
+	if r.ending {
+		return false
+	}
+	r.ending = true
+	r.outcome = Outcome{By: by, Code: c.Code, Reason: c.Reason}
+	return true
+}
+
+// closeFrameCame begins the end that a side asked for, before its close frame is
+// passed on. It takes mu.
+func (r *Relay) closeFrameCame(from *side) {
+	code, reason, _ := from.scan.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.decide(from.party, Close{Code: code, Reason: reason}) {
+		r.arm(r.closeTimeout)
+	}
+}
+
+// closeFramePassed notes that a side's own close frame has gone out to the
+// other. It needs none of ours then, and nothing may follow.
+func (r *Relay) closeFramePassed(from, to *side) {
+	from.ended = true
+	to.pending = nil
+	to.shut = true
+	if r.lingering != nil {
+		r.endLinger()
+	}
+}
+
+// streamEnded notes that nothing more can be read from a side. It takes mu.
+func (r *Relay) streamEnded(from *side, err error) {
+	r.mu.Lock()
+	to := r.other(from)
+	from.ended, from.gone = true, true
+	half := errors.Is(err, io.EOF)
+	if !half {
+		from.shut, from.pending = true, nil
+	}
+	switch {
+	case r.finished:
+	case r.decide(from.party, vanished(from)):
+		if half {
+			r.linger(from)
+			break
+		}
+		r.arm(r.closeTimeout)
+		r.requestClose(to, vanished(from))
+	case r.lingering == to:
+		r.lingering = nil // both have vanished: there is nobody left to tell
+	case to.pending != nil && to.mid:
+		r.abandon(to)
+	}
+	r.settleAndUnlock()
+}
+
+// writeFailed notes that a side takes no more. Unless the end has begun for
+// another reason, that side is the reason.
+func (r *Relay) writeFailed(to *side, err error) {
+	to.shut = true
+	to.pending = nil
+	stalled := errors.Is(err, os.ErrDeadlineExceeded)
+	cause := vanished(to)
+	if stalled {
+		cause = stoppedReading(to)
+	}
+	switch {
+	case r.finished:
+	case r.decide(to.party, cause):
+		to.ended = true
+		r.arm(r.closeTimeout)
+		r.requestClose(r.other(to), cause)
+	case r.lingering == to:
+		r.endLinger()
+	case stalled:
+		to.ended = true
+	default:
+		// What it sent before it went may still be there to be read.
+	}
+}
+
+func vanished(s *side) Close {
+	return Close{Code: codeInternalError, Reason: s.party.String() + " vanished"}
+}
+
+func stoppedReading(s *side) Close {
+	return Close{Code: codeInternalError, Reason: s.party.String() + " stopped reading"}
+}
+
+// linger keeps a half-closed side supplied until the other has fallen quiet.
+func (r *Relay) linger(s *side) {
+	r.lingering = s
+	r.lingerEnd = time.Now().Add(maxLinger)
+	r.arm(r.lingerTimeout)
+}
+
+// quietIn returns how long the lingering has still to last.
+func (r *Relay) quietIn() time.Duration {
+	now := time.Now()
+	quiet := r.lastActive.Add(r.lingerTimeout).Sub(now)
+	if r.lingering.writing {
+		quiet = r.lingerTimeout
+	}
+	return min(quiet, r.lingerEnd.Sub(now))
+}
+
+// endLinger tells the other side that the half-closed one is gone.
+func (r *Relay) endLinger() {
+	from := r.lingering
+	r.lingering = nil
+	r.arm(r.closeTimeout)
+	r.requestClose(r.other(from), vanished(from))
+}
+
+// arm sets the one timer, which exists only while the connection is ending.
+func (r *Relay) arm(d time.Duration) {
+	if !r.running {
+		return
+	}
+	r.deadline = time.Now().Add(d)
+	if r.timer == nil {
+		r.timer = time.AfterFunc(d, r.timeUp)
+		return
+	}
+	r.timer.Reset(d)
+}
+
+// timeUp is what the timer runs. It takes mu.
+func (r *Relay) timeUp() {
+	r.mu.Lock()
+	switch left := time.Until(r.deadline); {
+	case r.finished:
+	case left > 0:
+		r.timer.Reset(left) // armed anew while this call was waiting for mu
+	case r.lingering != nil:
+		if wait := r.quietIn(); wait > 0 {
+			r.arm(wait)
+			break
+		}
+		r.endLinger()
+	default:
+		r.finish()
+		r.mu.Unlock()
+		r.closeConns()
+		return
+	}
+	r.settleAndUnlock()
+}
+
+// settleAndUnlock closes both sides if all is said and done: nothing more is
+// expected from either, and nothing of ours is still to be written. It releases
+// mu.
+func (r *Relay) settleAndUnlock() {
+	done := r.ending && !r.finished && r.lingering == nil &&
+		r.client.settled() && r.upstream.settled()
+	if done {
+		r.finish()
+	}
+	r.mu.Unlock()
+	if done {
+		r.closeConns()
+	}
+}
+
+func (s *side) settled() bool {
+	return s.ended && !s.writing && s.pending == nil
+}
+
+// finish stops all writing. Whoever calls it closes the conns next.
+func (r *Relay) finish() {
+	r.finished = true
+	r.client.shut, r.upstream.shut = true, true
+	r.client.pending, r.upstream.pending = nil, nil
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+}
+
+// closeConns is called once, without mu. The upstream comes first, because
+// closing a client's TLS may take a moment.
+func (r *Relay) closeConns() {
+	defer r.work.Done()
+	_ = r.upstream.conn.Close()
+	_ = r.client.conn.Close()
+}

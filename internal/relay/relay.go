@@ -1,0 +1,249 @@
+// Package relay moves the bytes of one WebSocket connection between a client
+// and an upstream until the connection ends, and ends it in order.
+//
+//	Client ───► pump ───► outlet ───► Upstream
+//	Client ◄─── outlet ◄─── pump ◄─── Upstream
+//
+// A pump reads from one side and hands what it read to the outlet of the other.
+// It passes bytes on unchanged and only notes where frames end. The outlet is
+// the one writer to its side: a pump takes its baton for every chunk, and a
+// close frame of ours enters when the baton is free and the stream stands
+// between two frames. If it is not, the pump puts the close frame in at the next
+// end of a frame. Nothing follows a close frame: once one was written to a side,
+// whatever else the other side sends is read and dropped.
+//
+// How a connection ends:
+//
+//	first cause               | outcome          | client gets     | upstream gets
+//	--------------------------|------------------|-----------------|--------------
+//	close frame from client   | client, its code | upstream's own  | that frame
+//	close frame from upstream | upstream, its    | that frame      | client's own
+//	client fails or stalls    | client, 1011     | nothing         | 1011
+//	upstream fails or stalls  | upstream, 1011   | 1011            | nothing
+//	client half-closes        | client, 1011     | what still came | then 1011
+//	upstream half-closes      | upstream, 1011   | then 1011       | what still came
+//	End                       | gateway, client's| as told         | as told
+//
+// A side fails if reading from it or writing to it does, and stalls if a write
+// times out. It half-closes if its stream ends without a close frame.
+//
+// After that a side is done with when its own close frame has come, or its
+// stream has ended. When both are, both are closed. A side to which a close
+// frame cannot be sent, because the other died in the middle of a frame, is just
+// closed. CloseTimeout bounds it all.
+//
+// A live connection has no timer of its own and, on a plain socket, no buffer.
+// No lock is held over I/O.
+package relay
+
+import (
+	"io"
+	"sync"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
+)
+
+// Conn is one side of the connection. Close must end a Read and a Write that are
+// in progress.
+type Conn interface {
+	io.Reader
+	io.Writer
+	io.Closer
+	SetWriteDeadline(t time.Time) error
+}
+
+// Party is who ended a connection.
+type Party uint8
+
+// The parties to a connection.
+const (
+	Client Party = iota
+	Upstream
+	Gateway
+)
+
+// String returns the party's name in logs and metrics.
+func (p Party) String() string {
+	switch p {
+	case Client:
+		return "client"
+	case Upstream:
+		return "upstream"
+	case Gateway:
+		return "gateway"
+	default:
+		return "unknown"
+	}
+}
+
+// Close is what a close frame says.
+type Close struct {
+	Code   int // 1005 for a frame that says nothing
+	Reason string
+}
+
+// codeInternalError is the close code that a side gets when the other went
+// without one (RFC 6455, section 7.4.1). The end is recorded under it as well.
+const codeInternalError = 1011
+
+// Defaults, and the bound on waiting for a stream that never falls quiet.
+const (
+	defaultCloseTimeout  = 5 * time.Second
+	defaultLingerTimeout = 250 * time.Millisecond
+	maxLinger            = 10 * time.Second
+)
+
+// Config says what to relay.
+type Config struct {
+	// The two sides, after their handshakes. The relay owns and closes them
+	// from Run on.
+	Client, Upstream Conn
+
+	// What was read from a side past its handshake. It is passed on first.
+	EarlyFromClient, EarlyFromUpstream []byte
+
+	// How long a write may make no progress before its side counts as gone.
+	// Default: 0, for ever.
+	WriteTimeout time.Duration
+
+	// How long the connection may take to close in order once its end has
+	// begun. Default: 5s.
+	CloseTimeout time.Duration
+
+	// How long a side must be quiet, after the other has half-closed, for
+	// everything to count as delivered. Default: 250ms.
+	LingerTimeout time.Duration
+}
+
+// Outcome is how a connection ended and what it carried.
+type Outcome struct {
+	By     Party
+	Code   int // of the close frame; 1005 if it had none, 1011 if a side went without one
+	Reason string
+
+	FromClient, FromUpstream wsframe.Counts
+}
+
+// Relay is one connection. While it is quiet it costs the stacks of two
+// goroutines; on sides other than plain sockets also a small buffer each.
+type Relay struct {
+	client, upstream side
+
+	writeTimeout, closeTimeout, lingerTimeout time.Duration
+
+	buffers bufferSource
+	work    sync.WaitGroup // pumps, close frames being written, and the closing of the conns
+
+	mu         sync.Mutex // guards the rest, and the sides' fields that say so
+	lastActive time.Time
+	running    bool
+	ending     bool // the outcome is decided
+	outcome    Outcome
+	lingering  *side // the half-closed side that is still being written to
+	lingerEnd  time.Time
+	finished   bool // both sides are closed, or about to be
+	timer      *time.Timer
+	deadline   time.Time // when the timer has something to do
+}
+
+// side is one peer and the outlet to it.
+type side struct {
+	party  Party
+	conn   Conn
+	masked bool // our frames to it must be
+
+	// For the pump that reads from this side.
+	scan  wsframe.Scanner
+	early []byte
+
+	// What came from it; guarded by Relay.mu.
+	counts wsframe.Counts // of scan, as of the last chunk
+	ended  bool           // nothing more is expected from it
+	gone   bool           // its pump has come to the end of the stream
+
+	// The outlet; guarded by Relay.mu.
+	writing bool   // the baton: someone is in Write
+	mid     bool   // the last byte written was not the last of a frame
+	shut    bool   // nobody may take the baton again
+	pending *Close // to be written at the next end of a frame
+}
+
+// New returns a relay that is ready to run.
+func New(c Config) *Relay {
+	return &Relay{
+		client:        side{party: Client, conn: c.Client, early: c.EarlyFromClient},
+		upstream:      side{party: Upstream, conn: c.Upstream, early: c.EarlyFromUpstream, masked: true},
+		writeTimeout:  c.WriteTimeout,
+		closeTimeout:  positiveOr(c.CloseTimeout, defaultCloseTimeout),
+		lingerTimeout: positiveOr(c.LingerTimeout, defaultLingerTimeout),
+		buffers:       sharedBuffers,
+		lastActive:    time.Now(),
+	}
+}
+
+func positiveOr(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
+
+// Run relays until the connection has ended and both sides are closed. It must
+// be called once. When it returns, nothing of the relay is running.
+func (r *Relay) Run() Outcome {
+	r.work.Add(2) // the other pump; the closing of the conns
+	r.start()
+	go r.pumpFromUpstream()
+	r.pump(&r.client, &r.upstream)
+	r.work.Wait()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outcome.FromClient, r.outcome.FromUpstream = r.client.counts, r.upstream.counts
+	return r.outcome
+}
+
+// pumpFromUpstream is the pump that is not Run's own goroutine.
+func (r *Relay) pumpFromUpstream() {
+	defer r.work.Done()
+	r.pump(&r.upstream, &r.client)
+}
+
+// End makes the gateway end the connection: each side gets the close frame meant
+// for it as soon as it stands between two frames. Nothing happens if the
+// connection is ending already. End does not block and may be called from
+// anywhere, even before Run, which then begins with the end.
+func (r *Relay) End(client, upstream Close) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.decide(Gateway, client) {
+		return
+	}
+	r.arm(r.closeTimeout)
+	r.requestClose(&r.client, client)
+	r.requestClose(&r.upstream, upstream)
+}
+
+// LastActive returns when a byte last passed, in either direction; at first,
+// when the relay was made.
+func (r *Relay) LastActive() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lastActive
+}
+
+// Counts returns what has come from each side so far. It may lag behind by a
+// chunk.
+func (r *Relay) Counts() (fromClient, fromUpstream wsframe.Counts) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.client.counts, r.upstream.counts
+}
+
+func (r *Relay) other(s *side) *side {
+	if s == &r.client {
+		return &r.upstream
+	}
+	return &r.client
+}
