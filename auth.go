@@ -1,0 +1,297 @@
+package wsgateway
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
+)
+
+// What authenticate answers where a request may not pass. Neither says
+// anything about the token, so that both may be logged.
+var (
+	errNoCredential  = errors.New("no credential in the request")
+	errBadCredential = errors.New("the credential is not valid")
+)
+
+const (
+	// maxTokenSize is well above what a header may hold by default, and bounds
+	// the work that a stranger can cause.
+	maxTokenSize = 16 << 10
+
+	hashPrefix = "sha256:"
+)
+
+// identity is who sent a request.
+type identity struct {
+	userID    string // "" where the token names none, or anonymous
+	anonymous bool   // no credential, and none is required
+	ambient   bool   // browsers attach the credential that decided by themselves, as they do a cookie
+
+	// The offered subprotocol to select where the upstream chooses none,
+	// because a token was among those offered. Never a token; "" where there
+	// is nothing to select.
+	fallbackProtocol string
+}
+
+// authenticator is an Auth, compiled.
+type authenticator struct {
+	carriers *carrierSet
+	static   staticTokens
+	optional bool
+}
+
+func newAuthenticator(cfg *Auth) (*authenticator, error) {
+	carriers, err := newCarrierSet(cfg.Token)
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Bearer) == 0 {
+		return nil, errors.New("auth.bearer is empty, so that no token could ever be accepted: add one")
+	}
+	static, err := newStaticTokens(cfg.Bearer)
+	if err != nil {
+		return nil, err
+	}
+	return &authenticator{carriers: carriers, static: static, optional: cfg.Optional}, nil
+}
+
+// authenticate tells who sent r. Its error is errNoCredential or
+// errBadCredential. It leaves r as it is.
+func (a *authenticator) authenticate(r *http.Request) (identity, error) {
+	token, ambient := a.carriers.find(r)
+	id := identity{fallbackProtocol: a.carriers.fallbackProtocol(r)}
+	if token == "" {
+		if !a.optional {
+			return identity{}, errNoCredential
+		}
+		id.anonymous = true
+		return id, nil
+	}
+	userID, ok := a.static.verify(token)
+	if !ok {
+		return identity{}, errBadCredential
+	}
+	id.userID, id.ambient = userID, ambient
+	return id, nil
+}
+
+// strip removes the credentials of all configured carriers from r in place,
+// whichever of them decided. The header map of r is changed; values, and the
+// URL that r points to, are replaced and not written into.
+func (a *authenticator) strip(r *http.Request) {
+	a.carriers.strip(r)
+}
+
+// challenge returns the WWW-Authenticate value of RFC 6750, section 3, for an
+// error of authenticate. It is the same for every bad token: why one is bad is
+// nothing to a stranger.
+func (a *authenticator) challenge(realm string, err error) string {
+	value := "Bearer realm=" + quotedString(realm)
+	if errors.Is(err, errBadCredential) {
+		value += `, error="invalid_token", error_description="the token is not valid"`
+	}
+	return value
+}
+
+// quotedString is the quoted-string of RFC 9110, section 5.6.4.
+func quotedString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range s {
+		switch {
+		case unicode.IsControl(c):
+			continue
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+		}
+		b.WriteRune(c)
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// carrierSet is the configured carriers in their order.
+type carrierSet struct {
+	carriers []carrier
+	markers  []string // those of the subprotocol carriers
+}
+
+// newCarrierSet compiles the configured places; none means the Authorization
+// header with the Bearer scheme.
+func newCarrierSet(configs []TokenCarrier) (*carrierSet, error) {
+	if len(configs) == 0 {
+		configs = []TokenCarrier{{From: "header"}}
+	}
+	set := new(carrierSet)
+	seen := make(map[string]int, len(configs))
+	for i, config := range configs {
+		c, err := newCarrier(config)
+		if err != nil {
+			return nil, fmt.Errorf("auth.token[%d]: %w", i, err)
+		}
+		if first, again := seen[c.key()]; again {
+			return nil, fmt.Errorf("auth.token[%d]: the same carrier as auth.token[%d]: remove one", i, first)
+		}
+		seen[c.key()] = i
+		set.carriers = append(set.carriers, c)
+		if s, ok := c.(*subprotocolCarrier); ok {
+			set.markers = append(set.markers, s.marker)
+		}
+	}
+	// A marker of one carrier must not be taken for the token of another, so
+	// each of them knows all.
+	for _, c := range set.carriers {
+		if s, ok := c.(*subprotocolCarrier); ok {
+			s.markers = set.markers
+		}
+	}
+	return set, nil
+}
+
+// find returns the token that decides, and whether it is ambient. The token is
+// empty where no carrier holds one.
+func (s *carrierSet) find(r *http.Request) (token string, ambient bool) {
+	for _, c := range s.carriers {
+		if token = c.find(r); token != "" {
+			return token, c.ambient()
+		}
+	}
+	return "", false
+}
+
+func (s *carrierSet) strip(r *http.Request) {
+	for _, c := range s.carriers {
+		c.strip(r)
+	}
+}
+
+// fallbackProtocol is the offered subprotocol to select where the upstream
+// chooses none: a browser gives up unless one of those it offered is selected.
+// It is empty where no token was offered, because then the upstream saw the
+// whole offer and its silence counts, and where nothing but tokens was offered.
+// Which carrier decided does not matter, because all of them are stripped.
+func (s *carrierSet) fallbackProtocol(r *http.Request) string {
+	if len(s.markers) == 0 {
+		return ""
+	}
+	offered := siftProtocols(r.Header[protocolField], s.markers)
+	for _, name := range offered.kept {
+		if len(offered.tokens) > 0 && httpguts.ValidHeaderFieldName(name) {
+			return name
+		}
+	}
+	for _, t := range offered.tokens {
+		if t.ownEntry && !offered.isToken(t.marker) {
+			return t.marker
+		}
+	}
+	return ""
+}
+
+// staticTokens are the configured bearer tokens.
+type staticTokens []staticToken
+
+type staticToken struct {
+	hash   [sha256.Size]byte
+	userID string
+}
+
+// verify compares hashes and not tokens, and always all of them, so that the
+// time it takes tells nothing of how close a guess is or which token matched.
+func (tokens staticTokens) verify(token string) (userID string, ok bool) {
+	if len(token) > maxTokenSize {
+		return "", false
+	}
+	hash := sha256.Sum256([]byte(token))
+	match := -1
+	for i := range tokens {
+		equal := subtle.ConstantTimeCompare(tokens[i].hash[:], hash[:])
+		match = subtle.ConstantTimeSelect(equal, i, match)
+	}
+	if match < 0 {
+		return "", false
+	}
+	return tokens[match].userID, true
+}
+
+func newStaticTokens(configs []BearerToken) (staticTokens, error) {
+	tokens := make(staticTokens, 0, len(configs))
+	seen := make(map[[sha256.Size]byte]int, len(configs))
+	for i, config := range configs {
+		hash, err := hashOfToken(config.Token)
+		if err != nil {
+			return nil, fmt.Errorf("auth.bearer[%d]: %w", i, err)
+		}
+		if first, again := seen[hash]; again {
+			return nil, fmt.Errorf("auth.bearer[%d]: the same token as auth.bearer[%d]: remove one", i, first)
+		}
+		seen[hash] = i
+		if hasControlChars(config.UserID) {
+			return nil, fmt.Errorf("auth.bearer[%d]: user_id %q has control characters: remove them", i, config.UserID)
+		}
+		tokens = append(tokens, staticToken{hash: hash, userID: config.UserID})
+	}
+	return tokens, nil
+}
+
+// hashOfToken returns the SHA-256 of a configured token. No error of it shows
+// any part of the token, whether written out or resolved.
+func hashOfToken(configured string) (hash [sha256.Size]byte, err error) {
+	token, err := resolveToken(configured)
+	if err != nil {
+		return hash, err
+	}
+	if len(token) >= len(hashPrefix) && strings.EqualFold(token[:len(hashPrefix)], hashPrefix) {
+		raw, err := hex.DecodeString(token[len(hashPrefix):])
+		if err != nil || len(raw) != len(hash) {
+			return hash, errors.New("token begins with sha256: and must go on with 64 hexadecimal digits")
+		}
+		return [sha256.Size]byte(raw), nil
+	}
+	switch {
+	case token == "":
+		return hash, errors.New("token is empty: give one, a placeholder for it, or sha256:<hex>")
+	case len(token) > maxTokenSize:
+		return hash, fmt.Errorf("token is longer than %d bytes, which is never accepted: give a shorter one", maxTokenSize)
+	case hasControlChars(token), token != strings.TrimSpace(token):
+		return hash, errors.New("token has control characters, or white space around it, which no client can send: remove them")
+	}
+	return sha256.Sum256([]byte(token)), nil
+}
+
+// resolveToken replaces the placeholders in a configured token. Caddy's own
+// errors are not passed on, because what looks like a placeholder may be part
+// of a token; only the name of a variable or file is shown.
+func resolveToken(configured string) (string, error) {
+	if !strings.Contains(configured, "{") {
+		return configured, nil
+	}
+	token, err := caddy.NewReplacer().ReplaceOrErr(configured, true, true)
+	if err == nil {
+		return token, nil
+	}
+	_, placeholder, _ := strings.Cut(err.Error(), "{")
+	placeholder, _, _ = strings.Cut(placeholder, "}")
+	switch {
+	case strings.HasPrefix(placeholder, "env."):
+		return "", fmt.Errorf("the environment variable of {%s} is not set, or empty", placeholder)
+	case strings.HasPrefix(placeholder, "file."):
+		return "", fmt.Errorf("the file of {%s} cannot be read, or is empty", placeholder)
+	default:
+		return "", errors.New("token holds an unknown placeholder: use {env.*} or {file.*}, or write a literal brace as \\{")
+	}
+}
+
+// hasControlChars tells whether s could break out of a header or a log line.
+func hasControlChars(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl)
+}

@@ -1,0 +1,288 @@
+package wsgateway
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("ws_gateway", parseGateway)
+	httpcaddyfile.RegisterDirectiveOrder("ws_gateway", httpcaddyfile.Before, "reverse_proxy")
+}
+
+// parseGateway sets up the handler from Caddyfile tokens. Syntax:
+//
+//	ws_gateway [<matcher>] [<upstreams...>] {
+//	    name <name>
+//
+//	    auth {
+//	        token header [<field> [<scheme>]]
+//	        token cookie <name>
+//	        token query <name>
+//	        token subprotocol [<marker>]
+//	        bearer <token> [<user id>]
+//	        optional
+//	    }
+//	    origins <pattern...>
+//
+//	    max_conns         <n>
+//	    handshake_timeout <duration>
+//	    write_timeout     <duration>
+//	    drain_period      <duration>
+//
+//	    # and every subdirective of reverse_proxy, except for stream_timeout,
+//	    # stream_close_delay and stream_buffer_size
+//	}
+//
+// The tokens of reverse_proxy go to its own parser as they are.
+func parseGateway(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h.Next() // the directive's name
+	ours, theirs := splitWords(h.Dispenser)
+
+	gateway := new(Handler)
+	seen := make(map[string]bool)
+	for _, word := range ours {
+		d := caddyfile.NewDispenser(word)
+		d.Next()
+		if reason, refused := refusedWords[d.Val()]; refused {
+			return nil, d.Errf("%s is not for WebSockets here: %s", d.Val(), reason)
+		}
+		if err := once(d, seen, d.Val()); err != nil {
+			return nil, err
+		}
+		if err := gatewayWords[d.Val()](gateway, d); err != nil {
+			return nil, err
+		}
+	}
+	if err := gateway.unmarshalProxy(h, theirs); err != nil {
+		return nil, err
+	}
+	return gateway, nil
+}
+
+// gatewayWords are the subdirectives that are not reverse_proxy's. Each is
+// given a dispenser over its own tokens that stands on the word itself.
+var gatewayWords = map[string]func(*Handler, *caddyfile.Dispenser) error{
+	"name":              (*Handler).unmarshalName,
+	"auth":              (*Handler).unmarshalAuth,
+	"origins":           (*Handler).unmarshalOrigins,
+	"max_conns":         (*Handler).unmarshalMaxConns,
+	"handshake_timeout": (*Handler).unmarshalHandshakeTimeout,
+	"write_timeout":     (*Handler).unmarshalWriteTimeout,
+	"drain_period":      (*Handler).unmarshalDrainPeriod,
+}
+
+// refusedWords are the subdirectives of reverse_proxy that would be without
+// effect here, each with what to do instead.
+var refusedWords = map[string]string{
+	"stream_timeout":     "live connections are not cut by a timeout; remove it",
+	"stream_close_delay": "a reload leaves live connections alone and drains those of removed upstreams; use drain_period",
+	"stream_buffer_size": "the relay sizes its buffers by itself; remove it",
+}
+
+// splitWords takes the subdirectives that are ours, or that we refuse, out of
+// the directive that d stands on. The rest is reverse_proxy's and stays as it
+// is. Only the first word of a line of the directive's own block counts.
+func splitWords(d *caddyfile.Dispenser) (ours [][]caddyfile.Token, theirs []caddyfile.Token) {
+	theirs = append(theirs, d.Token())
+	for d.NextArg() {
+		theirs = append(theirs, d.Token())
+	}
+	opened := false
+	for d.NextBlock(0) {
+		if !opened {
+			opened = true
+			d.Prev() // NextBlock went past the opening brace
+			theirs = append(theirs, d.Token())
+			d.Next()
+		}
+		_, known := gatewayWords[d.Val()]
+		_, refused := refusedWords[d.Val()]
+		if word := wordTokens(d); known || refused {
+			ours = append(ours, word)
+		} else {
+			theirs = append(theirs, word...)
+		}
+	}
+	if opened {
+		theirs = append(theirs, d.Token()) // the closing brace
+	}
+	return ours, theirs
+}
+
+// wordTokens returns the word that d stands on, its arguments and its block.
+func wordTokens(d *caddyfile.Dispenser) []caddyfile.Token {
+	tokens := d.NextSegment()
+	if d.Val() == "}" && tokens[len(tokens)-1].Text != "}" {
+		// NextSegment goes past an empty block without returning it
+		closing := d.Token()
+		d.Prev()
+		tokens = append(tokens, d.Token(), closing)
+		d.Next()
+	}
+	return tokens
+}
+
+// unmarshalProxy has reverse_proxy parse what is left of the directive.
+func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile.Token) error {
+	proxy := new(reverseproxy.Handler)
+	d := caddyfile.NewDispenser(tokens)
+	if err := proxy.UnmarshalCaddyfile(d); err != nil {
+		return explainUnknownWord(d, err)
+	}
+	if err := proxy.FinalizeUnmarshalCaddyfile(helper); err != nil {
+		return err
+	}
+	if len(proxy.Upstreams) == 0 && proxy.DynamicUpstreamsRaw == nil {
+		d.Reset()
+		d.Next()
+		return d.Err("ws_gateway has no upstream: name one behind the directive, with to or with dynamic")
+	}
+	h.Proxy = proxy
+	return nil
+}
+
+// explainUnknownWord adds the allowed words where reverse_proxy met one that
+// neither it nor we know.
+func explainUnknownWord(d *caddyfile.Dispenser, err error) error {
+	if d.Nesting() != 1 || !strings.HasPrefix(err.Error(), "unrecognized subdirective "+d.Val()+", at ") {
+		return err
+	}
+	return d.Errf("unknown subdirective %q: ws_gateway has %s, and every subdirective of reverse_proxy",
+		d.Val(), strings.Join(slices.Sorted(maps.Keys(gatewayWords)), ", "))
+}
+
+// unmarshalName parses:
+//
+//	name <name>
+func (h *Handler) unmarshalName(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "name <name>", 1, 1)
+	if err != nil {
+		return err
+	}
+	if !validName.MatchString(args[0]) {
+		return d.Errf("name %q must be 1 to 64 letters, digits, or one of . _ -", args[0])
+	}
+	h.Name = args[0]
+	return nil
+}
+
+// unmarshalOrigins parses:
+//
+//	origins <pattern...>
+func (h *Handler) unmarshalOrigins(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "origins <pattern...>", 1, -1)
+	if err != nil {
+		return err
+	}
+	if _, err := newOriginPolicy(args); err != nil {
+		return d.WrapErr(err)
+	}
+	h.Origins = args
+	return nil
+}
+
+// unmarshalMaxConns parses:
+//
+//	max_conns <n>
+func (h *Handler) unmarshalMaxConns(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "max_conns <n>", 1, 1)
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(args[0])
+	if err != nil || n < 1 {
+		return d.Errf("max_conns must be a whole number of at least 1, not %q: leave it out for no cap", args[0])
+	}
+	h.MaxConns = n
+	return nil
+}
+
+// unmarshalHandshakeTimeout parses:
+//
+//	handshake_timeout <duration>
+func (h *Handler) unmarshalHandshakeTimeout(d *caddyfile.Dispenser) (err error) {
+	h.HandshakeTimeout, err = durationArg(d, "handshake_timeout", 1)
+	return err
+}
+
+// unmarshalWriteTimeout parses:
+//
+//	write_timeout <duration>
+func (h *Handler) unmarshalWriteTimeout(d *caddyfile.Dispenser) (err error) {
+	h.WriteTimeout, err = durationArg(d, "write_timeout", 1)
+	return err
+}
+
+// unmarshalDrainPeriod parses:
+//
+//	drain_period <duration>
+func (h *Handler) unmarshalDrainPeriod(d *caddyfile.Dispenser) error {
+	period, err := durationArg(d, "drain_period", 0)
+	if err != nil {
+		return err
+	}
+	h.DrainPeriod = &period
+	return nil
+}
+
+// durationArg parses a word with one duration of at least least.
+func durationArg(d *caddyfile.Dispenser, word string, least time.Duration) (caddy.Duration, error) {
+	args, err := lineArgs(d, word+" <duration>", 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	duration, err := caddy.ParseDuration(args[0])
+	if err != nil {
+		return 0, d.Errf("parsing %s: %w", word, err)
+	}
+	if duration < least {
+		bound := "negative"
+		if least > 0 {
+			bound = "zero or negative"
+		}
+		return 0, d.Errf("%s must not be %s, got %s", word, bound, args[0])
+	}
+	return caddy.Duration(duration), nil
+}
+
+// lineArgs returns the arguments of the word that d stands on, which must be
+// between least and most (where that is not negative), with no block behind
+// them. The error shows the syntax and not the arguments, which may be secret.
+func lineArgs(d *caddyfile.Dispenser, syntax string, least, most int) ([]string, error) {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) < least:
+		return nil, d.Errf("an argument is missing: %s", syntax)
+	case most >= 0 && len(args) > most:
+		return nil, d.Errf("too many arguments: %s", syntax)
+	}
+	if d.Next() {
+		return nil, d.Errf("a block is not expected here: %s", syntax)
+	}
+	return args, nil
+}
+
+// once refuses a word that was seen before.
+func once(d *caddyfile.Dispenser, seen map[string]bool, word string) error {
+	if seen[word] {
+		return d.Errf("%s is already set: it may stand once", word)
+	}
+	seen[word] = true
+	return nil
+}
+
+// unexpectedWord lists the words of a block where another one was found.
+func unexpectedWord(d *caddyfile.Dispenser, block string, allowed ...string) error {
+	return d.WrapErr(fmt.Errorf("unknown word %q in %s: allowed are %s", d.Val(), block, strings.Join(allowed, ", ")))
+}

@@ -1,0 +1,209 @@
+package wsgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// retryAfter is what a client is told to wait when no upstream is left.
+const retryAfter = "5"
+
+// connected is an upstream that answered, with the place taken at it.
+type connected struct {
+	answer   *answer
+	lease    *lease
+	upstream *reverseproxy.Upstream
+	address  string
+	member   string
+}
+
+// connect finds an upstream that answers the handshake. Each is tried at most
+// once, and again only while lb_try_duration lasts.
+func (h *Handler) connect(w http.ResponseWriter, r *http.Request) (*connected, *refusal) {
+	if process.isExiting() {
+		return nil, unavailable(w, "the server is shutting down")
+	}
+	out, err := h.outgoing(r)
+	if err != nil {
+		return nil, badHandshake(http.StatusBadRequest, err.Error())
+	}
+	t := newTries(h.Proxy.LoadBalancing)
+	for {
+		up, l := h.acquire(w, out, t)
+		if up == nil {
+			if t.anotherRound(r.Context()) {
+				continue
+			}
+			return nil, t.exhausted(w, r)
+		}
+		got, rf := h.try(out, up, l, t)
+		if got != nil {
+			return got, nil
+		}
+		l.release()
+		if rf != nil {
+			return nil, rf
+		}
+		if !t.more() {
+			return nil, t.exhausted(w, r)
+		}
+	}
+}
+
+// acquire takes a place at one of the upstreams that were not tried yet.
+func (h *Handler) acquire(w http.ResponseWriter, r *http.Request, t *tries) (*reverseproxy.Upstream, *lease) {
+	pool := h.Proxy.Upstreams
+	if source := h.Proxy.DynamicUpstreams; source != nil {
+		if caching, ok := source.(reverseproxy.CachingUpstreamSource); ok && t.count > 0 {
+			_ = caching.ResetCache(r)
+		}
+		dynamic, err := source.GetUpstreams(r)
+		if err != nil {
+			t.last = fmt.Errorf("getting dynamic upstreams: %w", err)
+		} else {
+			pool = withHosts(dynamic)
+		}
+	}
+	l, up := h.balancer.acquire(forWebSocket, pool, t.wasTried, w, r)
+	return up, l
+}
+
+// withHosts completes upstreams that come from a dynamic source: policies and
+// reverse_proxy rely on their state being there.
+func withHosts(pool reverseproxy.UpstreamPool) reverseproxy.UpstreamPool {
+	for _, up := range pool {
+		if up.Host == nil {
+			up.Host = new(reverseproxy.Host)
+		}
+	}
+	return pool
+}
+
+// try makes one attempt. It returns what to answer the client where no other
+// attempt may follow, and nothing where one may.
+func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, l *lease, t *tries) (*connected, *refusal) {
+	address := l.backend.address
+	info, err := dialInfo(up, address)
+	if err != nil {
+		return nil, &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
+	}
+	shake := h.forUpstream(out, info, address)
+	start := time.Now()
+	a, err := h.dialer.shake(shake, info)
+	t.count++
+	t.tried = append(t.tried, address)
+	if err == nil {
+		if a.conn == nil && h.retriesAnswer(shake, a.res) {
+			_ = a.res.Body.Close()
+			t.last, t.lastStatus = fmt.Errorf("upstream %s refused with status %d", address, a.res.StatusCode), a.res.StatusCode
+			return nil, nil
+		}
+		h.observe(address, a, time.Since(start))
+		return &connected{answer: a, lease: l, upstream: up, address: address, member: h.memberOf(up)}, nil
+	}
+	return nil, h.failedTry(address, err, t)
+}
+
+// failedTry turns the error of an attempt into the answer for the client, or
+// nothing where the next upstream may be tried.
+func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
+	err = fmt.Errorf("upstream %s: %w", address, err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return &refusal{499, resultCanceled, "the client left"}
+	case errors.Is(err, errUnsendable):
+		return badHandshake(http.StatusBadRequest, err.Error())
+	}
+	h.balancer.fail(address)
+	switch {
+	case errors.Is(err, errSilent):
+		return &refusal{http.StatusGatewayTimeout, resultUpstreamError, err.Error()}
+	case errors.Is(err, errDead):
+		t.last = err
+		return nil
+	}
+	return &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
+}
+
+// observe tells health checks about an upgrade. Those of a refusal are told by
+// reverse_proxy when it passes that on.
+func (h *Handler) observe(address string, a *answer, took time.Duration) {
+	if hc := h.Proxy.HealthChecks; hc != nil && hc.Passive != nil {
+		if limit := time.Duration(hc.Passive.UnhealthyLatency); limit > 0 && took >= limit {
+			h.balancer.fail(address)
+		}
+	}
+	if h.Proxy.CB != nil && a.conn != nil {
+		h.Proxy.CB.RecordMetric(a.res.StatusCode, took)
+	}
+}
+
+// outgoing makes our request of the client's: rewritten, without what concerns
+// one connection only, with X-Forwarded-*.
+func (h *Handler) outgoing(r *http.Request) (*http.Request, error) {
+	out := r.Clone(r.Context())
+	out.Body, out.ContentLength = http.NoBody, 0
+	out.Method = http.MethodGet
+	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
+	out.URL.Scheme, out.URL.Host, out.URL.User = "", "", nil
+	removeHopByHop(out.Header)
+	h.forwarder.forward(r, out.Header)
+	if h.Proxy.Rewrite != nil {
+		h.Proxy.Rewrite.Rewrite(out, replacerOf(r))
+		out.Method = http.MethodGet
+	}
+	return out, nil
+}
+
+// forUpstream applies the header operations, whose placeholders may depend on
+// the upstream.
+func (h *Handler) forUpstream(out *http.Request, info reverseproxy.DialInfo, address string) *http.Request {
+	repl := replacerOf(out)
+	repl.Set("http.reverse_proxy.upstream.address", info.String())
+	repl.Set("http.reverse_proxy.upstream.hostport", info.Address)
+	repl.Set("http.reverse_proxy.upstream.host", info.Host)
+	repl.Set("http.reverse_proxy.upstream.port", info.Port)
+	setUpstreamPlaceholder(out, address)
+	if h.transportOps == nil && h.requestOps == nil {
+		return out
+	}
+	shake := out.WithContext(out.Context())
+	shake.Header = out.Header.Clone()
+	for _, ops := range []*headers.HeaderOps{h.transportOps, h.requestOps} {
+		if ops != nil {
+			ops.ApplyToRequest(shake)
+		}
+	}
+	h.transport.asserted.dropEmpty(shake.Header)
+	return shake
+}
+
+func setUpstreamPlaceholder(r *http.Request, address string) {
+	replacerOf(r).Set("http.ws_gateway.upstream", address)
+}
+
+// dialInfo says where and how to reach an upstream.
+func dialInfo(up *reverseproxy.Upstream, address string) (reverseproxy.DialInfo, error) {
+	addr, err := caddy.ParseNetworkAddress(address)
+	if err != nil {
+		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %w", strconv.Quote(address), err)
+	}
+	if n := addr.PortRangeSize(); n != 1 {
+		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %d ports where there must be one", strconv.Quote(address), n)
+	}
+	return reverseproxy.DialInfo{
+		Upstream: up,
+		Network:  addr.Network,
+		Address:  addr.JoinHostPort(0),
+		Host:     addr.Host,
+		Port:     strconv.FormatUint(uint64(addr.StartPort), 10),
+	}, nil
+}

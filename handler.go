@@ -1,0 +1,226 @@
+package wsgateway
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/quic-go/quic-go/http3"
+	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+)
+
+// refusal is why a request is not served. Its reason goes to the log and must
+// not hold a secret.
+type refusal struct {
+	status int
+	result string
+	reason string
+}
+
+// Error implements error.
+func (rf *refusal) Error() string { return rf.reason }
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	repl := replacerOf(r)
+	repl.Set("http.ws_gateway.name", h.name)
+
+	what, rf := classify(r)
+	if rf != nil {
+		return h.refuse(w, r, what, rf)
+	}
+	who, rf := h.admitUser(w, r, what)
+	h.decorate(r) // also where it is refused: error routes may lead to an upstream
+	if rf != nil {
+		return h.refuse(w, r, what, rf)
+	}
+	if what == plainRequest {
+		p := new(proxied)
+		defer func() { p.lease.release() }()
+		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
+	}
+	return h.serveWebSocket(w, r, next, who)
+}
+
+// admitUser finds out who is calling and whether their page may.
+func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (identity, *refusal) {
+	var who identity
+	if h.authenticator != nil {
+		var err error
+		if who, err = h.authenticator.authenticate(r); err != nil {
+			w.Header().Set("WWW-Authenticate", h.authenticator.challenge(h.name, err))
+			return who, &refusal{http.StatusUnauthorized, resultUnauthorized, err.Error()}
+		}
+		// What a handler in front may have found does not count here.
+		replacerOf(r).Delete("http.auth.user.id")
+		if !who.anonymous {
+			replacerOf(r).Set("http.auth.user.id", who.userID)
+		}
+	}
+	if !h.originPolicy.allow(r, h.forwarder.origin(r), who.ambient, what == handshakeRequest) {
+		return who, &refusal{http.StatusForbidden, resultForbidden, "its Origin is not allowed"}
+	}
+	return who, nil
+}
+
+// decorate takes from the request what must not go further. What is added for
+// the upstream is added when that is known.
+func (h *Handler) decorate(r *http.Request) {
+	if h.authenticator != nil {
+		h.stripCredentials(r)
+	}
+	guardConnection(r.Header)
+	h.aliases.strip(r.Header)
+}
+
+// stripCredentials removes the credentials from the request, and from the
+// original of its URI, which placeholders and error routes go back to.
+func (h *Handler) stripCredentials(r *http.Request) {
+	stripInPlace(h.authenticator, r)
+	if or, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && or.URL != nil {
+		before := or.RequestURI
+		stripInPlace(h.authenticator, &or)
+		if or.RequestURI != before {
+			replacerOf(r).Set("http.request.orig_uri", or.RequestURI)
+		}
+	}
+}
+
+// stripInPlace strips the URL itself, because copies of a request share it.
+func stripInPlace(a *authenticator, r *http.Request) {
+	shared := r.URL
+	a.strip(r)
+	if r.URL != shared {
+		*shared = *r.URL
+		r.URL = shared
+	}
+}
+
+// serveWebSocket brings a handshake to an upstream, upgrades the client and
+// lets the relay take over.
+func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, who identity) error {
+	id := newConnectionID()
+	replacerOf(r).Set("http.ws_gateway.connection", id)
+
+	got, rf := h.connect(w, r)
+	if rf != nil {
+		return h.refuse(w, r, handshakeRequest, rf)
+	}
+	if got.answer.conn == nil {
+		defer got.lease.release()
+		return h.passRefusal(w, r, next, got)
+	}
+	subprotocol := h.answerHeader(w, r, got.answer.res, who.fallbackProtocol)
+	client, err := h.upgrade(w, r)
+	if err != nil {
+		_ = got.answer.conn.Close()
+		got.lease.release()
+		h.count(resultCanceled)
+		h.logRefused(r, &refusal{0, resultCanceled, "upgrading the client: " + err.Error()})
+		return nil // the 101 is written: there is no other answer any more
+	}
+	c := &connection{
+		id:          id,
+		gateway:     h.name,
+		userID:      strings.Clone(userOf(r)),
+		remoteIP:    strings.Clone(clientIP(r)),
+		proto:       protoOf(r),
+		upstream:    got.address,
+		member:      got.member,
+		subprotocol: strings.Clone(subprotocol),
+		openedAt:    time.Now(),
+		drainPeriod: h.drainPeriod(),
+		lease:       got.lease,
+		done:        make(chan struct{}),
+		relay: relay.New(relay.Config{
+			Client:            client.conn,
+			Upstream:          got.answer.conn,
+			EarlyFromClient:   client.early,
+			EarlyFromUpstream: got.answer.early,
+			WriteTimeout:      h.writeTimeout(),
+			CloseTimeout:      closeTimeout,
+		}),
+	}
+	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
+		c.server = server
+	}
+	h.count(resultOK)
+	c.reportOpened()
+	process.add(c)
+	if client.detached {
+		go c.run()
+		return nil
+	}
+	defer client.restore()
+	c.run()
+	return nil
+}
+
+// passRefusal gives the client the upstream's own answer, by the way that any
+// answer takes through reverse_proxy.
+func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, got *connected) error {
+	status := got.answer.res.StatusCode
+	h.count(resultRefused)
+	h.logRefused(r, &refusal{status, resultRefused, "upstream " + got.address + " answered " + strconv.Itoa(status)})
+	closeAfter(w, r)
+	p := &proxied{refusedBy: got.upstream, refusal: got.answer.res}
+	defer got.answer.res.Body.Close()
+	return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
+}
+
+// refuse answers a request that is not served.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *refusal) error {
+	if what != plainRequest {
+		h.count(rf.result)
+		closeAfter(w, r)
+	}
+	h.logRefused(r, rf)
+	switch rf.status {
+	case http.StatusUpgradeRequired:
+		w.Header().Set("Sec-WebSocket-Version", "13")
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodGet)
+	case 499:
+		w.WriteHeader(499)
+		return nil
+	}
+	return caddyhttp.Error(rf.status, rf)
+}
+
+// closeAfter makes the server close an HTTP/1.1 connection after a handshake
+// that failed: what the client sent behind it are frames, not a request.
+func closeAfter(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// userOf is the user that this handler, or one in front of it, found.
+func userOf(r *http.Request) string {
+	id, _ := replacerOf(r).GetString("http.auth.user.id")
+	return id
+}
+
+// protoOf names the version of HTTP of the handshake.
+func protoOf(r *http.Request) string {
+	if r.ProtoMajor == 1 {
+		return "HTTP/1.1"
+	}
+	return "HTTP/" + strconv.Itoa(r.ProtoMajor) + ".0"
+}
+
+func (h *Handler) count(result string) { handshakesTotal.WithLabelValues(h.name, result).Inc() }
+
+func (h *Handler) logRefused(r *http.Request, rf *refusal) {
+	if c := h.logger.Check(zap.InfoLevel, "refused"); c != nil {
+		fields := commonFields(h.name, clientIP(r), protoOf(r), userOf(r))
+		c.Write(append(fields,
+			zap.Int("status", rf.status),
+			zap.String("result", rf.result),
+			zap.String("reason", rf.reason))...)
+	}
+}

@@ -1,0 +1,205 @@
+package wsgateway
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+)
+
+// hopByHop are the fields that concern one connection only (RFC 9110 section
+// 7.6.1), and those of a handshake that are made anew for the upstream.
+var hopByHop = []string{
+	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Content-Length",
+	"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Accept", ":protocol",
+}
+
+// forwardedFields are set for every upstream from what is known of the client.
+var forwardedFields = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
+
+// hasPlaceholder tells whether a configured text depends on the request.
+func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
+
+// aliases removes the spellings of asserted header fields that servers take
+// for the same field: many fold `_` and `.` to `-`.
+type aliases map[string]struct{}
+
+// newAliases covers what the header operations assert, and the X-Forwarded-*
+// fields, which are always asserted.
+func newAliases(ops *headers.HeaderOps) aliases {
+	a := make(aliases)
+	for _, name := range forwardedFields {
+		a[fold(name)] = struct{}{}
+	}
+	if ops == nil {
+		return a
+	}
+	names := slices.Clone(ops.Delete)
+	for name := range ops.Set {
+		names = append(names, name)
+	}
+	for name := range ops.Add {
+		names = append(names, name)
+	}
+	for _, name := range names {
+		if !strings.ContainsAny(name, "{*") {
+			a[fold(name)] = struct{}{}
+		}
+	}
+	return a
+}
+
+// strip removes every other spelling of an asserted field. The field in its
+// own spelling is left to the header operation, which replaces or removes it.
+func (a aliases) strip(h http.Header) {
+	for name := range h {
+		if !strings.ContainsAny(name, "_.") && name == http.CanonicalHeaderKey(name) {
+			continue
+		}
+		if _, asserted := a[fold(name)]; asserted {
+			delete(h, name)
+		}
+	}
+}
+
+// fold maps the spellings of a header field name to one.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '_' || r == '.':
+			return '-'
+		case 'A' <= r && r <= 'Z':
+			return r + ('a' - 'A')
+		}
+		return r
+	}, name)
+}
+
+// guardConnection removes from Connection the names of fields that a client
+// must not be able to have dropped: the handshake's and the forwarded ones.
+func guardConnection(h http.Header) {
+	values := h["Connection"]
+	kept := make([]string, 0, 2)
+	for _, name := range listOf(values) {
+		folded := fold(name)
+		if !strings.HasPrefix(folded, "sec-websocket-") && !strings.HasPrefix(folded, "x-forwarded-") {
+			kept = append(kept, name)
+		}
+	}
+	if len(values) > 0 {
+		h["Connection"] = []string{strings.Join(kept, ", ")}
+	}
+}
+
+// removeHopByHop removes what concerns one connection only, what Connection
+// names included.
+func removeHopByHop(h http.Header) {
+	for _, name := range listOf(h["Connection"]) {
+		h.Del(name)
+	}
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+}
+
+// forwarder sets X-Forwarded-* and Via as reverse_proxy does.
+type forwarder struct {
+	trusted []netip.Prefix
+}
+
+// newForwarder parses the ranges of trusted_proxies; reverse_proxy has
+// validated them.
+func newForwarder(ranges []string) forwarder {
+	var f forwarder
+	for _, s := range ranges {
+		if prefix, err := netip.ParsePrefix(s); err == nil {
+			f.trusted = append(f.trusted, prefix)
+		} else if addr, err := netip.ParseAddr(s); err == nil {
+			f.trusted = append(f.trusted, netip.PrefixFrom(addr, addr.BitLen()))
+		}
+	}
+	return f
+}
+
+// trusts tells whether the peer that sent the request is a trusted proxy,
+// whose X-Forwarded-* count.
+func (f forwarder) trusts(r *http.Request) bool {
+	if trusted, ok := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); ok && trusted {
+		return true
+	}
+	addr, err := netip.ParseAddr(peerIP(r))
+	return err == nil && slices.ContainsFunc(f.trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// origin is the scheme and host under which the client reached us.
+func (f forwarder) origin(r *http.Request) requestOrigin {
+	self := requestOrigin{scheme: "https", host: r.Host}
+	if r.TLS == nil {
+		self.scheme = "http"
+	}
+	if f.trusts(r) {
+		self.scheme = lastValue(r.Header, "X-Forwarded-Proto", self.scheme)
+		self.host = lastValue(r.Header, "X-Forwarded-Host", self.host)
+	}
+	return self
+}
+
+// forward sets the fields on what is sent to an upstream. r is the client's
+// request, h the header of ours, without hop-by-hop fields.
+func (f forwarder) forward(r *http.Request, h http.Header) {
+	ip := peerIP(r)
+	trusted := f.trusts(r)
+	if ip == "" && !trusted {
+		for _, name := range forwardedFields {
+			delete(h, name)
+		}
+	} else {
+		self := f.origin(r)
+		chain := make([]string, 0, 2)
+		if prior := strings.Join(h["X-Forwarded-For"], ", "); trusted && prior != "" {
+			chain = append(chain, prior)
+		}
+		if ip != "" {
+			chain = append(chain, ip)
+		}
+		h["X-Forwarded-For"] = []string{strings.Join(chain, ", ")}
+		h["X-Forwarded-Proto"] = []string{self.scheme}
+		h["X-Forwarded-Host"] = []string{self.host}
+	}
+	via := strconv.Itoa(r.ProtoMajor) + "." + strconv.Itoa(r.ProtoMinor) + " Caddy"
+	h["Via"] = append(slices.Clip(h["Via"]), via)
+}
+
+// peerIP is the address of the peer without port and zone; empty on a Unix
+// socket.
+func peerIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	host, _, _ = strings.Cut(host, "%")
+	return host
+}
+
+// clientIP is the address of the client, behind trusted proxies too.
+func clientIP(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && ip != "" {
+		return ip
+	}
+	return peerIP(r)
+}
+
+// lastValue is the last value of a field that may hold a list, or the default.
+func lastValue(h http.Header, name, otherwise string) string {
+	values := listOf(h[name])
+	if len(values) == 0 {
+		return otherwise
+	}
+	return values[len(values)-1]
+}

@@ -1,0 +1,147 @@
+package wsgateway
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+)
+
+func TestAttackSpoofedSpellingsOfAssertedHeadersAreRemoved(t *testing.T) {
+	t.Parallel()
+	a := newAliases(&headers.HeaderOps{
+		Set:    http.Header{"X-User-Id": {"{http.auth.user.id}"}},
+		Add:    http.Header{"X-Group": {"staff"}},
+		Delete: []string{"X-Admin"},
+	})
+	for _, name := range []string{
+		"X_User_Id", "X.User.Id", "x_user.id", "X_USER_ID", "X-User_Id",
+		"X_Group", "X.Admin", "X_Forwarded_For", "X.Forwarded.Host", "x_forwarded_proto",
+	} {
+		h := http.Header{name: {"root"}, http.CanonicalHeaderKey(name): {"root"}}
+		a.strip(h)
+		if len(h) != 0 {
+			t.Errorf("%s is left of it: %v", name, h)
+		}
+	}
+	h := http.Header{"X-User-Id": {"1"}, "X-Group": {"2"}, "X-Other": {"3"}, "X_Other": {"4"}}
+	a.strip(h)
+	if len(h) != 4 {
+		t.Errorf("what nobody asserts, or the operation replaces itself, was removed: %v", h)
+	}
+}
+
+func TestAttackConnectionCannotNominateWhatWeSet(t *testing.T) {
+	t.Parallel()
+	h := http.Header{
+		"Connection":             {"Upgrade, X-Forwarded-For, sec-websocket-key, X_Forwarded_Host", "X-Hop"},
+		"X-Forwarded-For":        {"192.0.2.1"},
+		"Sec-Websocket-Protocol": {"chat"},
+		"X-Hop":                  {"1"},
+		"Te":                     {"trailers"},
+	}
+	guardConnection(h)
+	removeHopByHop(h)
+	if h.Get("X-Forwarded-For") == "" || h.Get("Sec-WebSocket-Protocol") == "" {
+		t.Errorf("Connection had them dropped: %v", h)
+	}
+	if h.Get("X-Hop") != "" || h.Get("Te") != "" || h.Get("Connection") != "" {
+		t.Errorf("hop-by-hop fields are left: %v", h)
+	}
+}
+
+// requestOverPeer has the variables that Caddy's server sets.
+func requestOverPeer(remote string, trusted bool) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr, r.Host = remote, "gw.example.com"
+	return r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{
+		caddyhttp.TrustedProxyVarKey: trusted,
+		caddyhttp.ClientIPVarKey:     "203.0.113.9",
+	}))
+}
+
+func TestForwardedHeaders(t *testing.T) {
+	t.Parallel()
+	spoofed := http.Header{"X-Forwarded-For": {"198.51.100.7"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"front.example.com"}}
+	for name, row := range map[string]struct {
+		remote  string
+		trusted bool
+		ranges  []string
+		want    [3]string
+	}{
+		"from anyone":            {"192.0.2.1:5000", false, nil, [3]string{"192.0.2.1", "http", "gw.example.com"}},
+		"from a trusted server":  {"192.0.2.1:5000", true, nil, [3]string{"198.51.100.7, 192.0.2.1", "https", "front.example.com"}},
+		"from a trusted range":   {"10.1.2.3:5000", false, []string{"10.0.0.0/8"}, [3]string{"198.51.100.7, 10.1.2.3", "https", "front.example.com"}},
+		"from a trusted address": {"[::1]:5000", false, []string{"::1"}, [3]string{"198.51.100.7, ::1", "https", "front.example.com"}},
+		"from another range":     {"11.1.2.3:5000", false, []string{"10.0.0.0/8"}, [3]string{"11.1.2.3", "http", "gw.example.com"}},
+		"from a socket":          {"@", false, nil, [3]string{"", "", ""}},
+		"from a trusted socket":  {"@", true, nil, [3]string{"198.51.100.7", "https", "front.example.com"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := requestOverPeer(row.remote, row.trusted)
+			r.Header = spoofed.Clone()
+			out := r.Header.Clone()
+			newForwarder(row.ranges).forward(r, out)
+			got := [3]string{out.Get("X-Forwarded-For"), out.Get("X-Forwarded-Proto"), out.Get("X-Forwarded-Host")}
+			if got != row.want {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+			if out.Get("Via") != "1.1 Caddy" {
+				t.Errorf("Via is %q", out.Get("Via"))
+			}
+		})
+	}
+}
+
+func TestOwnOriginIsThatOfTheClientsView(t *testing.T) {
+	t.Parallel()
+	r := requestOverPeer("192.0.2.1:5000", false)
+	r.Header.Set("X-Forwarded-Host", "evil.example.com")
+	r.TLS = new(tls.ConnectionState)
+	if got := (forwarder{}).origin(r); got != (requestOrigin{"https", "gw.example.com"}) {
+		t.Errorf("got %v", got)
+	}
+	r = requestOverPeer("192.0.2.1:5000", true)
+	r.Header.Set("X-Forwarded-Host", "front.example.com")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	if got := (forwarder{}).origin(r); got != (requestOrigin{"https", "front.example.com"}) {
+		t.Errorf("behind a trusted proxy: got %v", got)
+	}
+}
+
+func TestAssertedFieldsWithoutAValueAreLeftOut(t *testing.T) {
+	t.Parallel()
+	a := newAsserted(&headers.HeaderOps{Set: http.Header{
+		"X-User-Id": {"{http.auth.user.id}"}, "X-Role": {"{http.auth.user.role}"}, "X-Empty": {""}, "X-Static": {"v"},
+	}})
+	h := http.Header{"X-User-Id": {""}, "X-Role": {"{http.auth.user.role}"}, "X-Empty": {""}, "X-Static": {"v"}}
+	a.dropEmpty(h)
+	if len(h) != 2 || h["X-Empty"] == nil || h["X-Static"] == nil {
+		t.Errorf("left: %v", h)
+	}
+	h = http.Header{"X-User-Id": {"alice"}, "X-Role": {"admin"}}
+	a.dropEmpty(h)
+	if len(h) != 2 {
+		t.Errorf("left of those with a value: %v", h)
+	}
+}
+
+func FuzzNoSpellingOfAnAssertedHeaderSurvives(f *testing.F) {
+	a := newAliases(&headers.HeaderOps{Set: http.Header{"X-User-Id": {"{http.auth.user.id}"}}})
+	f.Add("X_User_Id")
+	f.Add("x.user-id")
+	f.Fuzz(func(t *testing.T, name string) {
+		h := http.Header{name: {"root"}}
+		a.strip(h)
+		for left := range h {
+			if left != "X-User-Id" && fold(left) == "x-user-id" {
+				t.Fatalf("%q survives", left)
+			}
+		}
+	})
+}

@@ -1,0 +1,207 @@
+package wsgateway
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A file may use what is declared in its own layer and in those below it.
+type layer int
+
+const (
+	leaf     layer = iota // knows a request or a number, and no connection
+	work                  // knows connections and upstreams
+	pipeline              // knows the handler
+	entry                 // knows the configuration: life cycle, Caddyfile, modules
+)
+
+// The packages outside the standard library, by the names the table uses.
+var packages = map[string]string{
+	"caddy":         "github.com/caddyserver/caddy/v2",
+	"caddyconfig":   "github.com/caddyserver/caddy/v2/caddyconfig",
+	"caddyfile":     "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile",
+	"httpcaddyfile": "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile",
+	"caddyevents":   "github.com/caddyserver/caddy/v2/modules/caddyevents",
+	"caddyhttp":     "github.com/caddyserver/caddy/v2/modules/caddyhttp",
+	"headers":       "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers",
+	"reverseproxy":  "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy",
+	"websocket":     "github.com/coder/websocket",
+	"prometheus":    "github.com/prometheus/client_golang/prometheus",
+	"zap":           "go.uber.org/zap",
+	"http3":         "github.com/quic-go/quic-go/http3",
+	"httpguts":      "golang.org/x/net/http/httpguts",
+	"relay":         "github.com/wsgateway/caddy-ws-gateway/internal/relay",
+	"wsframe":       "github.com/wsgateway/caddy-ws-gateway/internal/wsframe",
+}
+
+// layout places every file of the package: its layer, the packages it may
+// import, and the declarations of higher layers that it may name all the same.
+var layout = map[string]struct {
+	layer   layer
+	imports string
+	also    string
+}{
+	"auth.go":      {leaf, "caddy httpguts", "Auth BearerToken TokenCarrier"},
+	"carriers.go":  {leaf, "httpguts", "TokenCarrier"},
+	"origins.go":   {leaf, "", ""},
+	"headers.go":   {leaf, "caddyhttp headers", ""},
+	"handshake.go": {leaf, "httpguts", "refusal resultBadRequest"},
+	"matcher.go":   {leaf, "caddy caddyfile caddyhttp httpguts", ""},
+	"policy.go":    {leaf, "reverseproxy", ""},
+	"balance.go":   {leaf, "caddy reverseproxy", ""},
+
+	"registry.go": {work, "caddy zap relay", "moduleID"},
+	"report.go":   {work, "zap relay", ""},
+	"metrics.go":  {work, "prometheus", ""},
+	"wsdial.go":   {work, "caddy caddyhttp reverseproxy httpguts relay", ""},
+	"wsrelay.go":  {work, "caddy caddyhttp relay", "Handler"},
+
+	"handler.go": {pipeline, "caddyhttp reverseproxy zap http3 relay", "Handler closeTimeout"},
+	"connect.go": {pipeline, "caddy caddyhttp headers reverseproxy zap", "Handler"},
+	"proxy.go":   {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy", "Handler"},
+	"tries.go":   {pipeline, "caddy reverseproxy", ""},
+
+	"module.go":         {entry, "caddy caddyevents caddyhttp headers reverseproxy zap", ""},
+	"caddyfile.go":      {entry, "caddy caddyfile httpcaddyfile caddyhttp reverseproxy", ""},
+	"caddyfile_auth.go": {entry, "caddyfile", ""},
+	"echo.go":           {entry, "caddy httpcaddyfile caddyhttp websocket", ""},
+}
+
+// internalLayout says which packages outside the standard library those under
+// internal may import. None may import Caddy.
+var internalLayout = map[string]string{
+	"relay":   "wsframe",
+	"wsframe": "",
+	"smoke":   "websocket",
+}
+
+func TestFilesImportOnlyWhatTheyMay(t *testing.T) {
+	t.Parallel()
+	_, files := parseDir(t, ".")
+	for name, file := range files {
+		place, ok := layout[name]
+		if !ok {
+			t.Errorf("%s has no place: give it one in the table", name)
+			continue
+		}
+		checkImports(t, name, file, place.imports)
+	}
+	for name := range layout {
+		if files[name] == nil {
+			t.Errorf("%s is in the table and does not exist", name)
+		}
+	}
+}
+
+func TestInternalPackagesImportOnlyWhatTheyMay(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir("internal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range entries {
+		allowed, ok := internalLayout[dir.Name()]
+		if !ok {
+			t.Errorf("internal/%s has no place: give it one in the table", dir.Name())
+			continue
+		}
+		_, files := parseDir(t, filepath.Join("internal", dir.Name()))
+		for name, file := range files {
+			checkImports(t, path.Join("internal", dir.Name(), name), file, allowed)
+		}
+	}
+}
+
+func TestFilesUseOnlyTheirOwnLayerAndThoseBelow(t *testing.T) {
+	t.Parallel()
+	fset, files := parseDir(t, ".")
+	list := make([]*ast.File, 0, len(files))
+	for _, file := range files {
+		list = append(list, file)
+	}
+	// The imports are empty stand-ins, so most of the package does not type
+	// check; names of its own are resolved nevertheless, local ones excluded.
+	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
+	config := types.Config{Importer: standIns{}, Error: func(error) {}}
+	pkg, _ := config.Check("wsgateway", fset, list, info)
+
+	checked := 0
+	for ident, object := range info.Uses {
+		if object.Parent() != pkg.Scope() {
+			continue
+		}
+		checked++
+		user := filepath.Base(fset.Position(ident.Pos()).Filename)
+		owner := filepath.Base(fset.Position(object.Pos()).Filename)
+		if layout[owner].layer > layout[user].layer && !slices.Contains(strings.Fields(layout[user].also), object.Name()) {
+			t.Errorf("%s: %s may not use %s, which is declared above it in %s",
+				fset.Position(ident.Pos()), user, object.Name(), owner)
+		}
+	}
+	if checked == 0 {
+		t.Error("found no use of anything")
+	}
+}
+
+// standIns imports an empty package for every path.
+type standIns struct{}
+
+func (standIns) Import(importPath string) (*types.Package, error) {
+	pkg := types.NewPackage(importPath, path.Base(importPath))
+	pkg.MarkComplete()
+	return pkg, nil
+}
+
+// parseDir parses the Go files of a directory, except for tests.
+func parseDir(t *testing.T, dir string) (*token.FileSet, map[string]*ast.File) {
+	t.Helper()
+	fset := token.NewFileSet()
+	files := make(map[string]*ast.File)
+	names, err := fs.Glob(os.DirFS(dir), "*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = file
+	}
+	if len(files) == 0 {
+		t.Errorf("found no Go files in %s", dir)
+	}
+	return fset, files
+}
+
+// checkImports fails the test where a file imports what is neither allowed nor
+// in the standard library.
+func checkImports(t *testing.T, name string, file *ast.File, allowed string) {
+	t.Helper()
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if domain, _, _ := strings.Cut(imported, "/"); !strings.Contains(domain, ".") {
+			continue // the standard library
+		}
+		mayImport := func(label string) bool { return packages[label] == imported }
+		if !slices.ContainsFunc(strings.Fields(allowed), mayImport) {
+			t.Errorf("%s may not import %s", name, imported)
+		}
+	}
+}

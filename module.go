@@ -1,0 +1,394 @@
+// Package wsgateway is a Caddy HTTP handler, ws_gateway, that does for
+// WebSockets what reverse_proxy does for requests.
+//
+// A request passes through it in one direction: it is classified (plain HTTP,
+// or a WebSocket handshake over HTTP/1.1, HTTP/2 or HTTP/3), authenticated,
+// decorated, and given a lease on an upstream. Plain HTTP is then served by an
+// embedded reverse_proxy over the same upstreams. A handshake is rebuilt, sent
+// to the upstream and verified; only then is the client upgraded, and from
+// there on frames are relayed unchanged until one side ends the connection, or
+// the gateway does.
+//
+//	example.com {
+//		ws_gateway /ws* localhost:9001 localhost:9002 {
+//			auth {
+//				token subprotocol
+//				bearer {env.WS_TOKEN} alice
+//			}
+//		}
+//	}
+//
+// Live connections belong to the process and not to a configuration: a reload
+// leaves alone every connection whose upstream is still configured and drains
+// the others with close code 1012. When the process exits, every connection is
+// closed with 1001.
+package wsgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+)
+
+const moduleID = "http.handlers.ws_gateway"
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler is an HTTP handler that authenticates, decorates, balances and
+// relays WebSocket connections. Other requests on its route get the same
+// authentication and decoration and are proxied to the same upstreams.
+//
+// These placeholders are set for later handlers, for header operations and for
+// the access log:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.auth.user.id}` | The ID of the authenticated user.
+// `{http.ws_gateway.name}` | The name of this gateway.
+// `{http.ws_gateway.upstream}` | The address of the chosen upstream.
+// `{http.ws_gateway.connection}` | The ID of the WebSocket connection.
+//
+// The placeholders of reverse_proxy, such as
+// `{http.reverse_proxy.upstream.hostport}`, are set as well.
+type Handler struct {
+	// The name of this gateway in logs and metrics. Handlers that share a name
+	// are shown as one gateway. Letters, digits, `_`, `-` and `.` are allowed.
+	// Default: `default`.
+	Name string `json:"name,omitempty"`
+
+	// How to reach the upstreams, in the form of the reverse_proxy handler:
+	// upstreams, load balancing, health checks, headers, transport and so on.
+	// All of it applies to plain HTTP and to WebSocket handshakes alike. The
+	// default selection policy is `least_conn`, which here counts live
+	// WebSockets and running requests together and in one step with the choice.
+	// The `stream_*` settings are refused, because WebSockets are not streamed
+	// by the proxy: use `drain_period` and `write_timeout` instead.
+	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
+
+	// Who may come in. Default: everyone.
+	Auth *Auth `json:"auth,omitempty"`
+
+	// The origins whose pages may open a WebSocket (RFC 6455, section 10.2).
+	// Each is `scheme://host[:port]`, where the host may start with `*.` to
+	// match every subdomain; or `same`, the scheme and host of the request
+	// itself; or `any`, which turns the check off and must stand alone.
+	// Default: not compared, except where browsers attach the credential by
+	// themselves (a cookie, or Basic authentication): there it is `same`. A
+	// handshake without an Origin is let in unless its credential is such a
+	// one, any other request without an Origin always. Who is not let in is
+	// answered 403.
+	Origins []string `json:"origins,omitempty"`
+
+	// The most WebSocket connections an upstream may hold; exact, over all
+	// gateways of this process. Plain requests pass at the cap. When every
+	// upstream is full, a handshake is answered 503. Default: 0, no cap.
+	MaxConns int `json:"max_conns,omitempty"`
+
+	// How long an upstream may take from being dialed to answering the
+	// handshake. One that stays silent is not retried: the client is answered
+	// 504. Default: 10s.
+	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
+
+	// How long a write to either side of a live connection may stall before
+	// that side counts as gone. Default: 30s.
+	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
+
+	// Over how long the connections of an upstream that a reload removed are
+	// closed (1012), idle ones first. 0 closes them at once. Default: 30s.
+	DrainPeriod *caddy.Duration `json:"drain_period,omitempty"`
+
+	*running `json:"-"`
+}
+
+// Auth says where a credential may be found in a request and which
+// credentials are good. A credential is always removed before the request goes
+// to an upstream.
+type Auth struct {
+	// The places where a token may be, in order: the first that is present in a
+	// request decides, and all of them are stripped from it.
+	// Default: the Authorization header with the Bearer scheme.
+	Token []TokenCarrier `json:"token,omitempty"`
+
+	// Static tokens that are accepted (RFC 6750). At least one is needed.
+	Bearer []BearerToken `json:"bearer,omitempty"`
+
+	// Whether a request without a credential may pass. One with a bad
+	// credential is refused all the same. Default: false.
+	Optional bool `json:"optional,omitempty"`
+}
+
+// TokenCarrier is one place in a request where a token may be.
+type TokenCarrier struct {
+	// Where to look: `header`, `cookie`, `query` or `subprotocol`.
+	From string `json:"from"`
+
+	// The name of the header field, cookie or query parameter; for
+	// `subprotocol` the marker, so that a browser's
+	// `new WebSocket(url, ["bearer", token])` is understood. An entry of the
+	// form `<marker>.<token>` is understood as well.
+	// Default: `Authorization` for a header, `bearer` for a subprotocol; a
+	// cookie and a query parameter must be named.
+	Name string `json:"name,omitempty"`
+
+	// The authentication scheme in front of the token in a header, compared
+	// without regard to case. Default: `Bearer` in the Authorization header,
+	// none in any other.
+	Scheme string `json:"scheme,omitempty"`
+}
+
+// BearerToken is a static token.
+type BearerToken struct {
+	// The token; or a placeholder for it, such as `{env.WS_TOKEN}` or
+	// `{file./run/secrets/ws_token}`, resolved when the configuration is
+	// loaded; or `sha256:` and the SHA-256 of the token in hexadecimal. A
+	// token written in a Caddyfile is adapted to its hash, so that it does not
+	// show in the running configuration.
+	Token string `json:"token"`
+
+	// The ID of the user that the token stands for: `{http.auth.user.id}`, and
+	// `user_id` in logs. Default: none.
+	UserID string `json:"user_id,omitempty"`
+}
+
+// running is what Provision compiles a handler's configuration to.
+type running struct {
+	name          string
+	logger        *zap.Logger
+	authenticator *authenticator // nil without auth
+	originPolicy  *originPolicy
+	balancer      *balancer
+	transport     *transport
+	dialer        *dialer
+	forwarder     forwarder
+	aliases       aliases
+	transportOps  *headers.HeaderOps
+	requestOps    *headers.HeaderOps
+	responseOps   *headers.RespHeaderOps
+
+	dynamicMember string // what stands for the dynamic upstreams in the registry
+
+	// What Cleanup has to undo; it is called after a failed Provision too.
+	proxyProvisioned bool
+	joined           []string
+	shown            []seriesKey
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  moduleID,
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets the handler up. It does not touch the network.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.running = &running{name: h.Name, logger: ctx.Logger()}
+	if h.name == "" {
+		h.name = "default"
+	}
+	if err := h.checkProxy(); err != nil {
+		return err
+	}
+	var err error
+	if h.Auth != nil {
+		if h.authenticator, err = newAuthenticator(h.Auth); err != nil {
+			return err
+		}
+	}
+	if h.originPolicy, err = newOriginPolicy(h.Origins); err != nil {
+		return err
+	}
+	if h.Proxy.DynamicUpstreamsRaw != nil {
+		h.dynamicMember = "dynamic:" + string(h.Proxy.DynamicUpstreamsRaw)
+	}
+	if err := h.provisionProxy(ctx); err != nil {
+		return err
+	}
+	h.dialer = newDialer(h.transport.RoundTripper, orDefault(h.HandshakeTimeout, defaultHandshakeTimeout))
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	if err := h.subscribe(ctx); err != nil {
+		return err
+	}
+	return h.enter()
+}
+
+// enter makes the process-wide registry know what this configuration names.
+func (h *Handler) enter() error {
+	process.reportTo(h.name, h.logger)
+	members := make([]string, 0, len(h.Proxy.Upstreams)+1)
+	for _, up := range h.Proxy.Upstreams {
+		members = append(members, up.Dial)
+		if !hasPlaceholder(up.Dial) {
+			key := seriesKey{h.name, up.Dial}
+			process.show(key, 1)
+			h.shown = append(h.shown, key)
+		}
+	}
+	if h.dynamicMember != "" {
+		members = append(members, h.dynamicMember)
+	}
+	for _, member := range members {
+		if err := process.join(member); err != nil {
+			return fmt.Errorf("joining upstream %s: %w", member, err)
+		}
+		h.joined = append(h.joined, member)
+	}
+	return nil
+}
+
+// memberOf is what names the upstream in this configuration.
+func (h *Handler) memberOf(up *reverseproxy.Upstream) string {
+	if h.dynamicMember != "" {
+		return h.dynamicMember
+	}
+	return up.Dial
+}
+
+// checkProxy refuses what the embedded proxy would take and a gateway cannot
+// honour.
+func (h *Handler) checkProxy() error {
+	switch {
+	case h.Proxy == nil, len(h.Proxy.Upstreams) == 0 && h.Proxy.DynamicUpstreamsRaw == nil:
+		return errors.New("proxy: there is no upstream: name at least one, or a dynamic source of them")
+	case h.Proxy.StreamTimeout != 0, h.Proxy.StreamCloseDelay != 0, h.Proxy.StreamBufferSize != 0:
+		return errStreamSettings
+	}
+	return nil
+}
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// Validate checks the settings that do not depend on other modules.
+func (h *Handler) Validate() error {
+	switch {
+	case !validName.MatchString(h.name):
+		return fmt.Errorf("name: %q must be 1 to 64 letters, digits, or one of . _ -", h.name)
+	case h.MaxConns < 0:
+		return fmt.Errorf("max_conns: %d is negative: leave it out, or 0, for no cap", h.MaxConns)
+	case h.HandshakeTimeout < 0:
+		return fmt.Errorf("handshake_timeout: %s is negative", time.Duration(h.HandshakeTimeout))
+	case h.WriteTimeout < 0:
+		return fmt.Errorf("write_timeout: %s is negative", time.Duration(h.WriteTimeout))
+	case h.DrainPeriod != nil && *h.DrainPeriod < 0:
+		return fmt.Errorf("drain_period: %s is negative: use 0 to end connections at once", time.Duration(*h.DrainPeriod))
+	}
+	return nil
+}
+
+// Cleanup gives back what Provision took. Live connections go on, unless no
+// loaded configuration names their upstream any more, or the process exits.
+func (h *Handler) Cleanup() error {
+	if h.running == nil {
+		return nil
+	}
+	var err error
+	if h.proxyProvisioned {
+		err = h.Proxy.Cleanup()
+	}
+	if h.transport != nil {
+		if t, ok := h.transport.RoundTripper.(*reverseproxy.HTTPTransport); ok {
+			err = errors.Join(err, t.Cleanup())
+		}
+	}
+	for _, key := range h.shown {
+		process.show(key, -1)
+	}
+	for _, member := range h.joined {
+		process.leave(member)
+	}
+	process.noReportTo(h.name, h.logger)
+	if caddy.Exiting() {
+		process.awaitEmpty()
+	}
+	return err
+}
+
+// subscribe makes the handler hear of the end of its configuration before the
+// servers stop: they wait for streams that only we can end.
+func (h *Handler) subscribe(ctx caddy.Context) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	events, ok := app.(*caddyevents.App)
+	if !ok {
+		return fmt.Errorf("getting the events app: it is a %T", app)
+	}
+	if err := events.On("stopping", stoppingHandler{ctx}); err != nil {
+		return fmt.Errorf("subscribing to the stopping event: %w", err)
+	}
+	return nil
+}
+
+// stoppingHandler ends all connections when the process exits.
+type stoppingHandler struct{ ctx caddy.Context }
+
+// Handle implements caddyevents.Handler.
+func (s stoppingHandler) Handle(context.Context, caddy.Event) error {
+	if !caddy.Exiting() {
+		return nil
+	}
+	var grace caddy.Duration
+	if app, err := s.ctx.AppIfConfigured("http"); err == nil {
+		if web, ok := app.(*caddyhttp.App); ok {
+			grace = web.GracePeriod
+		}
+	}
+	process.exit(orDefault(grace, defaultExitPeriod))
+	if grace == 0 {
+		process.hangUp()
+	}
+	return nil
+}
+
+const (
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultWriteTimeout     = 30 * time.Second
+	defaultDrainPeriod      = 30 * time.Second
+
+	// closeTimeout is what the two sides have to answer a close frame.
+	closeTimeout = 3 * time.Second
+
+	// defaultExitPeriod bounds an exit where grace_period does not.
+	defaultExitPeriod = 10 * time.Second
+)
+
+func (h *Handler) writeTimeout() time.Duration { return orDefault(h.WriteTimeout, defaultWriteTimeout) }
+
+func (h *Handler) drainPeriod() time.Duration {
+	if h.DrainPeriod == nil {
+		return defaultDrainPeriod
+	}
+	return time.Duration(*h.DrainPeriod)
+}
+
+func orDefault(d caddy.Duration, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return time.Duration(d)
+	}
+	return otherwise
+}
+
+// Interface guards
+var (
+	_ caddy.Module                = (*Handler)(nil)
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddyevents.Handler         = stoppingHandler{}
+)

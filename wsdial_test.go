@@ -1,0 +1,199 @@
+package wsgateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// talk makes a handshake over a pipe whose other end answers by a script.
+func talk(t *testing.T, ctx context.Context, script func(conn net.Conn, head *http.Request)) (*answer, error) {
+	t.Helper()
+	near, far := net.Pipe()
+	go func() {
+		defer far.Close()
+		head, err := http.ReadRequest(bufio.NewReader(far))
+		if err != nil {
+			t.Errorf("reading our handshake: %v", err)
+			return
+		}
+		script(far, head)
+	}()
+	client := ctx
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/chat?room=1", nil)
+	r.Host = "backend.example.com"
+	r.Header.Set("Sec-WebSocket-Protocol", "chat")
+	key := newKey()
+	head, err := appendHead(nil, r, key)
+	if err != nil {
+		t.Fatalf("writing our handshake: %v", err)
+	}
+	return exchange(client, r, near, head, key)
+}
+
+func say(text string) func(net.Conn, *http.Request) {
+	return func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }
+}
+
+func switchProtocols(conn net.Conn, head *http.Request, more string) {
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Accept: "+acceptOf(head.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n"+more)
+}
+
+func TestUpgradeKeepsWhatCameBehindTheAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, err := talk(t, t.Context(), func(conn net.Conn, head *http.Request) {
+			if head.Method != http.MethodGet || head.RequestURI != "/chat?room=1" || head.Host != "backend.example.com" {
+				t.Errorf("our handshake is %s %s to %s", head.Method, head.RequestURI, head.Host)
+			}
+			switchProtocols(conn, head, "\x81\x02hi")
+			_, _ = io.WriteString(conn, "\x81\x03you")
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest, _ := io.ReadAll(a.conn)
+		if got := string(a.early) + string(rest); got != "\x81\x02hi\x81\x03you" {
+			t.Errorf("got %q", got)
+		}
+		_ = a.conn.Close()
+	})
+}
+
+func TestInterimResponsesArePassedOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, err := talk(t, t.Context(), func(conn net.Conn, head *http.Request) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+			switchProtocols(conn, head, "")
+		})
+		if err != nil || a.conn == nil {
+			t.Fatalf("got %v, %v", a, err)
+		}
+		_ = a.conn.Close()
+	})
+}
+
+func TestRefusalKeepsItsBodyAndItsConnectionIsClosed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		closed := make(chan error, 1)
+		a, err := talk(t, t.Context(), func(conn net.Conn, _ *http.Request) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\ngo away!\nGET /internal HTTP/1.1\r\n")
+			_, err := conn.Read(make([]byte, 1))
+			closed <- err
+		})
+		if err != nil || a.conn != nil {
+			t.Fatalf("got %+v, %v", a, err)
+		}
+		body, _ := io.ReadAll(a.res.Body)
+		if a.res.StatusCode != http.StatusForbidden || string(body) != "go away!\n" {
+			t.Errorf("got %d %q", a.res.StatusCode, body)
+		}
+		_ = a.res.Body.Close()
+		if err := <-closed; !errors.Is(err, io.EOF) {
+			t.Errorf("the upstream's connection ended with %v", err)
+		}
+	})
+}
+
+func TestFailedExchangesAreToldApart(t *testing.T) {
+	t.Parallel()
+	long := "HTTP/1.1 101 Switching Protocols\r\nX-Long: " + strings.Repeat("x", maxAnswerHead) + "\r\n\r\n"
+	for name, row := range map[string]struct {
+		script func(net.Conn, *http.Request)
+		want   error
+	}{
+		"closes before it answers": {say(""), errDead},
+		"closes in its answer":     {say("HTTP/1.1 101 Switch"), errDead},
+		"silent": {func(conn net.Conn, _ *http.Request) {
+			_, _ = conn.Read(make([]byte, 1))
+		}, errSilent},
+		"not HTTP":        {say("SSH-2.0-OpenSSH_9.2\r\n\r\n"), errInvalid},
+		"endless head":    {say(long), errInvalid},
+		"endless hints":   {say(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10)), errInvalid},
+		"no accept":       {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), errInvalid},
+		"only the status": {say("HTTP/1.1 101 Switching Protocols\r\n\r\n"), errInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				if _, err := talk(t, t.Context(), row.script); !errors.Is(err, row.want) {
+					t.Errorf("got %v, want %v", err, row.want)
+				}
+			})
+		})
+	}
+}
+
+func TestLeavingClientEndsTheHandshake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := talk(t, ctx, func(conn net.Conn, _ *http.Request) {
+			cancel()
+			_, _ = conn.Read(make([]byte, 1))
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestAttackNothingEndsALineOfTheHandshake(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*http.Request){
+		"value":       func(r *http.Request) { r.Header["X-User"] = []string{"a\r\nX-Admin: 1"} },
+		"NUL":         func(r *http.Request) { r.Header["X-User"] = []string{"a\x00"} },
+		"name":        func(r *http.Request) { r.Header["X-User: 1\r\nX-Admin"] = []string{"1"} },
+		"host":        func(r *http.Request) { r.Host = "a\r\nX-Admin: 1" },
+		"query":       func(r *http.Request) { r.URL.RawQuery = "a=1 HTTP/1.1\r\nX-Admin: 1\r\n" },
+		"query space": func(r *http.Request) { r.URL.RawQuery = "a=1 HTTP/1.0" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			edit(r)
+			if head, err := appendHead(nil, r, newKey()); !errors.Is(err, errUnsendable) {
+				t.Errorf("wrote %q, %v", head, err)
+			}
+		})
+	}
+}
+
+func FuzzHandshakeHead(f *testing.F) {
+	f.Add("X-User", "alice", "room=1", "example.com")
+	f.Add("X-User", "a\r\nX-Admin: 1", "a b", "e\nf")
+	f.Fuzz(func(t *testing.T, name, value, query, host string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header = http.Header{name: {value}}
+		r.URL.RawQuery, r.Host = query, host
+		key := newKey()
+		head, err := appendHead(nil, r, key)
+		if err != nil {
+			return
+		}
+		got, err := http.ReadRequest(bufio.NewReader(strings.NewReader(string(head))))
+		if err != nil {
+			return // a server refuses it whole, as a bad Host
+		}
+		fields := len(got.Header)
+		if _, ours := got.Header[http.CanonicalHeaderKey(name)]; ours {
+			fields--
+		}
+		if fields > 4 || got.Header.Get("Sec-WebSocket-Key") != key {
+			t.Fatalf("the upstream reads %v from %q", got.Header, head)
+		}
+	})
+}

@@ -1,0 +1,216 @@
+package wsgateway
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+)
+
+// ending is why the gateway ends a connection: what each side is told.
+type ending struct{ client, upstream relay.Close }
+
+// The close codes that the gateway sends of its own accord (RFC 6455 section
+// 7.4.1 and the IANA registry). What a side is told when the other one is gone
+// is the relay's.
+var (
+	// The process exits: clients should come back to another one.
+	endExit = ending{
+		client:   relay.Close{Code: 1001, Reason: "server is shutting down"},
+		upstream: relay.Close{Code: 1001, Reason: "gateway is shutting down"},
+	}
+	// The upstream was taken out: clients should come back, to be given another.
+	endDrain = ending{
+		client:   relay.Close{Code: 1012, Reason: "service restart"},
+		upstream: relay.Close{Code: 1001, Reason: "gateway is draining"},
+	}
+)
+
+// end closes the connection from our side, at a frame boundary of each.
+func (c *connection) end(e ending) { c.relay.End(e.client, e.upstream) }
+
+// run relays until the connection is over and reports it. It must not hold on
+// to anything of the request.
+func (c *connection) run() {
+	defer process.remove(c)
+	outcome := c.relay.Run()
+	c.reportClosed(outcome)
+}
+
+// upgraded is a client's side after its upgrade.
+type upgraded struct {
+	conn     relay.Conn
+	early    []byte // what arrived behind the handshake
+	detached bool   // the connection is ours, and the handler may return
+	restore  func() // undoes what was changed for the time of a stream
+}
+
+// negotiated are the fields of an answer that no header operation may touch.
+var negotiated = append(slices.Clone(hopByHop), "Sec-Websocket-Protocol", "Sec-Websocket-Extensions")
+
+// answerHeader makes the header of the client's 101 (or 200) from the verified
+// answer of the upstream. fallback is the subprotocol to select where the
+// upstream selected none.
+func (h *Handler) answerHeader(w http.ResponseWriter, r *http.Request, res *http.Response, fallback string) (subprotocol string) {
+	header := res.Header
+	extensions := header["Sec-Websocket-Extensions"]
+	if protocols := header["Sec-Websocket-Protocol"]; len(protocols) > 0 {
+		subprotocol = protocols[0]
+	} else {
+		subprotocol = fallback
+	}
+	removeHopByHop(header)
+	if ops := h.responseOps; ops != nil && (ops.Require == nil || ops.Require.Match(res.StatusCode, header)) {
+		ops.ApplyTo(header, replacerOf(r))
+	}
+	for _, name := range negotiated {
+		delete(header, name)
+	}
+
+	out := w.Header()
+	if len(header["Server"]) > 0 {
+		delete(out, "Server")
+	}
+	for name, values := range header {
+		out[name] = append(slices.Clip(out[name]), values...)
+	}
+	if subprotocol != "" {
+		out["Sec-Websocket-Protocol"] = []string{subprotocol}
+	}
+	if len(extensions) > 0 {
+		out["Sec-Websocket-Extensions"] = extensions
+	}
+	if r.ProtoMajor == 1 {
+		out["Upgrade"] = []string{"websocket"}
+		out["Connection"] = []string{"Upgrade"}
+		out["Sec-Websocket-Accept"] = []string{acceptOf(strings.TrimSpace(r.Header.Get("Sec-Websocket-Key")))}
+	}
+	return subprotocol
+}
+
+// upgrade answers the client and takes its side of the connection over.
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (upgraded, error) {
+	if r.ProtoMajor == 1 {
+		return hijack(w)
+	}
+	return h.stream(w, r)
+}
+
+// hijack takes the raw connection from below every wrapper, so that nothing of
+// the request stays with it (RFC 6455).
+func hijack(w http.ResponseWriter) (upgraded, error) {
+	// The outermost writer first: it runs deferred header operations and is
+	// what the access log sees.
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	for {
+		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = inner.Unwrap()
+	}
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return upgraded{}, err
+	}
+	_ = conn.SetDeadline(time.Time{})
+	up := upgraded{conn: conn, detached: true, restore: func() {}}
+	if n := rw.Reader.Buffered(); n > 0 {
+		up.early = make([]byte, n)
+		_, _ = io.ReadFull(rw.Reader, up.early)
+	}
+	return up, nil
+}
+
+// stream makes the request's stream the connection (RFC 8441, RFC 9220). The
+// handler has to stay as long as it lives.
+func (h *Handler) stream(w http.ResponseWriter, r *http.Request) (upgraded, error) {
+	rc := http.NewResponseController(w)
+	s := &streamConn{body: r.Body, w: w, rc: rc}
+	// Caddy ends a stream whose client is silent for a minute; a WebSocket may
+	// be silent for as long as it likes. Stalled writes are ended as over h1.
+	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	restore := func() {}
+	if rd != nil {
+		restore = rd.Override(forever, 0)
+	}
+	if wr != nil {
+		inner := restore
+		restoreWriter := wr.Override(h.writeTimeout(), 0, 0)
+		restore = func() { restoreWriter(); inner() }
+		s.deadlined = true
+	}
+	w.WriteHeader(http.StatusOK)
+	if err := rc.Flush(); err != nil {
+		restore()
+		return upgraded{}, err
+	}
+	return upgraded{conn: s, restore: restore}, nil
+}
+
+// forever is longer than any connection lives.
+const forever = 100 * 365 * 24 * time.Hour
+
+// streamConn is a stream of HTTP/2 or HTTP/3 as a connection.
+type streamConn struct {
+	body io.ReadCloser
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+
+	deadlined bool // Caddy's writer sets the deadlines
+	writing   atomic.Bool
+}
+
+// Read implements io.Reader.
+func (s *streamConn) Read(p []byte) (int, error) { return s.body.Read(p) }
+
+// Write implements io.Writer; what it wrote is on its way when it returns.
+func (s *streamConn) Write(p []byte) (int, error) {
+	s.writing.Store(true)
+	defer s.writing.Store(false)
+	n, err := s.w.Write(p)
+	if err == nil {
+		err = s.rc.Flush()
+	}
+	return n, err
+}
+
+// SetWriteDeadline implements relay.Conn.
+func (s *streamConn) SetWriteDeadline(t time.Time) error {
+	if s.deadlined {
+		return nil
+	}
+	return s.rc.SetWriteDeadline(t)
+}
+
+// Close ends reads, and a write that is stuck. The stream itself ends when the
+// handler returns, after what was written.
+func (s *streamConn) Close() error {
+	if s.writing.Load() {
+		_ = s.rc.SetWriteDeadline(time.Unix(1, 0))
+	}
+	return s.body.Close()
+}
+
+func replacerOf(r *http.Request) *caddy.Replacer {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return caddy.NewReplacer()
+	}
+	return repl
+}
+
+// Interface guards
+var (
+	_ relay.Conn = (*streamConn)(nil)
+	_ relay.Conn = (net.Conn)(nil)
+	_ relay.Conn = tracedConn{}
+)
