@@ -13,17 +13,6 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
-// refusal is why a request is not served. Its reason goes to the log and must
-// not hold a secret.
-type refusal struct {
-	status int
-	result string
-	reason string
-}
-
-// Error implements error.
-func (rf *refusal) Error() string { return rf.reason }
-
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	repl := replacerOf(r)

@@ -106,10 +106,6 @@ func validKey(values []string) bool {
 	return err == nil && len(key) == 16
 }
 
-func badHandshake(status int, reason string) *refusal {
-	return &refusal{status: status, result: resultBadRequest, reason: reason}
-}
-
 // newKey makes the Sec-WebSocket-Key of our own handshake with an upstream.
 func newKey() string {
 	var key [16]byte

@@ -55,7 +55,8 @@ var layout = map[string]struct {
 	"carriers.go":  {leaf, "httpguts", "TokenCarrier"},
 	"origins.go":   {leaf, "", ""},
 	"headers.go":   {leaf, "caddyhttp headers", ""},
-	"handshake.go": {leaf, "httpguts", "refusal resultBadRequest"},
+	"handshake.go": {leaf, "httpguts", ""},
+	"refusal.go":   {leaf, "", ""},
 	"matcher.go":   {leaf, "caddy caddyfile caddyhttp httpguts", ""},
 	"policy.go":    {leaf, "reverseproxy", ""},
 	"balance.go":   {leaf, "caddy reverseproxy", ""},
@@ -66,8 +67,8 @@ var layout = map[string]struct {
 	"wsdial.go":   {work, "caddy caddyhttp reverseproxy httpguts relay", ""},
 	"wsrelay.go":  {work, "caddy caddyhttp relay", "Handler"},
 
-	"handler.go": {pipeline, "caddyhttp reverseproxy zap http3 relay", "Handler closeTimeout"},
-	"connect.go": {pipeline, "caddy caddyhttp headers reverseproxy zap", "Handler"},
+	"handler.go": {pipeline, "caddyhttp reverseproxy zap http3 relay", "Handler"},
+	"connect.go": {pipeline, "caddy headers reverseproxy", "Handler"},
 	"proxy.go":   {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy", "Handler"},
 	"tries.go":   {pipeline, "caddy reverseproxy", ""},
 

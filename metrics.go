@@ -7,18 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The results of a handshake, as in the metric and in logs.
-const (
-	resultOK            = "ok"
-	resultUnauthorized  = "unauthorized"
-	resultForbidden     = "forbidden"
-	resultBadRequest    = "bad_request"
-	resultRefused       = "refused"
-	resultUnavailable   = "unavailable"
-	resultUpstreamError = "upstream_error"
-	resultCanceled      = "canceled"
-)
-
 // The collectors belong to the process, because Caddy makes a registry anew
 // for each configuration and the counts must survive that.
 var (

@@ -360,9 +360,6 @@ const (
 	defaultWriteTimeout     = 30 * time.Second
 	defaultDrainPeriod      = 30 * time.Second
 
-	// closeTimeout is what the two sides have to answer a close frame.
-	closeTimeout = 3 * time.Second
-
 	// defaultExitPeriod bounds an exit where grace_period does not.
 	defaultExitPeriod = 10 * time.Second
 )

@@ -157,7 +157,11 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.transport = &transport{RoundTripper: inner}
+	if h.Proxy.Headers != nil {
+		h.requestOps = h.Proxy.Headers.Request
+		h.responseOps = h.Proxy.Headers.Response
+	}
+	h.transport = &transport{RoundTripper: inner, asserted: newAsserted(h.requestOps)}
 	h.Proxy.Transport = h.transport
 
 	if h.Proxy.LoadBalancing == nil {
@@ -192,11 +196,6 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 			return fmt.Errorf("provisioning the transport's header operations: %w", err)
 		}
 	}
-	if h.Proxy.Headers != nil {
-		h.requestOps = h.Proxy.Headers.Request
-		h.responseOps = h.Proxy.Headers.Response
-	}
-	h.transport.asserted = newAsserted(h.requestOps)
 	h.forwarder = newForwarder(h.Proxy.TrustedProxies)
 	h.aliases = newAliases(h.requestOps)
 	return nil

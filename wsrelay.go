@@ -15,6 +15,9 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
+// closeTimeout is what the two sides have to answer a close frame.
+const closeTimeout = 3 * time.Second
+
 // ending is why the gateway ends a connection: what each side is told.
 type ending struct{ client, upstream relay.Close }
 
