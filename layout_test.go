@@ -31,7 +31,6 @@ var packages = map[string]string{
 	"caddyconfig":   "github.com/caddyserver/caddy/v2/caddyconfig",
 	"caddyfile":     "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile",
 	"httpcaddyfile": "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile",
-	"caddyevents":   "github.com/caddyserver/caddy/v2/modules/caddyevents",
 	"caddyhttp":     "github.com/caddyserver/caddy/v2/modules/caddyhttp",
 	"headers":       "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers",
 	"reverseproxy":  "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy",
@@ -72,7 +71,7 @@ var layout = map[string]struct {
 	"proxy.go":   {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy", "Handler"},
 	"tries.go":   {pipeline, "caddy reverseproxy", ""},
 
-	"module.go":         {entry, "caddy caddyevents caddyhttp headers reverseproxy zap", ""},
+	"module.go":         {entry, "caddy caddyhttp headers reverseproxy zap", ""},
 	"caddyfile.go":      {entry, "caddy caddyfile httpcaddyfile caddyhttp reverseproxy", ""},
 	"caddyfile_auth.go": {entry, "caddyfile", ""},
 	"echo.go":           {entry, "caddy httpcaddyfile caddyhttp websocket", ""},

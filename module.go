@@ -32,7 +32,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -43,6 +42,12 @@ const moduleID = "http.handlers.ws_gateway"
 
 func init() {
 	caddy.RegisterModule(new(Handler))
+
+	// For what is left of gateways that the running configuration has no more.
+	caddy.OnExit(func(context.Context) {
+		process.exit(defaultExitPeriod)
+		process.awaitEmpty()
+	})
 }
 
 // Handler is an HTTP handler that authenticates, decorates, balances and
@@ -220,9 +225,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	if err := h.subscribe(ctx); err != nil {
-		return err
-	}
+	h.listenForExit(ctx)
 	return h.enter()
 }
 
@@ -317,42 +320,39 @@ func (h *Handler) Cleanup() error {
 	return err
 }
 
-// subscribe makes the handler hear of the end of its configuration before the
-// servers stop: they wait for streams that only we can end.
-func (h *Handler) subscribe(ctx caddy.Context) error {
-	app, err := ctx.App("events")
-	if err != nil {
-		return fmt.Errorf("getting the events app: %w", err)
-	}
-	events, ok := app.(*caddyevents.App)
+// listenForExit makes the handler hear of an exit when its server begins to shut
+// down, because the server will wait for streams that only we can end.
+func (h *Handler) listenForExit(ctx caddy.Context) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
-		return fmt.Errorf("getting the events app: it is a %T", app)
+		return
 	}
-	if err := events.On("stopping", stoppingHandler{ctx}); err != nil {
-		return fmt.Errorf("subscribing to the stopping event: %w", err)
-	}
-	return nil
+	server.RegisterOnShutdown(func() {
+		if caddy.Exiting() {
+			endAll(gracePeriod(ctx))
+		}
+	})
 }
 
-// stoppingHandler ends all connections when the process exits.
-type stoppingHandler struct{ ctx caddy.Context }
+// gracePeriod is how long servers have to shut down; 0 is for ever.
+func gracePeriod(ctx caddy.Context) caddy.Duration {
+	app, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return 0
+	}
+	web, ok := app.(*caddyhttp.App)
+	if !ok {
+		return 0
+	}
+	return web.GracePeriod
+}
 
-// Handle implements caddyevents.Handler.
-func (s stoppingHandler) Handle(context.Context, caddy.Event) error {
-	if !caddy.Exiting() {
-		return nil
-	}
-	var grace caddy.Duration
-	if app, err := s.ctx.AppIfConfigured("http"); err == nil {
-		if web, ok := app.(*caddyhttp.App); ok {
-			grace = web.GracePeriod
-		}
-	}
+// endAll ends every connection of the process, which exits.
+func endAll(grace caddy.Duration) {
 	process.exit(orDefault(grace, defaultExitPeriod))
 	if grace == 0 {
 		process.hangUp()
 	}
-	return nil
 }
 
 const (
@@ -387,5 +387,4 @@ var (
 	_ caddy.Validator             = (*Handler)(nil)
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
-	_ caddyevents.Handler         = stoppingHandler{}
 )

@@ -1,0 +1,188 @@
+package integration
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// startExample runs a file of examples/ with the ports and paths replaced.
+func startExample(t *testing.T, name string, replace ...string) *gateway {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "examples", name)) // #nosec G304 -- named in this file
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(replace); i += 2 {
+		if !strings.Contains(string(text), replace[i]) {
+			t.Fatalf("examples/%s no longer has %q", name, replace[i])
+		}
+	}
+	g := newGateway(t, "")
+	options := "{\n\tadmin unix/" + g.socket + "\n\tpersist_config off\n\tskip_install_trust\n\tstorage file_system " +
+		filepath.Join(workDir, "storage") + "\n\tdefault_bind 127.0.0.1\n\tlog default {\n\t\t" + bookOutput + "\n\t}\n"
+	site := strings.NewReplacer(replace...).Replace(string(text))
+	if strings.Contains(site, "\n{\n") || strings.HasPrefix(site, "{\n") {
+		site = strings.Replace(site, "{\n", options, 1)
+	} else {
+		site = options + "\tauto_https disable_redirects\n}\n" + site
+	}
+	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(site), nil)
+	if err != nil {
+		t.Fatalf("examples/%s: %v\n%s", name, err, site)
+	}
+	for _, warning := range warnings {
+		t.Logf("examples/%s: %v", name, warning)
+	}
+	book.clear()
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatalf("examples/%s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			book.dump(t)
+		}
+		if err := caddy.Stop(); err != nil {
+			t.Errorf("stopping caddy: %v", err)
+		}
+	})
+	return g
+}
+
+func port(addr string) string { return addr[strings.LastIndexByte(addr, ':'):] }
+
+// TestEveryExampleIsTested fails when a file is added without a test here.
+func TestEveryExampleIsTested(t *testing.T) {
+	files, err := filepath.Glob("../examples/*.Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range files {
+		files[i] = filepath.Base(files[i])
+	}
+	want := []string{"bearer-headers.Caddyfile", "cookies-origins-tls.Caddyfile", "quickstart.Caddyfile"}
+	if !slices.Equal(files, want) {
+		t.Errorf("examples/ has %q, but the tests below are of %q", files, want)
+	}
+}
+
+// quickstart runs examples/quickstart.Caddyfile.
+func quickstart(t *testing.T) *gateway {
+	t.Helper()
+	var ports []string
+	for range 3 {
+		ports = append(ports, port(freePort(t)))
+	}
+	g := startExample(t, "quickstart.Caddyfile",
+		":8080", ports[0], ":9001", ports[1], ":9002", ports[2], "examples/quickstart", "../examples/quickstart")
+	g.httpAddr = "127.0.0.1" + ports[0]
+	return g
+}
+
+// TestQuickstartExample balances over its two upstreams and refuses strangers.
+func TestQuickstartExample(t *testing.T) {
+	g := quickstart(t)
+	greetings := map[string]bool{}
+	for range 2 {
+		conn := overWS.open(t, g, "/ws", bearer("alice-demo-token"))
+		f, err := conn.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		greetings[string(f.payload)] = true
+		conn.ping(t, "hello")
+	}
+	if !greetings["hello alice, this is upstream one"] || !greetings["hello alice, this is upstream two"] {
+		t.Errorf("greetings %v", greetings)
+	}
+	overWS.refused(t, g, "/ws", bearer("not-a-token"), 401)
+	overWS.refused(t, g, "/ws", nil, 401)
+	if a := g.get(t, "/", nil); a.status != 200 || !strings.Contains(a.body, "ws_gateway quickstart") {
+		t.Errorf("the page: status %d", a.status)
+	}
+}
+
+// TestQuickstartPageInABrowser clicks its buttons in Chromium.
+func TestQuickstartPageInABrowser(t *testing.T) {
+	g := quickstart(t)
+	p := openPage(t, "http://"+g.httpAddr+"/")
+	p.waitFor(t, `document.querySelectorAll("[data-token]").length`, "3")
+	cards := `document.getElementById("connections").innerText`
+	p.eval(t, `document.querySelector("[data-who=alice]").click()`)
+	p.waitFor(t, cards, "hello alice, this is upstream ")
+	p.eval(t, `document.querySelector("[data-who=bob]").click()`)
+	p.waitFor(t, cards, "hello bob, this is upstream ")
+	for _, name := range []string{"one", "two"} {
+		if got := p.eval(t, `document.getElementById("count-`+name+`").textContent`); got != "1" {
+			t.Errorf("the page counts %s connections on upstream %s, want 1", got, name)
+		}
+	}
+	p.eval(t, `document.querySelector(".card input").value = "said by hand"`)
+	p.eval(t, `document.querySelector(".card form").requestSubmit()`)
+	p.waitFor(t, `[...document.querySelectorAll(".card li.received")].map(l => l.textContent).join("|")`, "said by hand")
+	p.eval(t, `document.querySelector(".wrong").click()`)
+	p.waitFor(t, cards, "refused: 401")
+	p.eval(t, `document.getElementById("clear").click()`)
+	p.waitFor(t, `document.getElementById("count-one").textContent + document.getElementById("count-two").textContent`, "00")
+}
+
+// TestBearerHeadersExample decorates both directions.
+func TestBearerHeadersExample(t *testing.T) {
+	t.Setenv("WS_TOKEN", "example-token")
+	one, two := newBackend(t, echo), newBackend(t, echo)
+	addr := freePort(t)
+	g := startExample(t, "bearer-headers.Caddyfile", ":8080", port(addr), "localhost:9001", one.addr, "localhost:9002", two.addr)
+	g.httpAddr = addr
+	header := bearer("example-token")
+	header.Set("X-User-Id", "root")
+	served := map[string]bool{}
+	for range 2 {
+		conn := overWS.open(t, g, "/ws", header)
+		conn.ping(t, "hello")
+		served[conn.header.Get("X-Served-By")] = true
+	}
+	if !served[one.addr] || !served[two.addr] {
+		t.Errorf("X-Served-By named %v, want each backend once", served)
+	}
+	for _, b := range []*backend{one, two} {
+		head := receive(t, "handshake", b.requests)
+		for name, want := range map[string]string{"X-Custom-Header": "my custom value", "X-User-Id": "service", "Authorization": ""} {
+			if got := strings.Join(headerLines(head, name), "|"); got != want {
+				t.Errorf("%s at the backend is %q, want %q", name, got, want)
+			}
+		}
+	}
+	overWS.refused(t, g, "/ws", bearer("other"), 401)
+	one.kill()
+	overWS.open(t, g, "/ws", header).ping(t, "the other one answers")
+}
+
+// TestCookiesOriginsTLSExample lets in pages of the site and of the one named.
+func TestCookiesOriginsTLSExample(t *testing.T) {
+	t.Setenv("SESSION_TOKEN", "session-token")
+	one, two := newBackend(t, echo), newBackend(t, echo)
+	addr := freePort(t)
+	g := startExample(t, "cookies-origins-tls.Caddyfile",
+		"\ttls internal", "\t"+tlsDirective(),
+		"\nlocalhost {", "\nlocalhost"+port(addr)+" {", "localhost:9001", one.addr, "localhost:9002", two.addr)
+	g.httpsAddr = addr
+	g.waitForTLS(t)
+	header := func(origin string) http.Header {
+		return http.Header{"Cookie": {"session=session-token; theme=dark"}, "Origin": {origin}}
+	}
+	for _, c := range []carrier{overWSS, overH2, overH3} {
+		c.open(t, g, "/ws", header("https://"+g.tlsHost())).ping(t, "from the site")
+		c.open(t, g, "/ws", header("https://app.localhost")).ping(t, "from the page named")
+		c.refused(t, g, "/ws", header("https://evil.example"), 403)
+		c.refused(t, g, "/ws", http.Header{"Cookie": {"session=other"}, "Origin": {"https://app.localhost"}}, 401)
+	}
+	if got := one.receivedBytes() + two.receivedBytes(); strings.Contains(got, "session-token") {
+		t.Error("the session token reached a backend")
+	}
+}

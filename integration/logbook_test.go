@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func init() {
+	caddy.RegisterModule(bookWriter{})
+}
+
+// book is where Caddy's log goes while a test runs. There is one Caddy in a
+// process, so there is one book; start turns to a new page.
+var book logBook
+
+// logBook keeps the lines of Caddy's log.
+type logBook struct {
+	mu    sync.Mutex // protects lines
+	lines []logLine
+}
+
+// logLine is one line of Caddy's log.
+type logLine struct {
+	raw    string
+	fields map[string]any
+}
+
+func (l logLine) str(field string) string {
+	s, _ := l.fields[field].(string)
+	return s
+}
+
+func (l logLine) num(field string) float64 {
+	n, ok := l.fields[field].(float64)
+	if !ok {
+		return -1
+	}
+	return n
+}
+
+// Write takes whole lines: Caddy's JSON encoder makes one write a line.
+func (b *logBook) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for raw := range bytes.Lines(p) {
+		line := logLine{raw: string(raw)}
+		if err := json.Unmarshal(raw, &line.fields); err != nil {
+			line.fields = map[string]any{"msg": line.raw}
+		}
+		b.lines = append(b.lines, line)
+	}
+	return len(p), nil
+}
+
+func (b *logBook) Close() error { return nil }
+
+func (b *logBook) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lines = nil
+}
+
+// find returns the lines of the loggers whose names begin with logger and that
+// have the message.
+func (b *logBook) find(logger, msg string) []logLine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []logLine
+	for _, line := range b.lines {
+		if strings.HasPrefix(line.str("logger"), logger) && (msg == "" || line.str("msg") == msg) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+const (
+	ourLogger    = "http.handlers.ws_gateway"
+	accessLogger = "http.log.access"
+)
+
+// wait returns the n-th line (from 1) of our logger with the message.
+func (b *logBook) wait(t *testing.T, msg string, n int) logLine {
+	t.Helper()
+	eventually(t, "log line "+msg, func() bool { return len(b.find(ourLogger, msg)) >= n })
+	return b.find(ourLogger, msg)[n-1]
+}
+
+// waitAccess returns the line of the access log for a request.
+func (b *logBook) waitAccess(t *testing.T, uri string) (found logLine) {
+	t.Helper()
+	eventually(t, "access log line of "+uri, func() bool {
+		for _, line := range b.find(accessLogger, "") {
+			if request, _ := line.fields["request"].(map[string]any); request["uri"] == uri {
+				found = line
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// closedBy returns the closed lines of the connections to a backend.
+func (b *logBook) closedBy(upstream *backend) []logLine {
+	return slices.DeleteFunc(b.find(ourLogger, "closed"), func(l logLine) bool { return l.str("upstream") != upstream.addr })
+}
+
+// dump prints the log of a failed test.
+func (b *logBook) dump(t *testing.T) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lines := b.lines
+	if len(lines) > 60 {
+		t.Logf("%d earlier lines left out", len(lines)-60)
+		lines = lines[len(lines)-60:]
+	}
+	for _, line := range lines {
+		t.Log(strings.TrimSpace(line.raw))
+	}
+}
+
+// bookWriter is the log output "integration_book", which writes to book.
+type bookWriter struct{}
+
+// CaddyModule registers the writer.
+func (bookWriter) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "caddy.logging.writers.integration_book",
+		New: func() caddy.Module { return new(bookWriter) },
+	}
+}
+
+func (bookWriter) String() string                                   { return "integration_book" }
+func (bookWriter) WriterKey() string                                { return "integration_book" }
+func (bookWriter) OpenWriter() (io.WriteCloser, error)              { return &book, nil }
+func (*bookWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { d.Next(); return nil }
