@@ -1,266 +1,177 @@
 package wsgateway
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
-// use is what an upstream's place is taken for.
-type use uint8
-
-const (
-	forWebSocket use = iota
-	forRequest
-)
-
-// ledger knows what every upstream address holds, over all gateways and
-// configurations of the process.
-type ledger struct {
-	// mu guards everything below, and is held over each choice together with
-	// its count, so that no two choices see the same state.
-	mu       sync.Mutex
-	backends map[string]*backend
-}
-
-// backend is the running state of one upstream address.
-type backend struct {
-	address  string
-	live     int         // WebSocket connections
-	requests int         // plain requests of gateways
-	fails    []time.Time // when each recent failure of a handshake is forgotten
-}
-
-// lease is a counted place at an upstream, from the moment it was chosen.
-type lease struct {
-	ledger   *ledger
-	backend  *backend
-	use      use
-	released atomic.Bool
-}
-
-// candidate is an upstream that may be chosen. Its index is its position in
-// the configured list, which is what weights go by.
-type candidate struct {
-	upstream *reverseproxy.Upstream
-	address  string
-	index    int
-	backend  *backend // set under the ledger's lock; nil where nothing is known
-}
-
-// load is what the candidate holds: live WebSockets and running requests,
-// those of other reverse_proxy handlers on the same address included.
-func (c candidate) load() int {
-	live, requests := 0, 0
-	if c.backend != nil {
-		live, requests = c.backend.live, c.backend.requests
-	}
-	if c.upstream.Host != nil {
-		requests = max(requests, c.upstream.NumRequests())
-	}
-	return live + requests
-}
-
-// balancer chooses upstreams for one handler.
+// balancer chooses upstreams for one handler: it knows the configuration and
+// health of Caddy's upstreams, and leaves choosing and counting to the balance.
 type balancer struct {
-	ledger *ledger
+	*balance.Balancer
 
-	// policy chooses under the ledger's lock; nil where selector does.
-	policy policy
-
-	// selector is one of Caddy's policies that does not compare loads.
+	// selector is one of Caddy's policies that does not compare loads; nil
+	// where the balance has the policy itself.
 	selector reverseproxy.Selector
 
-	maxConns     int
-	maxFails     int
-	failDuration time.Duration
-	breaker      reverseproxy.CircuitBreaker
+	key     string    // what a hash goes by, with placeholders
+	weights []float64 // in the order of the upstreams; nil where all are equal
+	members []balance.Member
+	fixed   bool // the members are the static upstreams as they are
+	breaker reverseproxy.CircuitBreaker
+	probes  *probes // nil where upstreams are not probed
 }
 
-func newLedger() *ledger {
-	return &ledger{backends: make(map[string]*backend)}
+// source is what is known of an upstream's health.
+type source struct {
+	*reverseproxy.Upstream
+	breaker reverseproxy.CircuitBreaker
+	probes  *probes
+	address string
 }
 
-// acquire chooses an upstream among pool and counts it in one step. Those that
-// skip names are left out. It returns nil when none can be had.
-func (b *balancer) acquire(u use, pool reverseproxy.UpstreamPool, skip func(address string) bool, w http.ResponseWriter, r *http.Request) (*lease, *reverseproxy.Upstream) {
-	candidates := b.available(u, pool, skip, r)
-	if b.policy != nil {
-		return b.choose(u, candidates)
+// Healthy implements balance.Source.
+func (s source) Healthy() bool {
+	return s.Upstream.Healthy() && (s.breaker == nil || s.breaker.OK()) && !s.probes.down(s.address)
+}
+
+// Full implements balance.Source: it concerns requests alone.
+func (s source) Full() bool { return s.Upstream.Full() }
+
+// newBalancer makes the balancer of a provisioned proxy.
+func newBalancer(h *Handler, selector reverseproxy.Selector, probes *probes) (*balancer, error) {
+	chosen := policyOf(selector)
+	b := &balancer{key: chosen.key, weights: chosen.weights, breaker: h.Proxy.CB, probes: probes}
+	if chosen.policy == nil {
+		b.selector = selector
+		chosen.policy = balance.LeastConn{} // for rebalancing alone
 	}
-	for len(candidates) > 0 {
-		candidates = b.ledger.admissible(u, candidates, b)
-		chosen := b.selector.Select(upstreamsOf(candidates), r, w)
-		i := slices.IndexFunc(candidates, func(c candidate) bool { return c.upstream == chosen })
-		if i < 0 {
-			return nil, nil
+	if b.weights != nil {
+		if err := checkWeights(b.weights, h.Proxy); err != nil {
+			return nil, err
 		}
-		if l := b.take(u, candidates[i]); l != nil {
-			return l, chosen
-		}
-		candidates = slices.Delete(candidates, i, i+1)
 	}
-	return nil, nil
+	settings := balance.Settings{
+		Policy:         chosen.policy,
+		MaxConns:       h.MaxConns,
+		EarlyCloses:    h.EarlyCloseCount,
+		SlowStart:      time.Duration(h.SlowStart),
+		PanicThreshold: float64(h.PanicThreshold) / 100,
+	}
+	if h.Queue != nil {
+		settings.Queue = h.Queue.Size
+	}
+	if hc := h.Proxy.HealthChecks; hc != nil && hc.Passive != nil {
+		settings.MaxFails = hc.Passive.MaxFails
+		settings.FailDuration = time.Duration(hc.Passive.FailDuration)
+	}
+	b.fixed = h.Proxy.DynamicUpstreams == nil && !slices.ContainsFunc(h.Proxy.Upstreams, func(up *reverseproxy.Upstream) bool {
+		return hasPlaceholder(up.Dial)
+	})
+	if b.fixed {
+		b.members = b.membersOf(nil, h.Proxy.Upstreams, nil)
+	}
+	b.Balancer = process.ledger.New(settings, b.members)
+	return b, nil
 }
 
-// available lists the upstreams that health checks, circuit breaker and the
-// caller leave, without a lock, because breakers are guests.
-func (b *balancer) available(u use, pool reverseproxy.UpstreamPool, skip func(string) bool, r *http.Request) []candidate {
-	if b.breaker != nil && !b.breaker.OK() {
-		return nil
+// checkWeights refuses weights that do not say what is to be done.
+func checkWeights(weights []float64, proxy *reverseproxy.Handler) error {
+	switch n := len(proxy.Upstreams); {
+	case proxy.DynamicUpstreams != nil || proxy.DynamicUpstreamsRaw != nil:
+		return errors.New("lb_policy: weights need upstreams that are named one by one, not dynamic ones")
+	case len(weights) != n:
+		return fmt.Errorf("lb_policy: %d weights for %d upstreams: give each upstream one, in their order", len(weights), n)
 	}
-	candidates := make([]candidate, 0, len(pool))
+	sum := 0.0
+	for _, w := range weights {
+		if w < 0 {
+			return fmt.Errorf("lb_policy: weight %g is negative: use 0 for an upstream that is to take nothing", w)
+		}
+		sum += w
+	}
+	if sum == 0 {
+		return errors.New("lb_policy: all weights are 0: at least one upstream has to take something")
+	}
+	return nil
+}
+
+// membersOf describes a pool for the balance.
+func (b *balancer) membersOf(into []balance.Member, pool reverseproxy.UpstreamPool, r *http.Request) []balance.Member {
 	for i, up := range pool {
-		if !up.Healthy() || u == forRequest && up.Full() {
-			continue
+		m := balance.Member{Address: dialAddress(up, r), Weight: 1}
+		if b.weights != nil {
+			m.Weight = b.weights[i]
 		}
-		address := dialAddress(up, r)
-		if skip != nil && skip(address) {
-			continue
+		s := source{Upstream: up, probes: b.probes, address: m.Address}
+		if !b.fixed {
+			s.breaker = b.breaker // which reverse_proxy gives to its own upstreams only
 		}
-		candidates = append(candidates, candidate{upstream: up, address: address, index: i})
+		m.Source = s
+		into = append(into, m)
 	}
-	return candidates
+	return into
 }
 
-// choose lets the policy choose among what may be had and counts its choice.
-func (b *balancer) choose(u use, candidates []candidate) (*lease, *reverseproxy.Upstream) {
-	b.ledger.mu.Lock()
-	defer b.ledger.mu.Unlock()
-	candidates = b.admissibleLocked(u, candidates)
-	if len(candidates) == 0 {
-		return nil, nil
+// acquire chooses an upstream of the pool and counts it in one step.
+func (b *balancer) acquire(into *balance.Lease, ask balance.Ask, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
+	if b.key != "" {
+		ask.Key = replacerOf(r).ReplaceAll(b.key, "")
 	}
-	i := b.policy.choose(candidates)
-	if i < 0 {
-		return nil, nil
+	members := b.members
+	if !b.fixed {
+		members = b.membersOf(make([]balance.Member, 0, len(pool)), pool, r)
 	}
-	return b.ledger.countLocked(u, candidates[i].address), candidates[i].upstream
+	if b.selector != nil {
+		return b.acquireBySelector(into, ask, members, pool, w, r)
+	}
+	var i int
+	var refusal balance.Refusal
+	if b.fixed {
+		i, refusal = b.Acquire(into, ask)
+	} else {
+		i, refusal = b.AcquireFrom(into, ask, members)
+	}
+	if refusal != balance.None {
+		return nil, refusal
+	}
+	return pool[i], balance.None
 }
 
-// take counts the candidate if it still may be had.
-func (b *balancer) take(u use, c candidate) *lease {
-	b.ledger.mu.Lock()
-	defer b.ledger.mu.Unlock()
-	if len(b.admissibleLocked(u, []candidate{c})) == 0 {
-		return nil
-	}
-	return b.ledger.countLocked(u, c.address)
-}
-
-// admissible is admissibleLocked for callers without the lock.
-func (l *ledger) admissible(u use, candidates []candidate, b *balancer) []candidate {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return b.admissibleLocked(u, candidates)
-}
-
-// admissibleLocked keeps the candidates that are below their cap and have not
-// failed too often, in place.
-func (b *balancer) admissibleLocked(u use, candidates []candidate) []candidate {
-	now := time.Now()
-	kept := candidates[:0]
-	for _, c := range candidates {
-		c.backend = b.ledger.backends[c.address]
-		if c.backend != nil && (b.full(u, c.backend) || b.failed(c, now)) {
-			continue
+// acquireBySelector lets one of Caddy's policies choose among what can be had.
+func (b *balancer) acquireBySelector(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
+	for {
+		positions, refusal := b.Admissible(ask, members)
+		if refusal != balance.None {
+			return nil, refusal
 		}
-		kept = append(kept, c)
+		available := make(reverseproxy.UpstreamPool, len(positions))
+		for i, position := range positions {
+			available[i] = pool[position]
+		}
+		chosen := b.selector.Select(available, r, w)
+		i := slices.Index(available, chosen)
+		if i < 0 {
+			return nil, balance.Dead
+		}
+		if b.Take(into, ask, members[positions[i]]) {
+			return chosen, balance.None
+		}
 	}
-	return kept
-}
-
-// full tells whether the address holds as many WebSockets as it may.
-func (b *balancer) full(u use, be *backend) bool {
-	return u == forWebSocket && b.maxConns > 0 && be.live >= b.maxConns
-}
-
-// failed tells whether the failures of handshakes, and those that
-// reverse_proxy remembers of requests, reach max_fails together.
-func (b *balancer) failed(c candidate, now time.Time) bool {
-	if b.maxFails <= 0 {
-		return false
-	}
-	fails := c.backend.recentFails(now)
-	if fails > 0 && c.upstream.Host != nil {
-		fails += c.upstream.Fails()
-	}
-	return fails >= b.maxFails
-}
-
-// fail remembers a failed handshake with the address for fail_duration.
-func (b *balancer) fail(address string) {
-	if b.failDuration <= 0 {
-		return
-	}
-	now := time.Now()
-	b.ledger.mu.Lock()
-	defer b.ledger.mu.Unlock()
-	for _, other := range b.ledger.backends {
-		b.ledger.forgetLocked(other, now)
-	}
-	be := b.ledger.backendLocked(address)
-	be.fails = append(be.fails, now.Add(b.failDuration))
-}
-
-// recentFails drops the failures whose time is over and counts the others.
-func (be *backend) recentFails(now time.Time) int {
-	be.fails = slices.DeleteFunc(be.fails, func(until time.Time) bool { return !until.After(now) })
-	return len(be.fails)
-}
-
-func (l *ledger) backendLocked(address string) *backend {
-	be := l.backends[address]
-	if be == nil {
-		be = &backend{address: address}
-		l.backends[address] = be
-	}
-	return be
-}
-
-func (l *ledger) countLocked(u use, address string) *lease {
-	be := l.backendLocked(address)
-	switch u {
-	case forWebSocket:
-		be.live++
-	case forRequest:
-		be.requests++
-	}
-	return &lease{ledger: l, backend: be, use: u}
-}
-
-// forgetLocked drops the state of an address that nothing is known of.
-func (l *ledger) forgetLocked(be *backend, now time.Time) {
-	if be.live == 0 && be.requests == 0 && be.recentFails(now) == 0 {
-		delete(l.backends, be.address)
-	}
-}
-
-// release gives the place back. Calling it again does nothing.
-func (l *lease) release() {
-	if l == nil || l.released.Swap(true) {
-		return
-	}
-	l.ledger.mu.Lock()
-	defer l.ledger.mu.Unlock()
-	switch l.use {
-	case forWebSocket:
-		l.backend.live--
-	case forRequest:
-		l.backend.requests--
-	}
-	l.ledger.forgetLocked(l.backend, time.Now())
 }
 
 // dialAddress is the upstream's address with the request's placeholders
 // filled in.
 func dialAddress(up *reverseproxy.Upstream, r *http.Request) string {
-	if !hasPlaceholder(up.Dial) {
+	if r == nil || !hasPlaceholder(up.Dial) {
 		return up.Dial
 	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -268,12 +179,4 @@ func dialAddress(up *reverseproxy.Upstream, r *http.Request) string {
 		return up.Dial
 	}
 	return repl.ReplaceAll(up.Dial, "")
-}
-
-func upstreamsOf(candidates []candidate) reverseproxy.UpstreamPool {
-	pool := make(reverseproxy.UpstreamPool, len(candidates))
-	for i, c := range candidates {
-		pool[i] = c.upstream
-	}
-	return pool
 }

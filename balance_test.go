@@ -1,284 +1,354 @@
 package wsgateway
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
-func newPool(n int) reverseproxy.UpstreamPool {
-	pool := make(reverseproxy.UpstreamPool, n)
-	for i := range pool {
-		pool[i] = &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: fmt.Sprintf("10.0.0.%d:80", i)}
+// pool makes upstreams as a provisioned reverse_proxy has them.
+func pool(addresses ...string) reverseproxy.UpstreamPool {
+	var upstreams reverseproxy.UpstreamPool
+	for _, address := range addresses {
+		upstreams = append(upstreams, &reverseproxy.Upstream{Dial: address, Host: new(reverseproxy.Host)})
 	}
-	return pool
+	return upstreams
 }
 
-func newTestBalancer(p policy) *balancer { return &balancer{ledger: newLedger(), policy: p} }
+// named counts the calls of addressesOf.
+var named atomic.Int64
 
-// take acquires n places and returns how many each upstream of the pool got.
-func takeMany(t testing.TB, b *balancer, pool reverseproxy.UpstreamPool, n int) ([]int, []*lease) {
+// addressesOf names n upstreams that no other test knows, because what the
+// process knows of an address is shared.
+func addressesOf(t *testing.T, n int) []string {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	got := make([]int, len(pool))
-	leases := make([]*lease, 0, n)
-	for range n {
-		l, up := b.acquire(forWebSocket, pool, nil, httptest.NewRecorder(), r)
-		if l == nil {
-			t.Fatal("no upstream although all are there")
-		}
-		got[slices.Index(pool, up)]++
-		leases = append(leases, l)
+	test := named.Add(1)
+	addresses := make([]string, n)
+	for i := range addresses {
+		addresses[i] = fmt.Sprintf("test-%d-host-%d:80", test, i)
 	}
-	return got, leases
+	return addresses
 }
 
-func TestPoliciesSpreadExactlyOverWholePeriods(t *testing.T) {
-	t.Parallel()
+// load makes a gateway that is loaded, without a server. It takes all that
+// Provision makes of the network for granted.
+func load(t *testing.T, name string, selector reverseproxy.Selector, addresses []string, set func(*Handler)) *Handler {
+	t.Helper()
+	h := &Handler{
+		Proxy:   &reverseproxy.Handler{Upstreams: pool(addresses...), LoadBalancing: new(reverseproxy.LoadBalancing)},
+		running: &running{name: name, logger: zap.NewNop()},
+	}
+	if set != nil {
+		set(h)
+	}
+	h.probes = newProbes(h.WebSocketHealth, h.Proxy.HealthChecks)
+	var err error
+	if h.balancer, err = newBalancer(h, selector, h.probes); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.enter(); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// unload is what a reload does to the old configuration.
+func unload(t *testing.T, h *Handler) {
+	t.Helper()
+	if err := h.Cleanup(); err != nil {
+		t.Error(err)
+	}
+}
+
+// connectTo opens a connection through the gateway, without a handshake. It
+// returns nothing where the gateway has no upstream to give.
+func connectTo(h *Handler) (client, backend *peer, at string, refused balance.Refusal) {
+	return connectAs(h, (*peer).answerClose)
+}
+
+// connectAs is connectTo for a client that does something else than to answer a
+// close.
+func connectAs(h *Handler, does func(*peer)) (client, backend *peer, at string, refused balance.Refusal) {
+	lease := new(balance.Lease)
+	if up, refusal := h.balancer.acquire(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil); up == nil {
+		return nil, nil, "", refusal
+	}
+	nearClient, farClient := net.Pipe()
+	nearBackend, farBackend := net.Pipe()
+	client, backend = &peer{farClient, make(chan int, 1)}, &peer{farBackend, make(chan int, 1)}
+	at = lease.Address()
+	c := &connection{
+		id: newConnectionID(), gateway: h.name, upstream: at, member: at,
+		openedAt: time.Now(), drainPeriod: h.drainPeriod(), early: h.earlyClose(),
+		lease: lease, done: make(chan struct{}),
+		relay: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend}),
+	}
+	process.add(c)
+	go c.run()
+	go does(client)
+	go backend.answerClose()
+	return client, backend, at, balance.None
+}
+
+// crowd is clients that connect again when they are told to.
+type crowd struct {
+	gateway func() *Handler // the one that is loaded
+	does    func(*peer)     // what each does with its connection
+
+	mu    sync.Mutex
+	moved []time.Time // when each was told to
+	codes map[int]int
+	gone  bool // they stay away from now on
+	away  sync.WaitGroup
+	live  []*peer
+}
+
+func newCrowd(gateway func() *Handler, n int) *crowd {
+	c := &crowd{gateway: gateway, codes: make(map[int]int), does: (*peer).answerClose}
+	for range n {
+		c.join()
+	}
+	return c
+}
+
+// join makes one client, who comes back within a second of a close.
+func (c *crowd) join() {
+	client, _, _, refused := connectAs(c.gateway(), c.does)
+	if refused != balance.None {
+		return
+	}
+	c.mu.Lock()
+	c.live = append(c.live, client)
+	c.mu.Unlock()
+	c.away.Go(func() {
+		code := <-client.code
+		if code == 0 {
+			return
+		}
+		c.mu.Lock()
+		c.moved = append(c.moved, time.Now())
+		c.codes[code]++
+		stay := c.gone
+		c.mu.Unlock()
+		if !stay {
+			elapse(time.Duration(rand.Int64N(int64(time.Second))))
+			c.join()
+		}
+	})
+}
+
+func (c *crowd) movedSoFar() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.moved)
+}
+
+// leave ends every connection.
+func (c *crowd) leave() {
+	c.mu.Lock()
+	c.gone = true
+	live := slices.Clone(c.live)
+	c.mu.Unlock()
+	for _, client := range live {
+		_ = client.Close()
+	}
+	c.away.Wait()
+	elapse(time.Minute)
+}
+
+// loads is what the gateway holds at each address.
+func loads(name string, addresses []string) []int {
+	held := make([]int, len(addresses))
+	staying := process.staying(name)
+	for i, address := range addresses {
+		held[i] = staying[address]
+	}
+	return held
+}
+
+// requestWith is a request with a replacer, as Caddy's server makes it.
+func requestWith(placeholders map[string]string) *http.Request {
+	repl := caddy.NewReplacer()
+	for name, value := range placeholders {
+		repl.Set(name, value)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	return r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, repl))
+}
+
+func TestWeightsThatDoNotFitAreRefusedInJSON(t *testing.T) {
+	prepareValidation(t)
 	for name, row := range map[string]struct {
-		policy policy
-		take   int
-		want   []int
+		policy    string
+		upstreams string
+		want      string
 	}{
-		"least_conn":                        {leastConn{}, 400, []int{100, 100, 100, 100}},
-		"round_robin":                       {&roundRobin{last: -1}, 400, []int{100, 100, 100, 100}},
-		"random_choose of all":              {&randomChoose{n: 4}, 400, []int{100, 100, 100, 100}},
-		"weighted_round_robin":              {&weightedRoundRobin{weights: []int{5, 1, 0, 4}}, 100, []int{50, 10, 0, 40}},
-		"weighted_round_robin, few weights": {&weightedRoundRobin{weights: []int{3, 1}}, 40, []int{30, 10, 0, 0}},
+		"too few":               {`{"policy":"weighted_least_conn","weights":[1]}`, `"upstreams":[{"dial":"a:1"},{"dial":"b:1"}]`, "1 weights for 2 upstreams"},
+		"too many":              {`{"policy":"weighted_least_conn","weights":[1,2]}`, `"upstreams":[{"dial":"a:1"}]`, "2 weights for 1 upstreams"},
+		"negative":              {`{"policy":"weighted_least_conn","weights":[1,-1]}`, `"upstreams":[{"dial":"a:1"},{"dial":"b:1"}]`, "-1 is negative"},
+		"all zero":              {`{"policy":"weighted_least_conn","weights":[0,0]}`, `"upstreams":[{"dial":"a:1"},{"dial":"b:1"}]`, "at least one must be above 0"},
+		"none":                  {`{"policy":"weighted_least_conn"}`, `"upstreams":[{"dial":"a:1"}]`, "at least one must be above 0"},
+		"round robin, too few":  {`{"policy":"weighted_round_robin","weights":[1]}`, `"upstreams":[{"dial":"a:1"},{"dial":"b:1"}]`, "1 weights for 2 upstreams"},
+		"round robin, negative": {`{"policy":"weighted_round_robin","weights":[2,-1]}`, `"upstreams":[{"dial":"a:1"},{"dial":"b:1"}]`, "negative"},
+		"dynamic":               {`{"policy":"weighted_least_conn","weights":[1]}`, `"dynamic_upstreams":{"source":"a","name":"x","port":"1"}`, "not dynamic ones"},
+		"hash without a key":    {`{"policy":"bounded_hash"}`, `"upstreams":[{"dial":"a:1"}]`, "no placeholder"},
+		"factor below 1":        {`{"policy":"bounded_hash","key":"{x}","factor":0.5}`, `"upstreams":[{"dial":"a:1"}]`, "factor: 0.5 is below 1"},
+		"negative factor":       {`{"policy":"bounded_hash","key":"{x}","factor":-2}`, `"upstreams":[{"dial":"a:1"}]`, "factor: -2 is below 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			got, _ := takeMany(t, newTestBalancer(row.policy), newPool(4), row.take)
-			if !slices.Equal(got, row.want) {
-				t.Errorf("got %v, want %v", got, row.want)
+			err := validateGateway(fmt.Sprintf(`"proxy":{%s,"load_balancing":{"selection_policy":%s}}`, row.upstreams, row.policy))
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got %v, want %q in it", err, row.want)
 			}
 		})
 	}
 }
 
-func TestWeightedRoundRobinDoesNotBunch(t *testing.T) {
-	t.Parallel()
-	b := newTestBalancer(&weightedRoundRobin{weights: []int{5, 1, 1}})
-	pool := newPool(3)
-	var order []int
-	for range 7 {
-		got, _ := takeMany(t, b, pool, 1)
-		order = append(order, slices.Index(got, 1))
-	}
-	if want := []int{0, 0, 1, 0, 2, 0, 0}; !slices.Equal(order, want) {
-		t.Errorf("got %v, want %v", order, want)
-	}
-}
-
-func TestRandomChooseDrawsEveryCandidateAndPrefersTheIdler(t *testing.T) {
-	t.Parallel()
-	b := newTestBalancer(&randomChoose{n: 2})
-	got, _ := takeMany(t, b, newPool(8), 8000)
-	if slices.Max(got)-slices.Min(got) > 20 {
-		t.Errorf("power of two choices left a wide spread: %v", got)
-	}
-}
-
-func TestLeastConnBreaksTiesAtRandom(t *testing.T) {
-	t.Parallel()
-	first := make(map[int]bool)
-	for range 200 {
-		got, _ := takeMany(t, newTestBalancer(leastConn{}), newPool(4), 1)
-		first[slices.Index(got, 1)] = true
-	}
-	if len(first) != 4 {
-		t.Errorf("of four idle upstreams only %d were ever chosen first", len(first))
-	}
-}
-
-func TestLeastConnCountsRequestsAndWebSocketsTogether(t *testing.T) {
-	t.Parallel()
-	b, pool := newTestBalancer(leastConn{}), newPool(2)
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	got := make(map[*reverseproxy.Upstream]int)
-	for i := range 100 {
-		u := use(i % 2)
-		_, up := b.acquire(u, pool, nil, httptest.NewRecorder(), r)
-		got[up]++
-	}
-	if got[pool[0]] != 50 || got[pool[1]] != 50 {
-		t.Errorf("got %d and %d of 100", got[pool[0]], got[pool[1]])
-	}
-}
-
-func TestConcurrentAcquiresSpreadEvenly(t *testing.T) {
-	t.Parallel()
-	b, pool := newTestBalancer(leastConn{}), newPool(4)
-	var wg sync.WaitGroup
-	for range 2000 {
-		wg.Go(func() {
-			r := httptest.NewRequest(http.MethodGet, "/", nil)
-			b.acquire(forWebSocket, pool, nil, httptest.NewRecorder(), r)
+func TestSettingsThatMakeNoSenseAreRefusedInJSON(t *testing.T) {
+	prepareValidation(t)
+	for name, row := range map[string]struct{ settings, want string }{
+		"max_conns":              {`"max_conns":-1`, "max_conns: -1 is negative"},
+		"queue without a cap":    {`"queue":{"size":5}`, "without max_conns"},
+		"queue of none":          {`"max_conns":1,"queue":{"size":0}`, "1 or more"},
+		"queue, negative":        {`"max_conns":1,"queue":{"size":5,"timeout":-1}`, "not negative"},
+		"slow_start":             {`"slow_start":-1`, "slow_start"},
+		"rebalance, no percent":  {`"rebalance":{"per":1000}`, "0 percent"},
+		"rebalance, too many":    {`"rebalance":{"percent":100.5,"per":1000}`, "100.5 percent"},
+		"rebalance, no time":     {`"rebalance":{"percent":10}`, "rebalance: 0s"},
+		"max_age":                {`"max_age":{"duration":0}`, "max_age: 0s"},
+		"max_age, jitter":        {`"max_age":{"duration":1000,"jitter_percent":101}`, "jitter of 101"},
+		"early_close_count":      {`"early_close_count":-1`, "early_close_count: -1 is negative"},
+		"early closes for ever":  {`"early_close_count":3`, "set fail_duration"},
+		"early_close_window":     {`"early_close_window":1000`, "without early_close_count"},
+		"panic_threshold, above": {`"panic_threshold":101`, "101 is not a percentage"},
+		"panic_threshold, below": {`"panic_threshold":-1`, "-1 is not a percentage"},
+		"health_websocket":       {`"health_websocket":{"uri":"ws://a/b"}`, "must be a path"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := validateGateway(`"proxy":{"upstreams":[{"dial":"a:1"}]},` + row.settings)
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got %v, want %q in it", err, row.want)
+			}
 		})
 	}
-	wg.Wait()
-	for address, be := range b.ledger.backends {
-		if be.live != 500 {
-			t.Errorf("%s holds %d, want 500", address, be.live)
-		}
-	}
 }
 
-func TestCapIsNeverExceeded(t *testing.T) {
+// validateGateway loads a gateway up to where it would serve.
+func validateGateway(settings string) error {
+	config := new(caddy.Config)
+	err := caddy.StrictUnmarshalJSON(fmt.Appendf(nil,
+		`{"apps":{"http":{"servers":{"s":{"listen":[":0"],"routes":[{"handle":[{"handler":"ws_gateway",%s}]}]}}}}}`, settings), config)
+	if err != nil {
+		return err
+	}
+	return caddy.Validate(config)
+}
+
+// A policy of Caddy's that looks at the upstreams alone chooses first, and the
+// place is counted afterwards: in between someone else may have taken the last.
+func TestCapHoldsUnderPoliciesThatDoNotCount(t *testing.T) {
 	t.Parallel()
-	for name, set := range map[string]func(*balancer){
-		"ours":    func(b *balancer) { b.policy = leastConn{} },
-		"Caddy's": func(b *balancer) { b.selector = reverseproxy.RandomSelection{} },
+	for name, selector := range map[string]reverseproxy.Selector{
+		"first": new(reverseproxy.FirstSelection), "random": new(reverseproxy.RandomSelection), "ip_hash": new(reverseproxy.IPHashSelection),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, pool := newTestBalancer(nil), newPool(3)
-			b.maxConns = 10
-			set(b)
-			var mu sync.Mutex
+			addresses := addressesOf(t, 3)
+			h := load(t, "cap-"+name, selector, addresses, func(h *Handler) { h.MaxConns = 7 })
+			defer unload(t, h)
+			leases := make(chan *balance.Lease, 200)
 			var wg sync.WaitGroup
-			taken := 0
 			for range 200 {
 				wg.Go(func() {
-					r := httptest.NewRequest(http.MethodGet, "/", nil)
-					if l, _ := b.acquire(forWebSocket, pool, nil, httptest.NewRecorder(), r); l != nil {
-						mu.Lock()
-						taken++
-						mu.Unlock()
+					lease := new(balance.Lease)
+					r := requestWith(nil)
+					up, refusal := h.balancer.acquire(lease, balance.Ask{}, h.Proxy.Upstreams, httptest.NewRecorder(), r)
+					if up == nil && refusal != balance.Full {
+						t.Errorf("refused with %d, want that all are full", refusal)
+					}
+					if up != nil {
+						leases <- lease
 					}
 				})
 			}
 			wg.Wait()
-			if taken != 30 {
-				t.Errorf("%d places were taken of 30", taken)
+			close(leases)
+			if n := len(leases); n != 21 {
+				t.Errorf("%d were let in, want 21", n)
 			}
-			r := httptest.NewRequest(http.MethodGet, "/", nil)
-			if l, _ := b.acquire(forRequest, pool, nil, httptest.NewRecorder(), r); l == nil {
-				t.Error("a plain request did not pass at the cap of WebSockets")
+			for _, address := range addresses {
+				if live := process.ledger.Look(address).Live; live != 7 {
+					t.Errorf("%s holds %d, want 7", address, live)
+				}
+			}
+			for lease := range leases {
+				lease.Release()
+			}
+			for _, address := range addresses {
+				if live := process.ledger.Look(address).Live; live != 0 {
+					t.Errorf("%s holds %d at the end", address, live)
+				}
 			}
 		})
 	}
 }
 
-func TestSkippedAndFailedUpstreamsAreLeftOut(t *testing.T) {
+// Two handlers of a process, or the old and the new one of a reload, name the
+// same address: the cap is that of the address.
+func TestCapIsOverAllGatewaysOfTheProcess(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b, pool := newTestBalancer(leastConn{}), newPool(3)
-		b.maxFails, b.failDuration = 2, 10*time.Second
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		skip := func(address string) bool { return address == pool[0].Dial }
-		chosen := func() []int {
-			got := make([]int, 3)
-			for range 6 {
-				l, up := b.acquire(forWebSocket, pool, skip, httptest.NewRecorder(), r)
-				if l != nil {
-					got[slices.Index(pool, up)]++
-				}
-			}
-			return got
+	addresses := addressesOf(t, 1)
+	capped := func(h *Handler) { h.MaxConns = 2 }
+	one := load(t, "cap-one", new(reverseproxy.LeastConnSelection), addresses, capped)
+	defer unload(t, one)
+	two := load(t, "cap-two", new(reverseproxy.RoundRobinSelection), addresses, capped)
+	defer unload(t, two)
+	leases := make([]balance.Lease, 3)
+	for i, h := range []*Handler{one, two, one} {
+		up, refusal := h.balancer.acquire(&leases[i], balance.Ask{}, h.Proxy.Upstreams, nil, nil)
+		if full := up == nil && refusal == balance.Full; full != (i == 2) {
+			t.Errorf("connection %d: full %t", i+1, full)
 		}
-		b.fail(pool[1].Dial)
-		if got := chosen(); got[0] != 0 || got[1] == 0 {
-			t.Errorf("after one failure of two: %v", got)
-		}
-		b.fail(pool[1].Dial)
-		if got := chosen(); got[0] != 0 || got[1] != 0 || got[2] != 6 {
-			t.Errorf("after two failures of two: %v", got)
-		}
-		elapse(11 * time.Second)
-		if got := chosen(); got[1] == 0 {
-			t.Errorf("after fail_duration: %v", got)
-		}
-	})
-}
-
-// Whatever the order of acquiring, failing and releasing, the ledger's sums
-// are those of the leases, and nothing is left at the end.
-func TestLedgerAlwaysAddsUp(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		rng := rand.New(rand.NewPCG(1, 2))
-		b, pool := newTestBalancer(leastConn{}), newPool(5)
-		b.maxConns, b.maxFails, b.failDuration = 7, 3, time.Second
-		var held []*lease
-		for range 20000 {
-			switch op := rng.IntN(10); {
-			case op < 5:
-				r := httptest.NewRequest(http.MethodGet, "/", nil)
-				if l, _ := b.acquire(use(rng.IntN(2)), pool, nil, httptest.NewRecorder(), r); l != nil {
-					held = append(held, l)
-				}
-			case op < 9 && len(held) > 0:
-				i := rng.IntN(len(held))
-				held[i].release()
-				held[i].release()
-				held = slices.Delete(held, i, i+1)
-			case op == 9:
-				b.fail(pool[rng.IntN(len(pool))].Dial)
-				elapse(100 * time.Millisecond)
-			}
-			sum := 0
-			for address, be := range b.ledger.backends {
-				if be.live < 0 || be.requests < 0 || be.live > b.maxConns {
-					t.Fatalf("%s holds %d live and %d requests", address, be.live, be.requests)
-				}
-				sum += be.live + be.requests
-			}
-			if sum != len(held) {
-				t.Fatalf("%d leases are held and %d counted", len(held), sum)
-			}
-		}
-		for _, l := range held {
-			l.release()
-		}
-		elapse(2 * time.Second)
-		b.fail("sweep")
-		if len(b.ledger.backends) != 1 {
-			t.Errorf("the ledger still knows %d addresses", len(b.ledger.backends)-1)
-		}
-	})
-}
-
-func TestUnknownAddressesLeaveNoTrace(t *testing.T) {
-	t.Parallel()
-	b, pool := newTestBalancer(leastConn{}), newPool(50)
-	_, leases := takeMany(t, b, pool, 1)
-	if len(b.ledger.backends) != 1 {
-		t.Errorf("one place was taken, and %d addresses are remembered", len(b.ledger.backends))
 	}
-	leases[0].release()
-	if len(b.ledger.backends) != 0 {
-		t.Errorf("nothing is held, and %d addresses are remembered", len(b.ledger.backends))
+	for i := range leases {
+		leases[i].Release()
 	}
 }
 
-func BenchmarkAcquire(b *testing.B) {
-	for _, n := range []int{2, 16, 256, 4096} {
-		bal, pool := newTestBalancer(leastConn{}), newPool(n)
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		b.Run(fmt.Sprintf("upstreams=%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				l, _ := bal.acquire(forWebSocket, pool, nil, nil, r)
-				l.release()
-			}
-		})
-		b.Run(fmt.Sprintf("upstreams=%d/parallel", n), func(b *testing.B) {
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					l, _ := bal.acquire(forWebSocket, pool, nil, nil, r)
-					l.release()
-				}
-			})
-		})
+func TestPlaceholdersInAddressesAreFilledInForEachRequest(t *testing.T) {
+	t.Parallel()
+	base := addressesOf(t, 1)[0]
+	host, _, _ := strings.Cut(base, ":")
+	h := load(t, "placeholders", new(reverseproxy.LeastConnSelection), []string{host + "-{tenant}:80"}, func(h *Handler) { h.MaxConns = 1 })
+	defer unload(t, h)
+	var first, second, third balance.Lease
+	for _, row := range []struct {
+		tenant string
+		lease  *balance.Lease
+		want   string
+	}{{"a", &first, host + "-a:80"}, {"b", &second, host + "-b:80"}, {"a", &third, ""}} {
+		r := requestWith(map[string]string{"tenant": row.tenant})
+		_, _ = h.balancer.acquire(row.lease, balance.Ask{}, h.Proxy.Upstreams, nil, r)
+		if got := row.lease.Address(); got != row.want {
+			t.Errorf("tenant %s is at %q, want %q", row.tenant, got, row.want)
+		}
 	}
+	first.Release()
+	second.Release()
 }

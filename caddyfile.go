@@ -36,6 +36,17 @@ func init() {
 //	    origins <pattern...>
 //
 //	    max_conns         <n>
+//	    queue             <n> [<timeout>]
+//	    slow_start        <duration>
+//	    rebalance         <percent>/<duration>
+//	    max_age           <duration> [<jitter percent>]
+//
+//	    early_close_count  <n>
+//	    early_close_window <duration>
+//	    panic_threshold    <percent>
+//	    health_websocket   [<uri>]
+//	    drain_unhealthy
+//
 //	    handshake_timeout <duration>
 //	    write_timeout     <duration>
 //	    drain_period      <duration>
@@ -73,13 +84,22 @@ func parseGateway(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // gatewayWords are the subdirectives that are not reverse_proxy's. Each is
 // given a dispenser over its own tokens that stands on the word itself.
 var gatewayWords = map[string]func(*Handler, *caddyfile.Dispenser) error{
-	"name":              (*Handler).unmarshalName,
-	"auth":              (*Handler).unmarshalAuth,
-	"origins":           (*Handler).unmarshalOrigins,
-	"max_conns":         (*Handler).unmarshalMaxConns,
-	"handshake_timeout": (*Handler).unmarshalHandshakeTimeout,
-	"write_timeout":     (*Handler).unmarshalWriteTimeout,
-	"drain_period":      (*Handler).unmarshalDrainPeriod,
+	"name":               (*Handler).unmarshalName,
+	"auth":               (*Handler).unmarshalAuth,
+	"origins":            (*Handler).unmarshalOrigins,
+	"max_conns":          (*Handler).unmarshalMaxConns,
+	"queue":              (*Handler).unmarshalQueue,
+	"slow_start":         (*Handler).unmarshalSlowStart,
+	"rebalance":          (*Handler).unmarshalRebalance,
+	"max_age":            (*Handler).unmarshalMaxAge,
+	"early_close_count":  (*Handler).unmarshalEarlyCloseCount,
+	"early_close_window": (*Handler).unmarshalEarlyCloseWindow,
+	"panic_threshold":    (*Handler).unmarshalPanicThreshold,
+	"health_websocket":   (*Handler).unmarshalHealthWebSocket,
+	"drain_unhealthy":    (*Handler).unmarshalDrainUnhealthy,
+	"handshake_timeout":  (*Handler).unmarshalHandshakeTimeout,
+	"write_timeout":      (*Handler).unmarshalWriteTimeout,
+	"drain_period":       (*Handler).unmarshalDrainPeriod,
 }
 
 // refusedWords are the subdirectives of reverse_proxy that would be without
@@ -149,7 +169,9 @@ func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile
 		return d.Err("ws_gateway has no upstream: name one behind the directive, with to or with dynamic")
 	}
 	h.Proxy = proxy
-	return nil
+	d.Reset()
+	d.Next()
+	return h.checkTogether(d)
 }
 
 // explainUnknownWord adds the allowed words where reverse_proxy met one that

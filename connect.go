@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
 // retryAfter is what a client is told to wait when no upstream is left.
@@ -19,7 +22,7 @@ const retryAfter = "5"
 // connected is an upstream that answered, with the place taken at it.
 type connected struct {
 	answer   *answer
-	lease    *lease
+	lease    *balance.Lease
 	upstream *reverseproxy.Upstream
 	address  string
 	member   string
@@ -36,44 +39,68 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) (*connected, *
 		return nil, badHandshake(http.StatusBadRequest, err.Error())
 	}
 	t := newTries(h.Proxy.LoadBalancing)
+	defer t.leaveLine()
 	for {
-		up, l := h.acquire(w, out, t)
+		lease := new(balance.Lease)
+		up, refusal := h.acquire(lease, w, out, t)
 		if up == nil {
-			if t.anotherRound(r.Context()) {
+			if refusal == balance.Full && h.waitInLine(r.Context(), t) || t.anotherRound(r.Context()) {
 				continue
 			}
-			return nil, t.exhausted(w, r)
+			return nil, t.exhausted(w, r, refusal)
 		}
-		got, rf := h.try(out, up, l, t)
-		if got != nil {
-			return got, nil
-		}
-		l.release()
-		if rf != nil {
-			return nil, rf
+		t.leaveLine()
+		got, rf := h.try(out, up, lease, t)
+		if got != nil || rf != nil {
+			return got, rf
 		}
 		if !t.more() {
-			return nil, t.exhausted(w, r)
+			return nil, t.exhausted(w, r, balance.Dead)
 		}
 	}
 }
 
 // acquire takes a place at one of the upstreams that were not tried yet.
-func (h *Handler) acquire(w http.ResponseWriter, r *http.Request, t *tries) (*reverseproxy.Upstream, *lease) {
+func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Request, t *tries) (*reverseproxy.Upstream, balance.Refusal) {
 	pool := h.Proxy.Upstreams
 	if source := h.Proxy.DynamicUpstreams; source != nil {
-		if caching, ok := source.(reverseproxy.CachingUpstreamSource); ok && t.count > 0 {
+		if caching, ok := source.(reverseproxy.CachingUpstreamSource); ok && t.failed {
 			_ = caching.ResetCache(r)
 		}
+		t.failed = false
 		dynamic, err := source.GetUpstreams(r)
 		if err != nil {
 			t.last = fmt.Errorf("getting dynamic upstreams: %w", err)
 		} else {
 			pool = withHosts(dynamic)
+			h.noteDynamic(pool)
 		}
 	}
-	l, up := h.balancer.acquire(forWebSocket, pool, t.wasTried, w, r)
-	return up, l
+	if h.Queue != nil {
+		t.pool = t.pool[:0]
+		for _, up := range pool {
+			t.pool = append(t.pool, dialAddress(up, r))
+		}
+	}
+	ask := balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}
+	return h.balancer.acquire(into, ask, pool, w, r)
+}
+
+// noteDynamic remembers which upstreams there are, for those who look without a
+// request.
+func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
+	known := h.dynamicSeen.Load()
+	same := known != nil && slices.EqualFunc(*known, pool, func(address string, up *reverseproxy.Upstream) bool {
+		return address == up.Dial
+	})
+	if same {
+		return
+	}
+	addresses := make([]string, len(pool))
+	for i, up := range pool {
+		addresses[i] = up.Dial
+	}
+	h.dynamicSeen.Store(&addresses)
 }
 
 // withHosts completes upstreams that come from a dynamic source: policies and
@@ -89,8 +116,14 @@ func withHosts(pool reverseproxy.UpstreamPool) reverseproxy.UpstreamPool {
 
 // try makes one attempt. It returns what to answer the client where no other
 // attempt may follow, and nothing where one may.
-func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, l *lease, t *tries) (*connected, *refusal) {
-	address := l.backend.address
+func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balance.Lease, t *tries) (*connected, *refusal) {
+	address := lease.Address()
+	kept := false
+	defer func() { // also where something on the way panics
+		if !kept {
+			lease.Release()
+		}
+	}()
 	info, err := dialInfo(up, address)
 	if err != nil {
 		return nil, &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
@@ -99,6 +132,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, l *lease, t 
 	start := time.Now()
 	a, err := h.dialer.shake(shake, info)
 	t.count++
+	t.failed = true
 	t.tried = append(t.tried, address)
 	if err == nil {
 		if a.conn == nil && h.retriesAnswer(shake, a.res) {
@@ -107,7 +141,8 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, l *lease, t 
 			return nil, nil
 		}
 		h.observe(address, a, time.Since(start))
-		return &connected{answer: a, lease: l, upstream: up, address: address, member: h.memberOf(up)}, nil
+		kept = true
+		return &connected{answer: a, lease: lease, upstream: up, address: address, member: h.memberOf(up)}, nil
 	}
 	return nil, h.failedTry(address, err, t)
 }
@@ -122,7 +157,8 @@ func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 	case errors.Is(err, errUnsendable):
 		return badHandshake(http.StatusBadRequest, err.Error())
 	}
-	h.balancer.fail(address)
+	h.balancer.Fail(address)
+	process.failed(seriesKey{h.name, address})
 	switch {
 	case errors.Is(err, errSilent):
 		return &refusal{http.StatusGatewayTimeout, resultUpstreamError, err.Error()}
@@ -138,12 +174,22 @@ func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 func (h *Handler) observe(address string, a *answer, took time.Duration) {
 	if hc := h.Proxy.HealthChecks; hc != nil && hc.Passive != nil {
 		if limit := time.Duration(hc.Passive.UnhealthyLatency); limit > 0 && took >= limit {
-			h.balancer.fail(address)
+			h.balancer.Fail(address)
 		}
+	}
+	if h.dynamicMember != "" && a.conn == nil && h.unhealthyStatus(a.res.StatusCode) {
+		h.balancer.Fail(address) // what reverse_proxy counts is not ours to see
 	}
 	if h.Proxy.CB != nil && a.conn != nil {
 		h.Proxy.CB.RecordMetric(a.res.StatusCode, took)
 	}
+}
+
+func (h *Handler) unhealthyStatus(status int) bool {
+	hc := h.Proxy.HealthChecks
+	return hc != nil && hc.Passive != nil && slices.ContainsFunc(hc.Passive.UnhealthyStatus, func(bad int) bool {
+		return caddyhttp.StatusCodeMatches(status, bad)
+	})
 }
 
 // outgoing makes our request of the client's: rewritten, without what concerns
@@ -171,6 +217,11 @@ func (h *Handler) forUpstream(out *http.Request, info reverseproxy.DialInfo, add
 	repl.Set("http.reverse_proxy.upstream.hostport", info.Address)
 	repl.Set("http.reverse_proxy.upstream.host", info.Host)
 	repl.Set("http.reverse_proxy.upstream.port", info.Port)
+	repl.Set("http.reverse_proxy.upstream.max_requests", info.Upstream.MaxRequests)
+	if host := info.Upstream.Host; host != nil {
+		repl.Set("http.reverse_proxy.upstream.requests", host.NumRequests())
+		repl.Set("http.reverse_proxy.upstream.fails", host.Fails())
+	}
 	setUpstreamPlaceholder(out, address)
 	if h.transportOps == nil && h.requestOps == nil {
 		return out

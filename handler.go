@@ -19,17 +19,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	repl.Set("http.ws_gateway.name", h.name)
 
 	what, rf := classify(r)
-	if rf != nil {
-		return h.refuse(w, r, what, rf)
+	var who identity
+	if rf == nil {
+		who, rf = h.admitUser(w, r, what)
 	}
-	who, rf := h.admitUser(w, r, what)
 	h.decorate(r) // also where it is refused: error routes may lead to an upstream
 	if rf != nil {
 		return h.refuse(w, r, what, rf)
 	}
 	if what == plainRequest {
 		p := new(proxied)
-		defer func() { p.lease.release() }()
+		defer p.lease.Release()
 		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
 	}
 	return h.serveWebSocket(w, r, next, who)
@@ -38,6 +38,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // admitUser finds out who is calling and whether their page may.
 func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (identity, *refusal) {
 	var who identity
+	inFront := userOf(r) != "" || r.TLS != nil && len(r.TLS.PeerCertificates) > 0
 	if h.authenticator != nil {
 		var err error
 		if who, err = h.authenticator.authenticate(r); err != nil {
@@ -50,7 +51,13 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (
 			replacerOf(r).Set("http.auth.user.id", who.userID)
 		}
 	}
-	if !h.originPolicy.allow(r, h.forwarder.origin(r), who.ambient, what == handshakeRequest) {
+	ambient, strict := who.ambient, what == handshakeRequest
+	if inFront && (h.authenticator == nil || who.anonymous) {
+		// What was verified in front may be a cookie. It need not be, so that a
+		// request without an Origin, which browsers never send, may pass.
+		ambient, strict = true, false
+	}
+	if !h.originPolicy.allow(r, h.forwarder.origin(r), ambient, strict) {
 		return who, &refusal{http.StatusForbidden, resultForbidden, "its Origin is not allowed"}
 	}
 	return who, nil
@@ -100,14 +107,19 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		return h.refuse(w, r, handshakeRequest, rf)
 	}
 	if got.answer.conn == nil {
-		defer got.lease.release()
+		defer got.lease.Release()
 		return h.passRefusal(w, r, next, got)
 	}
+	handedOver := false
+	defer func() { // also where something on the way panics
+		if !handedOver {
+			_ = got.answer.conn.Close()
+			got.lease.Release()
+		}
+	}()
 	subprotocol := h.answerHeader(w, r, got.answer.res, who.fallbackProtocol)
 	client, err := h.upgrade(w, r)
 	if err != nil {
-		_ = got.answer.conn.Close()
-		got.lease.release()
 		h.count(resultCanceled)
 		h.logRefused(r, &refusal{0, resultCanceled, "upgrading the client: " + err.Error()})
 		return nil // the 101 is written: there is no other answer any more
@@ -123,6 +135,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		subprotocol: strings.Clone(subprotocol),
 		openedAt:    time.Now(),
 		drainPeriod: h.drainPeriod(),
+		early:       h.earlyClose(),
 		lease:       got.lease,
 		done:        make(chan struct{}),
 		relay: relay.New(relay.Config{
@@ -139,7 +152,11 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	}
 	h.count(resultOK)
 	c.reportOpened()
+	handedOver = true
 	process.add(c)
+	if h.MaxAge != nil {
+		process.deadlines.add(c, c.openedAt.Add(h.MaxAge.draw()))
+	}
 	if client.detached {
 		go c.run()
 		return nil
@@ -158,7 +175,9 @@ func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddy
 	closeAfter(w, r)
 	p := &proxied{refusedBy: got.upstream, refusal: got.answer.res}
 	defer got.answer.res.Body.Close()
-	return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
+	plain := withProxied(r, p)
+	plain.Body, plain.ContentLength = http.NoBody, 0 // a stream's body would be waited for
+	return h.Proxy.ServeHTTP(w, plain, next)
 }
 
 // refuse answers a request that is not served.
@@ -166,6 +185,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *
 	if what != plainRequest {
 		h.count(rf.result)
 		closeAfter(w, r)
+		forgetHandshake(r)
 	}
 	h.logRefused(r, rf)
 	switch rf.status {
@@ -178,6 +198,18 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *
 		return nil
 	}
 	return caddyhttp.Error(rf.status, rf)
+}
+
+// forgetHandshake makes a plain request of a handshake that is refused, for error
+// routes may lead to a proxy that would upgrade it.
+func forgetHandshake(r *http.Request) {
+	removeHopByHop(r.Header)
+	for _, name := range []string{"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
+		delete(r.Header, name)
+	}
+	if r.ProtoMajor == 3 {
+		r.Proto = "HTTP/3.0"
+	}
 }
 
 // closeAfter makes the server close an HTTP/1.1 connection after a handshake

@@ -28,14 +28,14 @@ func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
 
 // aliases removes the spellings of asserted header fields that servers take
 // for the same field: many fold `_` and `.` to `-`.
-type aliases map[string]struct{}
+type aliases map[string][]string // by folded name, the names that are asserted
 
 // newAliases covers what the header operations assert, and the X-Forwarded-*
 // fields, which are always asserted.
 func newAliases(ops *headers.HeaderOps) aliases {
 	a := make(aliases)
 	for _, name := range forwardedFields {
-		a[fold(name)] = struct{}{}
+		a[fold(name)] = append(a[fold(name)], name)
 	}
 	if ops == nil {
 		return a
@@ -49,7 +49,7 @@ func newAliases(ops *headers.HeaderOps) aliases {
 	}
 	for _, name := range names {
 		if !strings.ContainsAny(name, "{*") {
-			a[fold(name)] = struct{}{}
+			a[fold(name)] = append(a[fold(name)], http.CanonicalHeaderKey(name))
 		}
 	}
 	return a
@@ -59,10 +59,7 @@ func newAliases(ops *headers.HeaderOps) aliases {
 // own spelling is left to the header operation, which replaces or removes it.
 func (a aliases) strip(h http.Header) {
 	for name := range h {
-		if !strings.ContainsAny(name, "_.") && name == http.CanonicalHeaderKey(name) {
-			continue
-		}
-		if _, asserted := a[fold(name)]; asserted {
+		if asserted := a[fold(name)]; asserted != nil && !slices.Contains(asserted, name) {
 			delete(h, name)
 		}
 	}

@@ -17,45 +17,51 @@ var (
 		Help:      "WebSocket handshakes of clients, by what came of them.",
 	}, []string{"gateway", "result"})
 
-	connectionsMetric = connectionsCollector{
+	gatewayMetrics = gatewaysCollector{
 		registry: process,
-		desc: prometheus.NewDesc(
-			prometheus.BuildFQName("caddy", "ws_gateway", "connections"),
-			"Live WebSocket connections.",
-			[]string{"gateway", "upstream"}, nil),
+		connections: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "connections"),
+			"Live WebSocket connections.", []string{"gateway", "upstream"}, nil),
+		queueLength: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "queue_length"),
+			"Handshakes that wait for an upstream with room.", []string{"gateway"}, nil),
+		upstreamState: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "upstream_state"),
+			"1 for the state that an upstream is in, 0 for the others.", []string{"gateway", "upstream", "state"}, nil),
 	}
 )
 
-// connectionsCollector reads the live connections off the registry.
-type connectionsCollector struct {
-	registry *registry
-	desc     *prometheus.Desc
+// gatewaysCollector reads what there is off the registry.
+type gatewaysCollector struct {
+	registry                                *registry
+	connections, queueLength, upstreamState *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
-func (c connectionsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
-
-// Collect implements prometheus.Collector.
-func (c connectionsCollector) Collect(ch chan<- prometheus.Metric) {
-	for key, live := range c.registry.liveBySeries() {
-		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(live), key.gateway, key.upstream)
-	}
+func (c gatewaysCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.connections
+	ch <- c.queueLength
+	ch <- c.upstreamState
 }
 
-func (g *registry) liveBySeries() map[seriesKey]int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	live := make(map[seriesKey]int, len(g.series))
-	for key, s := range g.series {
-		live[key] = s.live
+// Collect implements prometheus.Collector.
+func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, gateway := range c.registry.view() {
+		ch <- prometheus.MustNewConstMetric(c.queueLength, prometheus.GaugeValue, float64(gateway.Queued), gateway.Name)
+		for _, up := range gateway.Upstreams {
+			ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(up.Live), gateway.Name, up.Address)
+			for _, state := range upstreamStates {
+				value := 0.0
+				if state == up.State {
+					value = 1
+				}
+				ch <- prometheus.MustNewConstMetric(c.upstreamState, prometheus.GaugeValue, value, gateway.Name, up.Address, state)
+			}
+		}
 	}
-	return live
 }
 
 // registerMetrics registers the collectors with a configuration's registry,
 // which another handler of it may have done already.
 func registerMetrics(reg *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{handshakesTotal, connectionsMetric} {
+	for _, c := range []prometheus.Collector{handshakesTotal, gatewayMetrics} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return fmt.Errorf("registering metrics: %w", err)

@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -100,6 +101,46 @@ type Handler struct {
 	// upstream is full, a handshake is answered 503. Default: 0, no cap.
 	MaxConns int `json:"max_conns,omitempty"`
 
+	// Lets handshakes wait in line, in order, while every upstream that is
+	// available is full. Needs `max_conns`. Default: none; they are answered 503
+	// with Retry-After at once.
+	Queue *Queue `json:"queue,omitempty"`
+
+	// Over how long an upstream that is new, recovered or set ready comes to
+	// its full share: until then it takes a part that grows evenly, so that it
+	// is not hit by every client that reconnects. Default: 0, at once.
+	SlowStart caddy.Duration `json:"slow_start,omitempty"`
+
+	// Moves connections to an upstream that was added or has recovered, by
+	// closing idle ones of the fullest upstreams (1012) at this pace, until all
+	// are within 10 % of their share. Default: off.
+	Rebalance *Rebalance `json:"rebalance,omitempty"`
+
+	// How many connections an upstream may end soon after it accepted them,
+	// within `fail_duration`, before it counts as down. Ends with 1000, or with
+	// a code of the application's (3000 and up), do not count. Needs
+	// `fail_duration`. Default: 0, not counted.
+	EarlyCloseCount int `json:"early_close_count,omitempty"`
+
+	// What soon means for `early_close_count`. Default: 5s.
+	EarlyCloseWindow caddy.Duration `json:"early_close_window,omitempty"`
+
+	// The percentage of healthy upstreams below which health is ignored, since
+	// then it is more likely the checks that fail. Default: 0, never.
+	PanicThreshold int `json:"panic_threshold,omitempty"`
+
+	// Probes upstreams, dynamic ones too, with a WebSocket handshake of the
+	// gateway's own. Default: off.
+	WebSocketHealth *WebSocketHealth `json:"health_websocket,omitempty"`
+
+	// Whether the live connections of an upstream that health checks take out
+	// are drained (1012). Default: false, they stay.
+	DrainUnhealthy bool `json:"drain_unhealthy,omitempty"`
+
+	// How old a connection may become; then it is closed (1012), so that
+	// fleets spread anew by themselves. Default: no limit.
+	MaxAge *MaxAge `json:"max_age,omitempty"`
+
 	// How long an upstream may take from being dialed to answering the
 	// handshake. One that stays silent is not retried: the client is answered
 	// 504. Default: 10s.
@@ -116,56 +157,6 @@ type Handler struct {
 	*running `json:"-"`
 }
 
-// Auth says where a credential may be found in a request and which
-// credentials are good. A credential is always removed before the request goes
-// to an upstream.
-type Auth struct {
-	// The places where a token may be, in order: the first that is present in a
-	// request decides, and all of them are stripped from it.
-	// Default: the Authorization header with the Bearer scheme.
-	Token []TokenCarrier `json:"token,omitempty"`
-
-	// Static tokens that are accepted (RFC 6750). At least one is needed.
-	Bearer []BearerToken `json:"bearer,omitempty"`
-
-	// Whether a request without a credential may pass. One with a bad
-	// credential is refused all the same. Default: false.
-	Optional bool `json:"optional,omitempty"`
-}
-
-// TokenCarrier is one place in a request where a token may be.
-type TokenCarrier struct {
-	// Where to look: `header`, `cookie`, `query` or `subprotocol`.
-	From string `json:"from"`
-
-	// The name of the header field, cookie or query parameter; for
-	// `subprotocol` the marker, so that a browser's
-	// `new WebSocket(url, ["bearer", token])` is understood. An entry of the
-	// form `<marker>.<token>` is understood as well.
-	// Default: `Authorization` for a header, `bearer` for a subprotocol; a
-	// cookie and a query parameter must be named.
-	Name string `json:"name,omitempty"`
-
-	// The authentication scheme in front of the token in a header, compared
-	// without regard to case. Default: `Bearer` in the Authorization header,
-	// none in any other.
-	Scheme string `json:"scheme,omitempty"`
-}
-
-// BearerToken is a static token.
-type BearerToken struct {
-	// The token; or a placeholder for it, such as `{env.WS_TOKEN}` or
-	// `{file./run/secrets/ws_token}`, resolved when the configuration is
-	// loaded; or `sha256:` and the SHA-256 of the token in hexadecimal. A
-	// token written in a Caddyfile is adapted to its hash, so that it does not
-	// show in the running configuration.
-	Token string `json:"token"`
-
-	// The ID of the user that the token stands for: `{http.auth.user.id}`, and
-	// `user_id` in logs. Default: none.
-	UserID string `json:"user_id,omitempty"`
-}
-
 // running is what Provision compiles a handler's configuration to.
 type running struct {
 	name          string
@@ -173,6 +164,7 @@ type running struct {
 	authenticator *authenticator // nil without auth
 	originPolicy  *originPolicy
 	balancer      *balancer
+	probes        *probes // nil where upstreams are not probed
 	transport     *transport
 	dialer        *dialer
 	forwarder     forwarder
@@ -181,10 +173,14 @@ type running struct {
 	requestOps    *headers.HeaderOps
 	responseOps   *headers.RespHeaderOps
 
-	dynamicMember string // what stands for the dynamic upstreams in the registry
+	endAll func() // ends all connections of the process, which exits
+
+	dynamicMember string                   // what stands for the dynamic upstreams in the registry
+	dynamicSeen   atomic.Pointer[[]string] // their addresses, when last asked for
 
 	// What Cleanup has to undo; it is called after a failed Provision too.
 	proxyProvisioned bool
+	reporting        bool
 	joined           []string
 	shown            []seriesKey
 }
@@ -197,7 +193,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision sets the handler up. It does not touch the network.
+// Provision sets the handler up. It does not wait for anything on the network.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.running = &running{name: h.Name, logger: ctx.Logger()}
 	if h.name == "" {
@@ -226,18 +222,24 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.listenForExit(ctx)
-	return h.enter()
+	if err := h.enter(); err != nil {
+		return err
+	}
+	h.watch(ctx)
+	return nil
 }
 
 // enter makes the process-wide registry know what this configuration names.
 func (h *Handler) enter() error {
 	process.reportTo(h.name, h.logger)
+	h.reporting = true
 	members := make([]string, 0, len(h.Proxy.Upstreams)+1)
 	for _, up := range h.Proxy.Upstreams {
 		members = append(members, up.Dial)
 		if !hasPlaceholder(up.Dial) {
 			key := seriesKey{h.name, up.Dial}
 			process.show(key, 1)
+			process.ledger.Want(up.Dial, 1)
 			h.shown = append(h.shown, key)
 		}
 	}
@@ -250,6 +252,7 @@ func (h *Handler) enter() error {
 		}
 		h.joined = append(h.joined, member)
 	}
+	process.enter(h)
 	return nil
 }
 
@@ -282,6 +285,14 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("name: %q must be 1 to 64 letters, digits, or one of . _ -", h.name)
 	case h.MaxConns < 0:
 		return fmt.Errorf("max_conns: %d is negative: leave it out, or 0, for no cap", h.MaxConns)
+	case h.Queue != nil && h.MaxConns == 0:
+		return errors.New("queue: there is nothing to wait for without max_conns: set it, or remove queue")
+	case h.Queue != nil && (h.Queue.Size < 1 || h.Queue.Timeout < 0):
+		return errors.New("queue: its size must be 1 or more, and its timeout not negative")
+	case h.SlowStart < 0:
+		return fmt.Errorf("slow_start: %s is negative", time.Duration(h.SlowStart))
+	case h.PanicThreshold < 0 || h.PanicThreshold > 100:
+		return fmt.Errorf("panic_threshold: %d is not a percentage from 0 to 100", h.PanicThreshold)
 	case h.HandshakeTimeout < 0:
 		return fmt.Errorf("handshake_timeout: %s is negative", time.Duration(h.HandshakeTimeout))
 	case h.WriteTimeout < 0:
@@ -289,7 +300,7 @@ func (h *Handler) Validate() error {
 	case h.DrainPeriod != nil && *h.DrainPeriod < 0:
 		return fmt.Errorf("drain_period: %s is negative: use 0 to end connections at once", time.Duration(*h.DrainPeriod))
 	}
-	return nil
+	return errors.Join(h.validateEarlyClose(), h.Rebalance.validate(h.balancer), h.MaxAge.validate(), h.WebSocketHealth.validate())
 }
 
 // Cleanup gives back what Provision took. Live connections go on, unless no
@@ -297,6 +308,9 @@ func (h *Handler) Validate() error {
 func (h *Handler) Cleanup() error {
 	if h.running == nil {
 		return nil
+	}
+	if caddy.Exiting() && h.endAll != nil {
+		h.endAll() // the server may not have told us yet
 	}
 	var err error
 	if h.proxyProvisioned {
@@ -309,11 +323,18 @@ func (h *Handler) Cleanup() error {
 	}
 	for _, key := range h.shown {
 		process.show(key, -1)
+		process.ledger.Want(key.upstream, -1)
+	}
+	if h.balancer != nil {
+		h.balancer.Close()
 	}
 	for _, member := range h.joined {
 		process.leave(member)
 	}
-	process.noReportTo(h.name, h.logger)
+	process.leaveAs(h)
+	if h.reporting {
+		process.noReportTo(h.name, h.logger)
+	}
 	if caddy.Exiting() {
 		process.awaitEmpty()
 	}
@@ -323,6 +344,7 @@ func (h *Handler) Cleanup() error {
 // listenForExit makes the handler hear of an exit when its server begins to shut
 // down, because the server will wait for streams that only we can end.
 func (h *Handler) listenForExit(ctx caddy.Context) {
+	h.endAll = func() { endAll(gracePeriod(ctx)) }
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return
@@ -349,20 +371,10 @@ func gracePeriod(ctx caddy.Context) caddy.Duration {
 
 // endAll ends every connection of the process, which exits.
 func endAll(grace caddy.Duration) {
-	process.exit(orDefault(grace, defaultExitPeriod))
-	if grace == 0 {
+	if process.exit(orDefault(grace, defaultExitPeriod)) && grace == 0 {
 		process.hangUp()
 	}
 }
-
-const (
-	defaultHandshakeTimeout = 10 * time.Second
-	defaultWriteTimeout     = 30 * time.Second
-	defaultDrainPeriod      = 30 * time.Second
-
-	// defaultExitPeriod bounds an exit where grace_period does not.
-	defaultExitPeriod = 10 * time.Second
-)
 
 func (h *Handler) writeTimeout() time.Duration { return orDefault(h.WriteTimeout, defaultWriteTimeout) }
 
@@ -371,13 +383,6 @@ func (h *Handler) drainPeriod() time.Duration {
 		return defaultDrainPeriod
 	}
 	return time.Duration(*h.DrainPeriod)
-}
-
-func orDefault(d caddy.Duration, otherwise time.Duration) time.Duration {
-	if d > 0 {
-		return time.Duration(d)
-	}
-	return otherwise
 }
 
 // Interface guards

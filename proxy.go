@@ -8,18 +8,18 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
 // proxied travels with a request through the embedded reverse_proxy.
 type proxied struct {
-	lease *lease // the place of a plain request
+	lease balance.Lease // the place of a plain request
 
 	// An upstream's refusal of a handshake. It takes reverse_proxy's way to
 	// the client, so that handle_response, header_down, unhealthy_status and
@@ -44,7 +44,7 @@ func proxiedFrom(ctx context.Context) *proxied {
 type choiceForProxy struct{ balancer *balancer }
 
 // Select implements reverseproxy.Selector.
-func (s choiceForProxy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+func (s *choiceForProxy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	p := proxiedFrom(r.Context())
 	if p == nil {
 		return nil
@@ -52,15 +52,14 @@ func (s choiceForProxy) Select(pool reverseproxy.UpstreamPool, r *http.Request, 
 	if p.refusal != nil {
 		return sameIn(pool, p.refusedBy)
 	}
-	p.lease.release() // of the try before this one
-	var up *reverseproxy.Upstream
-	p.lease, up = s.balancer.acquire(forRequest, pool, nil, w, r)
+	p.lease.Release() // of the try before this one
+	up, _ := s.balancer.acquire(&p.lease, balance.Ask{Use: balance.Request}, pool, w, r)
 	if up == nil {
 		w.Header().Set("Retry-After", retryAfter)
 		return nil
 	}
 	w.Header().Del("Retry-After")
-	setUpstreamPlaceholder(r, p.lease.backend.address)
+	setUpstreamPlaceholder(r, p.lease.Address())
 	return up
 }
 
@@ -179,18 +178,21 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("loading the selection policy: %T is none", mod)
 	}
-	h.balancer = &balancer{ledger: process.ledger, policy: policyOf(selector), selector: selector, maxConns: h.MaxConns}
-	lb.SelectionPolicy = choiceForProxy{h.balancer}
+	choice := new(choiceForProxy)
+	lb.SelectionPolicy = choice
 
-	h.proxyProvisioned = true
-	if err := h.Proxy.Provision(ctx); err != nil {
+	err = h.Proxy.Provision(ctx)
+	// Its Cleanup gives back what it took of upstreams, and must not where it
+	// took nothing.
+	h.proxyProvisioned = err == nil || slices.ContainsFunc(h.Proxy.Upstreams, func(up *reverseproxy.Upstream) bool { return up.Host != nil })
+	if err != nil {
 		return fmt.Errorf("provisioning the proxy: %w", err)
 	}
-	h.balancer.breaker = h.Proxy.CB
-	if hc := h.Proxy.HealthChecks; hc != nil && hc.Passive != nil {
-		h.balancer.maxFails = hc.Passive.MaxFails
-		h.balancer.failDuration = time.Duration(hc.Passive.FailDuration)
+	h.probes = newProbes(h.WebSocketHealth, h.Proxy.HealthChecks)
+	if h.balancer, err = newBalancer(h, selector, h.probes); err != nil {
+		return err
 	}
+	choice.balancer = h.balancer
 	if h.transportOps = h.transport.RequestHeaderOps(); h.transportOps != nil {
 		if err := h.transportOps.Provision(ctx); err != nil {
 			return fmt.Errorf("provisioning the transport's header operations: %w", err)
@@ -267,7 +269,7 @@ var errStreamSettings = errors.New("proxy: stream_timeout, stream_close_delay an
 
 // Interface guards
 var (
-	_ reverseproxy.Selector                            = choiceForProxy{}
+	_ reverseproxy.Selector                            = (*choiceForProxy)(nil)
 	_ http.RoundTripper                                = (*transport)(nil)
 	_ reverseproxy.ProxyProtocolTransport              = (*transport)(nil)
 	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*transport)(nil)

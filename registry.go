@@ -1,24 +1,20 @@
 package wsgateway
 
 import (
-	"cmp"
 	cryptorand "crypto/rand"
 	"encoding/hex"
 	"io"
-	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
-
-// hangUpDelay is what HTTP/3 clients have to close a connection when the process
-// exits.
-const hangUpDelay = 2 * time.Second
 
 // process is what outlives a configuration: live connections belong to it.
 var process = newRegistry()
@@ -26,7 +22,8 @@ var process = newRegistry()
 // registry knows the live connections, which upstreams the loaded
 // configurations name, and who takes the reports of each gateway.
 type registry struct {
-	ledger *ledger
+	ledger    *balance.Ledger
+	deadlines *deadlines
 
 	// members counts, by upstream, the loaded configurations that name it.
 	members *caddy.UsagePool
@@ -34,10 +31,11 @@ type registry struct {
 	mu          sync.Mutex // guards what follows
 	connections map[string]*connection
 	reporters   map[string][]*zap.Logger // by gateway, the newest last
+	gateways    map[string][]*Handler    // loaded ones, by name
 	series      map[seriesKey]*series
 	exiting     bool
 	exitBy      time.Time     // how long an exit waits for connections
-	emptied     chan struct{} // closed when the last connection is gone while exiting
+	emptied     chan struct{} // closed when the last connection is gone; nil while nobody waits
 }
 
 // connection is a live WebSocket. It holds nothing of the request that opened
@@ -53,9 +51,12 @@ type connection struct {
 	subprotocol string
 	openedAt    time.Time
 	drainPeriod time.Duration
-	lease       *lease
+	early       earlyClose
+	lease       *balance.Lease
 	relay       *relay.Relay
 	done        chan struct{} // closed when it is over
+	leaving     atomic.Bool   // we are ending it
+	deadline    int           // its place among the deadlines, plus one; theirs to guard
 
 	// The server of an HTTP/3 connection, which waits for its clients to hang
 	// up when the process exits; nil for others.
@@ -68,6 +69,8 @@ type seriesKey struct{ gateway, upstream string }
 type series struct {
 	live   int
 	wanted int // configurations that name the upstream
+
+	opened, failed uint64
 }
 
 // member is the value in members; its end drains what is left of the upstream.
@@ -79,18 +82,24 @@ type member struct {
 // Destruct implements caddy.Destructor: no loaded configuration names the
 // upstream any more.
 func (m *member) Destruct() error {
+	if caddy.Exiting() {
+		return nil // everyone is told 1001 instead
+	}
 	m.registry.drain(func(c *connection) bool { return c.member == m.name || c.upstream == m.name })
 	return nil
 }
 
 func newRegistry() *registry {
-	return &registry{
-		ledger:      newLedger(),
+	g := &registry{
+		ledger:      balance.NewLedger(),
 		members:     caddy.NewUsagePool(),
 		connections: make(map[string]*connection),
 		reporters:   make(map[string][]*zap.Logger),
+		gateways:    make(map[string][]*Handler),
 		series:      make(map[seriesKey]*series),
 	}
+	g.deadlines = newDeadlines()
+	return g
 }
 
 // join tells that a configuration names an upstream for a gateway; leave is
@@ -130,9 +139,26 @@ func (g *registry) countLocked(key seriesKey, live, wanted int) {
 	}
 	s.live += live
 	s.wanted += wanted
+	if live > 0 {
+		s.opened++
+	}
 	if s.live == 0 && s.wanted == 0 {
 		delete(g.series, key)
 	}
+}
+
+// failed counts a handshake that an upstream failed.
+func (g *registry) failed(key seriesKey) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.series[key]; s != nil {
+		s.failed++
+	}
+}
+
+// stays tells whether nothing asks for the connection to leave its upstream.
+func (g *registry) stays(c *connection) bool {
+	return g.wanted(c) && g.ledger.Look(c.upstream).State != balance.Drain
 }
 
 // add makes the connection known. Where it came too late, because the process
@@ -146,7 +172,7 @@ func (g *registry) add(c *connection) {
 	switch {
 	case exiting:
 		c.end(endExit)
-	case !g.wanted(c):
+	case !g.stays(c):
 		g.drain(func(other *connection) bool { return other == c })
 	}
 }
@@ -154,12 +180,13 @@ func (g *registry) add(c *connection) {
 // remove forgets the connection and gives its place back.
 func (g *registry) remove(c *connection) {
 	close(c.done)
-	c.lease.release()
+	g.deadlines.remove(c)
+	c.lease.Release()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.connections, c.id)
 	g.countLocked(seriesKey{c.gateway, c.upstream}, -1, 0)
-	if g.exiting && len(g.connections) == 0 && g.emptied != nil {
+	if len(g.connections) == 0 && g.emptied != nil {
 		close(g.emptied)
 		g.emptied = nil
 	}
@@ -178,115 +205,75 @@ func (g *registry) list(match func(*connection) bool) []*connection {
 	return found
 }
 
-// drain ends the connections that match over the drain period each was opened
-// with: idle ones first, evenly, with jitter. One whose upstream comes back in
-// the meantime stays.
-func (g *registry) drain(match func(*connection) bool) {
-	draining := g.list(match)
-	if len(draining) == 0 {
-		return
-	}
-	idleSince := make(map[*connection]time.Time, len(draining))
-	for _, c := range draining {
-		idleSince[c] = c.relay.LastActive()
-	}
-	slices.SortFunc(draining, func(a, b *connection) int { return idleSince[a].Compare(idleSince[b]) })
-	schedule := make([]departure, len(draining))
-	for i, c := range draining {
-		schedule[i] = departure{c, departAfter(c.drainPeriod, i, len(draining))}
-	}
-	slices.SortFunc(schedule, func(a, b departure) int { return cmp.Compare(a.after, b.after) })
-	go g.runDrain(schedule)
-}
-
-type departure struct {
-	connection *connection
-	after      time.Duration
-}
-
-// departAfter is when the i-th of n connections is ended: somewhere within its
-// n-th part of the period.
-func departAfter(period time.Duration, i, n int) time.Duration {
-	part := float64(period) / float64(n)
-	return time.Duration(part * (float64(i) + rand.Float64())) //nolint:gosec // jitter needs no secrecy
-}
-
-func (g *registry) runDrain(schedule []departure) {
-	start := time.Now()
-	for _, d := range schedule {
-		if wait := d.after - time.Since(start); wait > 0 {
-			select {
-			case <-time.After(wait):
-			case <-d.connection.done:
-				continue
-			}
-		}
-		if !g.wanted(d.connection) {
-			d.connection.end(endDrain)
-		}
-	}
-}
-
-// exit ends every connection, and each that comes from now on. awaitEmpty will
-// wait for them no longer than period.
-func (g *registry) exit(period time.Duration) {
-	g.mu.Lock()
-	if !g.exiting {
-		g.exiting = true
-		g.exitBy = time.Now().Add(period)
-		if len(g.connections) > 0 {
-			g.emptied = make(chan struct{})
-		}
-	}
-	g.mu.Unlock()
-	for _, c := range g.list(func(*connection) bool { return true }) {
-		c.end(endExit)
-	}
-}
-
-// hangUp closes the HTTP/3 servers that hold live connections, once these are
-// over and their clients had time to close the QUIC connection themselves, as
-// RFC 9114 section 5.2 asks of them: a server without a grace period would wait
-// for those that do not for ever.
-func (g *registry) hangUp() {
-	servers := make(map[io.Closer][]*connection)
-	for _, c := range g.list(func(c *connection) bool { return c.server != nil }) {
-		servers[c.server] = append(servers[c.server], c)
-	}
-	for server, connections := range servers {
-		go hangUpAfter(server, connections)
-	}
-}
-
-func hangUpAfter(server io.Closer, connections []*connection) {
-	for _, c := range connections {
-		<-c.done
-	}
-	time.Sleep(hangUpDelay)
-	_ = server.Close()
-}
-
-// awaitEmpty waits, while the process exits, until every connection is gone or
-// the time for it is over.
-func (g *registry) awaitEmpty() {
-	g.mu.Lock()
-	emptied, left := g.emptied, time.Until(g.exitBy)
-	g.mu.Unlock()
-	if emptied == nil || left <= 0 {
-		return
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-emptied:
-	case <-timer.C:
-	}
-}
-
-func (g *registry) isExiting() bool {
+// enter makes a loaded handler known under its name; leaveAs undoes it.
+func (g *registry) enter(h *Handler) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.exiting
+	g.gateways[h.name] = append(g.gateways[h.name], h)
+}
+
+func (g *registry) leaveAs(h *Handler) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	left := slices.DeleteFunc(slices.Clone(g.gateways[h.name]), func(other *Handler) bool { return other == h })
+	if len(left) == 0 {
+		delete(g.gateways, h.name)
+		return
+	}
+	g.gateways[h.name] = left
+}
+
+// shared tells whether another loaded handler has the same name and other
+// upstreams.
+func (g *registry) shared(h *Handler) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.gateways[h.name], func(other *Handler) bool {
+		return !slices.Equal(other.joined, h.joined)
+	})
+}
+
+// addressesOf lists where connections are that opened as one of the members.
+func (g *registry) addressesOf(members []string) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var addresses []string
+	for _, c := range g.connections {
+		if slices.Contains(members, c.member) && !slices.Contains(addresses, c.upstream) {
+			addresses = append(addresses, c.upstream)
+		}
+	}
+	return addresses
+}
+
+// staying counts a gateway's connections at each upstream, without those that
+// are leaving.
+func (g *registry) staying(gateway string) map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := make(map[string]int)
+	for _, c := range g.connections {
+		if c.gateway == gateway && !c.leaving.Load() {
+			at[c.upstream]++
+		}
+	}
+	return at
+}
+
+// endIdlest ends the connection at an address that has been quiet for longest.
+func (g *registry) endIdlest(gateway, upstream string, e ending) bool {
+	var idlest *connection
+	var since time.Time
+	for _, c := range g.list(func(c *connection) bool { return c.gateway == gateway && c.upstream == upstream && !c.leaving.Load() }) {
+		if active := c.relay.LastActive(); idlest == nil || active.Before(since) {
+			idlest, since = c, active
+		}
+	}
+	if idlest == nil {
+		return false
+	}
+	idlest.end(e)
+	return true
 }
 
 // reportTo makes logger take the reports of the gateway's connections, until

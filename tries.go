@@ -2,11 +2,13 @@ package wsgateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
 // tries is how far a handshake has come among the upstreams.
@@ -16,8 +18,13 @@ type tries struct {
 
 	count      int      // attempts in all
 	tried      []string // addresses of this round
+	failed     bool     // an attempt has, since upstreams were asked for
 	last       error    // why the last attempt failed
 	lastStatus int      // what the upstream answered, where that is why
+
+	pool      []string       // the addresses of the upstreams, when last asked for
+	place     *balance.Place // in the line, while waiting
+	waitUntil time.Time
 }
 
 func newTries(settings *reverseproxy.LoadBalancing) *tries {
@@ -37,13 +44,17 @@ func (t *tries) more() bool {
 }
 
 // anotherRound waits for lb_try_interval and lets every upstream be tried
-// again, while lb_try_duration lasts.
+// again, while lb_try_duration lasts, or as often as lb_retries says.
 func (t *tries) anotherRound(ctx context.Context) bool {
-	left := time.Duration(t.settings.TryDuration) - time.Since(t.start)
-	if left <= 0 || !t.more() {
+	if t.settings.TryDuration <= 0 && t.settings.Retries <= 0 || !t.more() {
 		return false
 	}
-	timer := time.NewTimer(min(time.Duration(t.settings.TryInterval), left))
+	t.count++ // a look for an upstream counts as a try, as in reverse_proxy
+	wait := time.Duration(t.settings.TryInterval)
+	if t.settings.TryDuration > 0 {
+		wait = min(wait, time.Duration(t.settings.TryDuration)-time.Since(t.start))
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -54,8 +65,59 @@ func (t *tries) anotherRound(ctx context.Context) bool {
 	return t.more()
 }
 
+// lineTick is how often the first in line looks for what nobody tells it of: an
+// upstream that has recovered.
+const lineTick = 250 * time.Millisecond
+
+// waitInLine waits for its turn to ask for an upstream again. It is false when
+// there is nothing to wait for any more.
+func (h *Handler) waitInLine(ctx context.Context, t *tries) bool {
+	if h.Queue == nil {
+		return false
+	}
+	if t.place == nil {
+		if t.place = h.balancer.Line(t.wanted()); t.place == nil {
+			t.last = errLineFull
+			return false
+		}
+		t.waitUntil = time.Now().Add(orDefault(h.Queue.Timeout, defaultQueueTimeout))
+	}
+	left := time.Until(t.waitUntil)
+	if left <= 0 {
+		t.last = errWaitedTooLong
+		return false
+	}
+	timer := time.NewTimer(min(left, lineTick))
+	defer timer.Stop()
+	select {
+	case <-t.place.Turn():
+		return true
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// wanted are the addresses that are worth waiting for.
+func (t *tries) wanted() []string {
+	return slices.DeleteFunc(slices.Clone(t.pool), t.wasTried)
+}
+
+func (t *tries) leaveLine() {
+	if t.place != nil {
+		t.place.Leave()
+		t.place = nil
+	}
+}
+
+var (
+	errLineFull      = errors.New("every upstream is full, and so is the line")
+	errWaitedTooLong = errors.New("every upstream stayed full for as long as one may wait")
+)
+
 // exhausted is the answer when no upstream is left to try.
-func (t *tries) exhausted(w http.ResponseWriter, r *http.Request) *refusal {
+func (t *tries) exhausted(w http.ResponseWriter, r *http.Request, why balance.Refusal) *refusal {
 	switch {
 	case r.Context().Err() != nil:
 		return &refusal{499, resultCanceled, "the client left"}
@@ -63,6 +125,8 @@ func (t *tries) exhausted(w http.ResponseWriter, r *http.Request) *refusal {
 		return &refusal{t.lastStatus, resultRefused, t.last.Error()}
 	case t.last != nil:
 		return unavailable(w, "no upstream is left: "+t.last.Error())
+	case why == balance.Full:
+		return unavailable(w, "every upstream is full")
 	}
 	return unavailable(w, "no upstream is available")
 }

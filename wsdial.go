@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,6 +83,7 @@ func (d *dialer) shake(r *http.Request, info reverseproxy.DialInfo) (*answer, er
 	client := r.Context()
 	ctx := context.WithValue(client, caddy.CtxKey("reverse_proxy.dial_info"), info)
 	caddyhttp.SetVar(ctx, "reverse_proxy.tls_h1_only", true)
+	caddyhttp.SetVar(ctx, "reverse_proxy.proxy_protocol_info", reverseproxy.ProxyProtocolInfo{AddrPort: clientAddrPort(r)})
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	r = r.WithContext(ctx)
 
@@ -105,9 +107,25 @@ func (d *dialer) shake(r *http.Request, info reverseproxy.DialInfo) (*answer, er
 		if client.Err() != nil {
 			return nil, context.Canceled
 		}
+		if errors.Is(err, errSilent) {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w: %w", errDead, err)
 	}
 	return exchange(client, r, conn, head, key)
+}
+
+// clientAddrPort is what the PROXY protocol tells upstreams of the client; our
+// own address where there is none, as for health checks.
+func clientAddrPort(r *http.Request) netip.AddrPort {
+	ip := clientIP(r)
+	if addrPort, err := netip.ParseAddrPort(ip); err == nil {
+		return addrPort
+	}
+	if addr, err := netip.ParseAddr(ip); err == nil {
+		return netip.AddrPortFrom(addr, 0)
+	}
+	return netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 }
 
 // dial opens the connection, with TLS where the transport says so.
@@ -134,6 +152,9 @@ func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn
 	tlsConn := tls.Client(conn, config)
 	if err := tlsConn.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, fmt.Errorf("%w: TLS handshake: %w", errSilent, err)
+		}
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
 	return tlsConn, nil

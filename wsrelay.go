@@ -37,14 +37,30 @@ var (
 	}
 )
 
+// The connection has become as old as it may.
+var endAge = ending{
+	client:   relay.Close{Code: 1012, Reason: "connection is too old"},
+	upstream: relay.Close{Code: 1001, Reason: "gateway ends old connections"},
+}
+
+// The connection is to come back to an upstream that holds fewer.
+var endRebalance = ending{
+	client:   relay.Close{Code: 1012, Reason: "rebalancing"},
+	upstream: relay.Close{Code: 1001, Reason: "gateway is rebalancing"},
+}
+
 // end closes the connection from our side, at a frame boundary of each.
-func (c *connection) end(e ending) { c.relay.End(e.client, e.upstream) }
+func (c *connection) end(e ending) {
+	c.leaving.Store(true)
+	c.relay.End(e.client, e.upstream)
+}
 
 // run relays until the connection is over and reports it. It must not hold on
 // to anything of the request.
 func (c *connection) run() {
 	defer process.remove(c)
 	outcome := c.relay.Run()
+	c.early.judge(c, outcome)
 	c.reportClosed(outcome)
 }
 

@@ -1,0 +1,179 @@
+package wsgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
+	"go.uber.org/zap"
+)
+
+const (
+	defaultProbeInterval = 30 * time.Second
+	defaultProbeTimeout  = 5 * time.Second
+)
+
+// probes knows which upstreams fail a WebSocket handshake of our own. A nil one
+// knows of none.
+type probes struct {
+	uri               string
+	headers           http.Header
+	interval, timeout time.Duration
+	passes, fails     int
+
+	mu     sync.Mutex // guards what follows
+	states map[string]*probed
+}
+
+// probed is how the latest probes of an address went.
+type probed struct {
+	isDown       bool
+	passed, lost int // in a row
+}
+
+func (c *WebSocketHealth) validate() error {
+	if c == nil || c.URI == "" {
+		return nil
+	}
+	if u, err := url.ParseRequestURI(c.URI); err != nil || u.IsAbs() || strings.HasPrefix(c.URI, "//") {
+		return fmt.Errorf("health_websocket: %q must be a path, such as /health", c.URI)
+	}
+	return nil
+}
+
+func newProbes(config *WebSocketHealth, checks *reverseproxy.HealthChecks) *probes {
+	if config == nil {
+		return nil
+	}
+	p := &probes{uri: config.URI, interval: defaultProbeInterval, timeout: defaultProbeTimeout, passes: 1, fails: 1,
+		states: make(map[string]*probed)}
+	if p.uri == "" {
+		p.uri = "/"
+	}
+	if checks != nil && checks.Active != nil {
+		active := checks.Active
+		p.headers = active.Headers
+		p.interval = orDefault(active.Interval, p.interval)
+		p.timeout = orDefault(active.Timeout, p.timeout)
+		p.passes, p.fails = max(active.Passes, 1), max(active.Fails, 1)
+	}
+	return p
+}
+
+func (p *probes) down(address string) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := p.states[address]
+	return state != nil && state.isDown
+}
+
+// record notes the result of a probe and tells whether it made a difference.
+func (p *probes) record(address string, ok bool) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state := p.states[address]
+	if state == nil {
+		state = new(probed)
+		p.states[address] = state
+	}
+	if ok {
+		state.passed, state.lost = state.passed+1, 0
+	} else {
+		state.passed, state.lost = 0, state.lost+1
+	}
+	switch {
+	case state.isDown && state.passed >= p.passes:
+		state.isDown = false
+		return true
+	case !state.isDown && state.lost >= p.fails:
+		state.isDown = true
+		return true
+	}
+	return false
+}
+
+// run probes until the configuration ends.
+func (p *probes) run(ctx caddy.Context, h *Handler) {
+	ticker := time.NewTicker(p.interval)
+	defer ticker.Stop()
+	for {
+		p.probeAll(ctx, h)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// probeAll probes what is known now, all at once.
+func (p *probes) probeAll(ctx context.Context, h *Handler) {
+	var all sync.WaitGroup
+	for _, m := range h.currentMembers() {
+		if hasPlaceholder(m.Address) {
+			continue
+		}
+		all.Go(func() {
+			err := p.probe(ctx, h, m.Address)
+			if p.record(m.Address, err == nil) && ctx.Err() == nil {
+				h.logger.Info("upstream's WebSocket health changed", zap.String("gateway", h.name),
+					zap.String("upstream", m.Address), zap.Bool("healthy", err == nil), zap.Error(err))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// probe makes one handshake and takes leave.
+func (p *probes) probe(ctx context.Context, h *Handler, address string) error {
+	info, err := dialInfo(nil, address)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
+	uri, err := url.ParseRequestURI(p.uri)
+	if err != nil {
+		return err
+	}
+	r := (&http.Request{Method: http.MethodGet, URL: uri, Host: info.Address, Header: make(http.Header)}).WithContext(ctx)
+	r.Header.Set("User-Agent", "caddy-ws-gateway health check")
+	for name, values := range p.headers {
+		if http.CanonicalHeaderKey(name) == "Host" && len(values) > 0 {
+			r.Host = values[0]
+			continue
+		}
+		r.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	a, err := h.dialer.shake(r, info)
+	if err != nil {
+		return err
+	}
+	if a.conn == nil {
+		_ = a.res.Body.Close()
+		return errRefusedProbe
+	}
+	_ = a.conn.SetWriteDeadline(time.Now().Add(p.timeout))
+	_, _ = a.conn.Write(farewell())
+	return a.conn.Close()
+}
+
+// farewell is a close frame with 1000 that the upstream gets at the end of a
+// probe.
+func farewell() []byte { return wsframe.AppendClose(nil, 1000, "health check", true) }
+
+var errRefusedProbe = errors.New("the handshake was refused")

@@ -1,0 +1,89 @@
+package wsgateway
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+)
+
+// stateUnhealthy is the state of an upstream that is ready by an operator's word
+// and down by its health.
+const stateUnhealthy = "unhealthy"
+
+// upstreamStates are all that an upstream can be in.
+var upstreamStates = []string{balance.Ready.String(), balance.Drain.String(), balance.Maintenance.String(), stateUnhealthy}
+
+// gatewayView is a gateway as the admin API shows it.
+type gatewayView struct {
+	Name      string         `json:"name"`
+	Queued    int            `json:"queued"`
+	Upstreams []upstreamView `json:"upstreams"`
+}
+
+// upstreamView is what a gateway has to do with an upstream.
+type upstreamView struct {
+	Address string  `json:"address"`
+	State   string  `json:"state"`
+	Weight  float64 `json:"weight"`
+	Live    int     `json:"live"`
+	Opened  uint64  `json:"opened"`
+	Failed  uint64  `json:"failed"`
+}
+
+// view lists all gateways: those that are loaded, and those that still have
+// connections.
+func (g *registry) view() []gatewayView {
+	g.mu.Lock()
+	handlers := make(map[string][]*Handler, len(g.gateways))
+	for name, loaded := range g.gateways {
+		handlers[name] = slices.Clone(loaded)
+	}
+	counts := make(map[seriesKey]series, len(g.series))
+	for key, s := range g.series {
+		counts[key] = *s
+		if handlers[key.gateway] == nil {
+			handlers[key.gateway] = []*Handler{}
+		}
+	}
+	g.mu.Unlock()
+
+	views := make([]gatewayView, 0, len(handlers))
+	for _, name := range slices.Sorted(maps.Keys(handlers)) {
+		views = append(views, g.viewOf(name, handlers[name], counts))
+	}
+	return views
+}
+
+// viewOf merges what the handlers of one name know.
+func (g *registry) viewOf(name string, handlers []*Handler, counts map[seriesKey]series) gatewayView {
+	view := gatewayView{Name: name, Upstreams: []upstreamView{}}
+	upstreams := make(map[string]upstreamView)
+	for key := range counts {
+		if key.gateway == name {
+			upstreams[key.upstream] = upstreamView{Address: key.upstream, Weight: 1}
+		}
+	}
+	for _, h := range handlers {
+		view.Queued += h.balancer.Queued()
+		members := h.currentMembers()
+		down := h.balancer.Down(members)
+		for _, m := range members {
+			up := upstreamView{Address: m.Address, Weight: m.Weight}
+			if slices.Contains(down, m.Address) || upstreams[m.Address].State == stateUnhealthy {
+				up.State = stateUnhealthy
+			}
+			upstreams[m.Address] = up
+		}
+	}
+	for _, address := range slices.Sorted(maps.Keys(upstreams)) {
+		up := upstreams[address]
+		if state := g.ledger.Look(address).State; state != balance.Ready || up.State == "" {
+			up.State = state.String()
+		}
+		s := counts[seriesKey{name, address}]
+		up.Live, up.Opened, up.Failed = s.live, s.opened, s.failed
+		view.Upstreams = append(view.Upstreams, up)
+	}
+	return view
+}

@@ -1,0 +1,181 @@
+package wsgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+)
+
+// watchInterval is how often a handler looks at its upstreams by itself, where
+// an option asks for it.
+const watchInterval = time.Second
+
+// watch starts what goes on beside requests, until the configuration ends.
+func (h *Handler) watch(ctx caddy.Context) {
+	if h.probes != nil {
+		go h.probes.run(ctx, h)
+	}
+	if h.DrainUnhealthy {
+		go h.watchHealth(ctx)
+	}
+	if h.Rebalance != nil {
+		go h.rebalance(ctx)
+	}
+}
+
+// currentMembers are the upstreams as far as they are known without a request.
+func (h *Handler) currentMembers() []balance.Member {
+	if h.balancer.fixed {
+		return h.balancer.members
+	}
+	addresses := process.addressesOf(h.joined)
+	if seen := h.dynamicSeen.Load(); seen != nil {
+		addresses = append(addresses, *seen...)
+	}
+	slices.Sort(addresses)
+	var members []balance.Member
+	for _, address := range slices.Compact(addresses) {
+		up := &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: address}
+		members = append(members, balance.Member{Address: address, Weight: 1, Source: source{
+			Upstream: up, breaker: h.Proxy.CB, probes: h.probes, address: address,
+		}})
+	}
+	return members
+}
+
+// watchHealth drains the connections of upstreams that health checks take out.
+func (h *Handler) watchHealth(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	var before []string
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		members := h.currentMembers()
+		if h.balancer.Panicked(members) {
+			continue // it is rather the checks that fail
+		}
+		down := h.balancer.Down(members)
+		for _, address := range down {
+			if !slices.Contains(before, address) {
+				h.logger.Info("draining an unhealthy upstream", zap.String("gateway", h.name), zap.String("upstream", address))
+				h.drainUnhealthy(ctx, address)
+			}
+		}
+		before = down
+	}
+}
+
+// drainUnhealthy drains what this gateway holds at an address, while it is down.
+// Where the configuration ends meanwhile, it is for the next one to tell.
+func (h *Handler) drainUnhealthy(ctx context.Context, address string) {
+	b, members := h.balancer, h.currentMembers()
+	process.drainWhile(
+		func(c *connection) bool { return c.gateway == h.name && c.upstream == address },
+		func(*connection) bool {
+			return ctx.Err() == nil && !b.Panicked(members) && slices.Contains(b.Down(members), address)
+		},
+	)
+}
+
+func (r *Rebalance) validate(b *balancer) error {
+	switch {
+	case r == nil:
+		return nil
+	case !(r.Percent > 0 && r.Percent <= 100):
+		return fmt.Errorf("rebalance: %g percent is not above 0 and up to 100", r.Percent)
+	case r.Per <= 0:
+		return fmt.Errorf("rebalance: %s is not a time to move that many in", time.Duration(r.Per))
+	case b != nil && (b.selector != nil || b.key != ""):
+		return errors.New("rebalance: with this lb_policy, clients would come back to where they were: " +
+			"use least_conn, weighted_least_conn, random_choose, round_robin or weighted_round_robin")
+	}
+	return nil
+}
+
+// rebalance moves connections after an upstream has become available, until all
+// have their share or as many were moved as were over at the beginning: it can
+// come to an end, but not swing.
+func (h *Handler) rebalance(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		switch arrived := h.balancer.Arrived(); {
+		case !arrived:
+		case process.shared(h):
+			h.logger.Warn("not rebalancing: another handler with other upstreams has the same name, so that nobody "+
+				"knows whose connections may move: give this one a name of its own", zap.String("gateway", h.name))
+		default:
+			h.rebalanceOnce(ctx)
+		}
+	}
+}
+
+func (h *Handler) rebalanceOnce(ctx context.Context) {
+	shares := h.shares()
+	total := 0
+	for i := range shares {
+		total += shares[i].Live
+		shares[i].Weight = h.fullWeight(shares[i].Address)
+	}
+	budget := balance.Surplus(shares)
+	if _, uneven := balance.Fullest(shares); !uneven || budget == 0 {
+		return
+	}
+	pace := time.Duration(float64(h.Rebalance.Per) / (float64(total) * h.Rebalance.Percent / 100))
+	until := time.Now().Add(time.Duration(h.SlowStart) + time.Duration(float64(h.Rebalance.Per)*100/h.Rebalance.Percent))
+	h.logger.Info("rebalancing", zap.String("gateway", h.name), zap.Int("connections", budget))
+	moved := 0
+	for moved < budget && time.Now().Before(until) {
+		timer := time.NewTimer(pace)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		fullest, uneven := balance.Fullest(h.shares())
+		if !uneven {
+			if h.SlowStart == 0 {
+				break
+			}
+			continue // more will be due as the new upstream warms up
+		}
+		if process.endIdlest(h.name, fullest.Address, endRebalance) {
+			moved++
+		}
+	}
+	h.logger.Info("rebalanced", zap.String("gateway", h.name), zap.Int("connections", moved))
+}
+
+// shares is what this gateway holds at each available upstream.
+func (h *Handler) shares() []balance.Share {
+	held := process.staying(h.name)
+	return h.balancer.Shares(h.currentMembers(), func(address string) int { return held[address] })
+}
+
+// fullWeight is an upstream's weight when it has warmed up.
+func (h *Handler) fullWeight(address string) float64 {
+	for _, m := range h.currentMembers() {
+		if m.Address == address {
+			return m.Weight
+		}
+	}
+	return 1
+}
