@@ -1,0 +1,178 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// dropping accepts and breaks the connection off at once.
+func dropping(c *backendConn) {
+	if c.accept() == nil {
+		c.end()
+		c.reset()
+	}
+}
+
+// goodbye accepts and ends in order, with the code.
+func goodbye(code int) script {
+	return func(c *backendConn) {
+		if c.accept() != nil {
+			return
+		}
+		defer c.end()
+		_ = c.write(closing(code, ""))
+		_, _ = c.readFrame()
+	}
+}
+
+// TestEarlyClosesTakeAnUpstreamOut after as many as are set, for the time that
+// is set, unless they end ordinarily.
+func TestEarlyClosesTakeAnUpstreamOut(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		script script
+		out    bool
+	}{{"broken off", dropping, true}, {"going away", goodbye(1001), true}, {"normal", goodbye(1000), false}, {"the application's", goodbye(4000), false}} {
+		t.Run(row.name, func(t *testing.T) {
+			b, other := newBackend(t, row.script), newBackend(t, echo)
+			g := start(t, fmt.Sprintf("ws_gateway %s %s {\n lb_policy first\n fail_duration 1h\n early_close_count 3\n }", b.addr, other.addr))
+			for i := range 3 {
+				conn := overWS.open(t, g, "/ws", nil)
+				_, _ = conn.closeFrame()
+				conn.kill()
+				book.wait(t, "closed", i+1)
+			}
+			overWS.open(t, g, "/ws", nil)
+			want := 4
+			if row.out {
+				want = 3
+				overH2.open(t, g, "/ws", nil).ping(t, "elsewhere")
+				if a := g.get(t, "/plain", nil); a.body != "plain from "+other.addr {
+					t.Errorf("a plain request got %q", a.body)
+				}
+			}
+			if n := b.count(&b.opened); n != want {
+				t.Errorf("it was given %d connections, want %d", n, want)
+			}
+		})
+	}
+}
+
+// TestWebSocketProbesSeeWhatPlainOnesDoNot takes out an upstream whose pages are
+// fine and whose handshakes fail, and lets it in again.
+func TestWebSocketProbesSeeWhatPlainOnesDoNot(t *testing.T) {
+	const failing = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+	ill, well := newBackend(t, nil), newBackend(t, named)
+	works := make(chan struct{})
+	ill.script = func(c *backendConn) {
+		select {
+		case <-works:
+			named(c)
+		default:
+			_ = c.reply(failing)
+		}
+	}
+	g := start(t, fmt.Sprintf("ws_gateway /ws %s %s {\n lb_policy first\n health_websocket /probe\n health_interval 50ms\n health_timeout 2s\n }", ill.addr, well.addr))
+	eventually(t, "the probes to take it out", func() bool { return g.shown(t, "default", ill.addr).State == "unhealthy" })
+	if up := g.shown(t, "default", well.addr); up.State != "ready" {
+		t.Errorf("the other one is shown as %+v", up)
+	}
+	for range 5 {
+		if got, _ := where(t, g, nil); got != well.addr {
+			t.Fatalf("a handshake went to %s", got)
+		}
+	}
+	if a := g.get(t, "/ws", nil); a.body != "plain from "+well.addr {
+		t.Errorf("a plain request got %q", a.body)
+	}
+	close(works)
+	eventually(t, "the probes to let it in", func() bool { return g.shown(t, "default", ill.addr).State == "ready" })
+	if got, _ := where(t, g, nil); got != ill.addr {
+		t.Errorf("when it is well again a handshake went to %s", got)
+	}
+	if live := g.connections(t); live != 6 {
+		t.Errorf("%v connections in the metrics; probes do not count", live)
+	}
+	for _, c := range ill.everSeen() {
+		if strings.HasPrefix(c.head, "GET /ws") {
+			continue
+		}
+		if !strings.HasPrefix(c.head, "GET /probe HTTP/1.1\r\n") || len(headerLines(c.head, "Sec-WebSocket-Key")) != 1 {
+			t.Errorf("a probe was %q", firstLine(c.head))
+		}
+	}
+}
+
+// TestPanicThresholdIgnoresHealthThatIsTooBad, and honours it otherwise.
+func TestPanicThresholdIgnoresHealthThatIsTooBad(t *testing.T) {
+	all, addrs := backends(t, 4, named)
+	for _, b := range all[:2] {
+		b.set(func() { b.onDial = resetOnDial })
+	}
+	g := start(t, "ws_gateway "+addrs+" {\n fail_duration 1h\n panic_threshold 50%\n }")
+	for range 8 {
+		where(t, g, nil)
+	}
+	for _, b := range all[:2] {
+		eventually(t, "it to be down", func() bool { return g.shown(t, "default", b.addr).State == "unhealthy" })
+		if n := b.count(&b.accepted); n != 1 {
+			t.Errorf("one that is down was dialed %d times, want once: half of them are healthy", n)
+		}
+	}
+	all[2].set(func() { all[2].onDial = resetOnDial }) // now it is one in four
+	for _, b := range all[:2] {
+		b.set(func() { b.onDial = nil })
+	}
+	for i, b := range all[:2] {
+		eventually(t, fmt.Sprintf("upstream %d to be given some, since too few are healthy for health to count", i), func() bool {
+			where(t, g, nil)
+			return b.count(&b.opened) > 0
+		})
+	}
+}
+
+// TestAllDownIsAnsweredAtOnce, whatever line there is to wait in.
+func TestAllDownIsAnsweredAtOnce(t *testing.T) {
+	b := newBackend(t, echo)
+	b.set(func() { b.onDial = resetOnDial })
+	g := start(t, "ws_gateway "+b.addr+" {\n fail_duration 1h\n max_conns 5\n queue 5 1h\n }")
+	overWS.refused(t, g, "/ws", nil, 503)
+	eachCarrier(t, func(t *testing.T, c carrier) {
+		began := time.Now()
+		a := c.refused(t, g, "/ws", nil, 503)
+		if a.header.Get("Retry-After") == "" {
+			t.Error("503 without Retry-After")
+		}
+		if took := time.Since(began); took > patience/2 {
+			t.Errorf("answered after %v", took)
+		}
+	})
+	if n := b.count(&b.accepted); n != 1 {
+		t.Errorf("it was dialed %d times", n)
+	}
+}
+
+// TestRecoveredUpstreamStartsSlowly instead of taking everyone who comes.
+func TestRecoveredUpstreamStartsSlowly(t *testing.T) {
+	const ramp = 3 * time.Second
+	all, addrs := backends(t, 3, hold)
+	cold := all[2]
+	g := start(t, "ws_gateway "+addrs+" {\n slow_start "+ramp.String()+"\n }")
+	warm := time.After(ramp)
+	defer g.setState(t, cold.addr, "ready")
+	g.setState(t, cold.addr, "maintenance")
+	storm(t, g, overWS, 40)
+	<-warm
+	g.setState(t, cold.addr, "ready")
+	storm(t, g, overWS, 10)
+	if n := cold.count(&cold.opened); n == 0 || n > 5 {
+		t.Errorf("a cold upstream took %d of 10 at once, want a few", n)
+	}
+	eventually(t, "its full share", func() bool {
+		storm(t, g, overWS, 1)
+		fewest, most := spread(all)
+		return most-fewest <= 1
+	})
+}
