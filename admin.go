@@ -41,16 +41,19 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
+	connections := adminConnections(process)
 	return []caddy.AdminRoute{
 		{Pattern: adminRoot, Handler: caddy.AdminHandlerFunc(serveGateways)},
 		{Pattern: adminUpstreams, Handler: caddy.AdminHandlerFunc(serveUpstream)},
+		{Pattern: connectionsPath, Handler: connections},
+		{Pattern: connectionsPath + "/", Handler: connections},
 	}
 }
 
 // serveGateways answers GET /ws_gateway/.
 func serveGateways(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path != adminRoot {
-		return adminError(http.StatusNotFound, fmt.Errorf("there is no %s", r.URL.Path))
+		return adminError(http.StatusNotFound, "there is no %s", r.URL.Path)
 	}
 	if err := allowMethods(w, r, http.MethodGet, http.MethodHead); err != nil {
 		return err
@@ -65,14 +68,14 @@ func serveUpstream(w http.ResponseWriter, r *http.Request) error {
 	}
 	address, err := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), adminUpstreams))
 	if err != nil {
-		return adminError(http.StatusBadRequest, fmt.Errorf("the address in the path: %w", err))
+		return adminError(http.StatusBadRequest, "the address in the path: %w", err)
 	}
 	state, err := readState(r.Body)
 	if err != nil {
-		return adminError(http.StatusBadRequest, err)
+		return adminError(http.StatusBadRequest, "%w", err)
 	}
 	if !process.ledger.Known(address) {
-		return adminError(http.StatusNotFound, fmt.Errorf("no gateway has an upstream %q", address))
+		return adminError(http.StatusNotFound, "no gateway has an upstream %q", address)
 	}
 	process.setState(address, state)
 	return answerJSON(w, struct {
@@ -116,11 +119,16 @@ func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) err
 		return nil
 	}
 	w.Header().Set("Allow", strings.Join(methods, ", "))
-	return adminError(http.StatusMethodNotAllowed, errors.New("method not allowed"))
+	return adminMethodError(r, strings.Join(methods, " or "))
 }
 
-func adminError(status int, err error) error {
-	return caddy.APIError{HTTPStatus: status, Err: err}
+// adminError is an answer that says what is wrong with the request.
+func adminError(status int, format string, args ...any) error {
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
+}
+
+func adminMethodError(r *http.Request, allowed string) error {
+	return adminError(http.StatusMethodNotAllowed, "method %s is not allowed here: use %s", r.Method, allowed)
 }
 
 func answerJSON(w http.ResponseWriter, v any) error {

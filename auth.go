@@ -1,13 +1,16 @@
 package wsgateway
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -15,12 +18,26 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// What authenticate answers where a request may not pass. Neither says
-// anything about the token, so that both may be logged.
+// What authenticate answers where a request may not pass. None says anything
+// about the token, so that all may be logged.
 var (
-	errNoCredential  = errors.New("no credential in the request")
-	errBadCredential = errors.New("the credential is not valid")
+	errNoCredential = errors.New("no credential in the request")
+	errInsufficient = errors.New("the credential is valid, but does not allow this")
+	errUnavailable  = errors.New("the credential cannot be checked at the moment")
 )
+
+// errBadCredential is any credentialError.
+const errBadCredential = credentialError("the credential is not valid")
+
+// credentialError is why a credential is not valid, for the log: to strangers
+// all are the same.
+type credentialError string
+
+// Error implements error.
+func (e credentialError) Error() string { return string(e) }
+
+// Is makes all of them errBadCredential.
+func (e credentialError) Is(target error) bool { return target == errBadCredential || target == e }
 
 const (
 	// maxTokenSize is well above what a header may hold by default, and bounds
@@ -34,7 +51,9 @@ const (
 type identity struct {
 	userID    string // "" where the token names none, or anonymous
 	anonymous bool   // no credential, and none is required
+	elsewhere bool   // someone else verified it
 	ambient   bool   // browsers attach the credential that decided by themselves, as they do a cookie
+	grant     *grant // nil for the anonymous
 
 	// The offered subprotocol to select where the upstream chooses none,
 	// because a token was among those offered. Never a token; "" where there
@@ -46,42 +65,118 @@ type identity struct {
 type authenticator struct {
 	carriers *carrierSet
 	static   staticTokens
+	jwt      *jwtVerifier  // nil without
+	service  *introspector // nil without
+	guests   []*guest
+	inherit  bool
 	optional bool
 }
 
+// authParts is what an authenticator needs of the process.
+type authParts struct {
+	sets    []keySet
+	service *introspector
+	guests  []*guest
+}
+
+// newAuthenticator compiles a configuration that needs nothing of the process.
 func newAuthenticator(cfg *Auth) (*authenticator, error) {
+	return assembleAuthenticator(cfg, authParts{})
+}
+
+func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
 	carriers, err := newCarrierSet(cfg.Token)
 	if err != nil {
 		return nil, err
 	}
-	if len(cfg.Bearer) == 0 {
-		return nil, errors.New("auth.bearer is empty, so that no token could ever be accepted: add one")
+	if !cfg.acceptsAnyone() && len(parts.guests) == 0 {
+		return nil, errors.New("auth accepts nothing, so that nobody could ever pass: add bearer, jwt, introspect, a provider or inherit")
 	}
-	static, err := newStaticTokens(cfg.Bearer)
-	if err != nil {
+	a := &authenticator{
+		carriers: carriers, service: parts.service, guests: parts.guests,
+		inherit: cfg.Inherit, optional: cfg.Optional,
+	}
+	if a.static, err = newStaticTokens(cfg.Bearer); err != nil {
 		return nil, err
 	}
-	return &authenticator{carriers: carriers, static: static, optional: cfg.Optional}, nil
+	if cfg.JWT != nil {
+		if a.jwt, err = newJWTVerifier(cfg.JWT, parts.sets); err != nil {
+			return nil, fmt.Errorf("auth.jwt: %w", err)
+		}
+	}
+	return a, nil
 }
 
-// authenticate tells who sent r. Its error is errNoCredential or
-// errBadCredential. It leaves r as it is.
+// authenticate tells who sent r. Its error is errNoCredential, a
+// credentialError, errInsufficient or errUnavailable. It leaves r as it is.
 func (a *authenticator) authenticate(r *http.Request) (identity, error) {
 	token, ambient := a.carriers.find(r)
 	id := identity{fallbackProtocol: a.carriers.fallbackProtocol(r)}
-	if token == "" {
+	if token == "" || !a.verifiesTokens() {
 		if !a.optional {
 			return identity{}, errNoCredential
 		}
 		id.anonymous = true
 		return id, nil
 	}
-	userID, ok := a.static.verify(token)
-	if !ok {
-		return identity{}, errBadCredential
+	g, err := a.verify(r.Context(), token, time.Now())
+	if err != nil {
+		return identity{}, err
 	}
-	id.userID, id.ambient = userID, ambient
+	id.userID, id.grant, id.ambient = g.userID, g, ambient
 	return id, nil
+}
+
+// verify tells what a token grants.
+func (a *authenticator) verify(ctx context.Context, token string, now time.Time) (*grant, error) {
+	if len(token) > maxTokenSize {
+		return nil, errBadCredential
+	}
+	if g := a.static.verify(token); g != nil {
+		return g, nil
+	}
+	err := error(errBadCredential)
+	if a.jwt != nil {
+		var g grant
+		if g, err = a.jwt.verify(ctx, token, now); err == nil {
+			return &g, nil
+		}
+	}
+	// What we could read ourselves needs no second opinion.
+	if a.service != nil && isUnknown(err) {
+		return a.service.verify(ctx, token, now)
+	}
+	return nil, err
+}
+
+// isUnknown tells whether a token was refused as none of ours, and not for what
+// it says.
+func isUnknown(err error) bool {
+	return slices.ContainsFunc(
+		[]credentialError{errBadCredential, errJWTMalformed, errJWTHeader, errJWTAlgorithm, errJWTKey},
+		func(unknown credentialError) bool { return err == error(unknown) }) //nolint:errorlint // errors.Is takes all for the first
+}
+
+func (a *authenticator) verifiesTokens() bool {
+	return len(a.static) > 0 || a.jwt != nil || a.service != nil
+}
+
+// credentials lists what may let a connection in, as in grant.
+func (a *authenticator) credentials() []string {
+	var names []string
+	for _, token := range a.static {
+		names = append(names, token.grant.credential)
+	}
+	if a.jwt != nil {
+		names = append(names, a.jwt.credentials()...)
+	}
+	if a.service != nil {
+		names = append(names, a.service.credential())
+	}
+	for _, g := range a.guests {
+		names = append(names, g.credential())
+	}
+	return names
 }
 
 // strip removes the credentials of all configured carriers from r in place,
@@ -89,6 +184,9 @@ func (a *authenticator) authenticate(r *http.Request) (identity, error) {
 // URL that r points to, are replaced and not written into.
 func (a *authenticator) strip(r *http.Request) {
 	a.carriers.strip(r)
+	if a.trustsOthers() { // it is what they use most
+		delete(r.Header, "Authorization")
+	}
 }
 
 // challenge returns the WWW-Authenticate value of RFC 6750, section 3, for an
@@ -96,8 +194,11 @@ func (a *authenticator) strip(r *http.Request) {
 // nothing to a stranger.
 func (a *authenticator) challenge(realm string, err error) string {
 	value := "Bearer realm=" + quotedString(realm)
-	if errors.Is(err, errBadCredential) {
+	switch {
+	case errors.Is(err, errBadCredential):
 		value += `, error="invalid_token", error_description="the token is not valid"`
+	case errors.Is(err, errInsufficient):
+		value += `, error="insufficient_scope", error_description="the token does not allow this"`
 	}
 	return value
 }
@@ -201,16 +302,13 @@ func (s *carrierSet) fallbackProtocol(r *http.Request) string {
 type staticTokens []staticToken
 
 type staticToken struct {
-	hash   [sha256.Size]byte
-	userID string
+	hash  [sha256.Size]byte
+	grant *grant
 }
 
 // verify compares hashes and not tokens, and always all of them, so that the
 // time it takes tells nothing of how close a guess is or which token matched.
-func (tokens staticTokens) verify(token string) (userID string, ok bool) {
-	if len(token) > maxTokenSize {
-		return "", false
-	}
+func (tokens staticTokens) verify(token string) *grant {
 	hash := sha256.Sum256([]byte(token))
 	match := -1
 	for i := range tokens {
@@ -218,9 +316,9 @@ func (tokens staticTokens) verify(token string) (userID string, ok bool) {
 		match = subtle.ConstantTimeSelect(equal, i, match)
 	}
 	if match < 0 {
-		return "", false
+		return nil
 	}
-	return tokens[match].userID, true
+	return tokens[match].grant
 }
 
 func newStaticTokens(configs []BearerToken) (staticTokens, error) {
@@ -238,7 +336,10 @@ func newStaticTokens(configs []BearerToken) (staticTokens, error) {
 		if hasControlChars(config.UserID) {
 			return nil, fmt.Errorf("auth.bearer[%d]: user_id %q has control characters: remove them", i, config.UserID)
 		}
-		tokens = append(tokens, staticToken{hash: hash, userID: config.UserID})
+		tokens = append(tokens, staticToken{hash: hash, grant: &grant{
+			userID:     config.UserID,
+			credential: "bearer " + hex.EncodeToString(hash[:]),
+		}})
 	}
 	return tokens, nil
 }
@@ -246,7 +347,7 @@ func newStaticTokens(configs []BearerToken) (staticTokens, error) {
 // hashOfToken returns the SHA-256 of a configured token. No error of it shows
 // any part of the token, whether written out or resolved.
 func hashOfToken(configured string) (hash [sha256.Size]byte, err error) {
-	token, err := resolveToken(configured)
+	token, err := resolveSecret("token", configured)
 	if err != nil {
 		return hash, err
 	}
@@ -268,16 +369,16 @@ func hashOfToken(configured string) (hash [sha256.Size]byte, err error) {
 	return sha256.Sum256([]byte(token)), nil
 }
 
-// resolveToken replaces the placeholders in a configured token. Caddy's own
-// errors are not passed on, because what looks like a placeholder may be part
-// of a token; only the name of a variable or file is shown.
-func resolveToken(configured string) (string, error) {
+// resolveSecret replaces the placeholders in a configured token or key. Caddy's
+// own errors are not passed on, because what looks like a placeholder may be
+// part of the secret; only the name of a variable or file is shown.
+func resolveSecret(what, configured string) (string, error) {
 	if !strings.Contains(configured, "{") {
 		return configured, nil
 	}
-	token, err := caddy.NewReplacer().ReplaceOrErr(configured, true, true)
+	secret, err := caddy.NewReplacer().ReplaceOrErr(configured, true, true)
 	if err == nil {
-		return token, nil
+		return secret, nil
 	}
 	_, placeholder, _ := strings.Cut(err.Error(), "{")
 	placeholder, _, _ = strings.Cut(placeholder, "}")
@@ -287,7 +388,7 @@ func resolveToken(configured string) (string, error) {
 	case strings.HasPrefix(placeholder, "file."):
 		return "", fmt.Errorf("the file of {%s} cannot be read, or is empty", placeholder)
 	default:
-		return "", errors.New("token holds an unknown placeholder: use {env.*} or {file.*}, or write a literal brace as \\{")
+		return "", fmt.Errorf("%s holds an unknown placeholder: use {env.*} or {file.*}, or write a literal brace as \\{", what)
 	}
 }
 

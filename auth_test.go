@@ -75,6 +75,7 @@ func TestAuthenticateStaticTokens(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			got, err := a.authenticate(requestWithHeader("Authorization", row.header))
+			got.grant = nil
 			if !errors.Is(err, row.err) || got != row.want {
 				t.Errorf("authenticate = %+v, %v; want %+v, %v", got, err, row.want, row.err)
 			}
@@ -110,6 +111,7 @@ func TestOptionalLetsOnlyAbsentCredentialsPass(t *testing.T) {
 		{"good", requestWithHeader("Authorization", "Bearer "+testToken), identity{userID: "alice"}, nil},
 	} {
 		got, err := a.authenticate(row.r)
+		got.grant = nil
 		if !errors.Is(err, row.err) || got != row.want {
 			t.Errorf("%s: authenticate = %+v, %v; want %+v, %v", row.name, got, err, row.want, row.err)
 		}
@@ -139,6 +141,7 @@ func TestTokensFromEnvironmentAndFiles(t *testing.T) {
 		"prefix-from-env": "prefixed", "a{b}": "braces",
 	} {
 		got, err := a.authenticate(requestWithHeader("Authorization", "Bearer "+value))
+		got.grant = nil
 		if err != nil || got.userID != user {
 			t.Errorf("%s: authenticate = %+v, %v; want user %s", value, got, err, user)
 		}
@@ -162,7 +165,7 @@ func TestWrongBearerConfigurations(t *testing.T) {
 		tokens []BearerToken
 		want   string
 	}{
-		{"none", nil, "auth.bearer is empty"},
+		{"none", nil, "auth accepts nothing"},
 		{"an empty token", []BearerToken{{Token: ""}}, "auth.bearer[0]: token is empty"},
 		{"an unset variable", []BearerToken{{Token: secret + "{env.WSGATEWAY_TEST_UNSET}"}}, "{env.WSGATEWAY_TEST_UNSET} is not set"},
 		{"an empty file", []BearerToken{{Token: "{file." + empty + "}"}}, "auth.bearer[0]: the file of {file." + empty + "} cannot be read, or is empty"},
@@ -373,19 +376,4 @@ func checkTokenGone(t *testing.T, c carrier, before, after *http.Request) {
 
 func count(values []string, s string) int {
 	return strings.Count(strings.Join(values, "\n"), s)
-}
-
-func BenchmarkAuthenticate(b *testing.B) {
-	cfg := &Auth{}
-	for i := range 16 {
-		cfg.Bearer = append(cfg.Bearer, BearerToken{Token: testToken + string(rune('a'+i)), UserID: "alice"})
-	}
-	a := mustAuthenticator(b, cfg)
-	r := requestWithHeader("Authorization", "Bearer "+testToken+"h")
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := a.authenticate(r); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

@@ -31,6 +31,11 @@ func init() {
 //	        token query <name>
 //	        token subprotocol [<marker>]
 //	        bearer <token> [<user id>]
+//	        jwt { ... }
+//	        introspect <url> [<cache duration>]
+//	        provider <name> ...
+//	        inherit
+//	        renew <path>
 //	        optional
 //	    }
 //	    origins <pattern...>
@@ -181,7 +186,7 @@ func explainUnknownWord(d *caddyfile.Dispenser, err error) error {
 		return err
 	}
 	return d.Errf("unknown subdirective %q: ws_gateway has %s, and every subdirective of reverse_proxy",
-		d.Val(), strings.Join(slices.Sorted(maps.Keys(gatewayWords)), ", "))
+		d.Val(), strings.Join(sortedKeys(gatewayWords), ", "))
 }
 
 // unmarshalName parses:
@@ -303,6 +308,8 @@ func once(d *caddyfile.Dispenser, seen map[string]bool, word string) error {
 	seen[word] = true
 	return nil
 }
+
+func sortedKeys[V any](words map[string]V) []string { return slices.Sorted(maps.Keys(words)) }
 
 // unexpectedWord lists the words of a block where another one was found.
 func unexpectedWord(d *caddyfile.Dispenser, block string, allowed ...string) error {

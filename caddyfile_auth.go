@@ -5,54 +5,188 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
+
+// authWords are the words of an auth block. Each is given a dispenser over its
+// own tokens that stands on the word itself.
+var authWords = map[string]func(*Auth, *caddyfile.Dispenser) error{
+	"token":      (*Auth).unmarshalToken,
+	"bearer":     (*Auth).unmarshalBearer,
+	"jwt":        (*Auth).unmarshalJWT,
+	"introspect": (*Auth).unmarshalIntrospect,
+	"provider":   (*Auth).unmarshalProvider,
+	"inherit":    (*Auth).unmarshalInherit,
+	"renew":      (*Auth).unmarshalRenew,
+	"optional":   (*Auth).unmarshalOptional,
+}
 
 // unmarshalAuth parses:
 //
 //	auth {
-//	    token  ...
-//	    bearer ...
+//	    token      ...
+//	    bearer     ...
+//	    jwt        { ... }
+//	    introspect ...
+//	    provider   <name> ...
+//	    inherit
+//	    renew      <path>
 //	    optional
 //	}
 func (h *Handler) unmarshalAuth(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("auth takes no arguments, only a block")
 	}
-	auth := new(Auth)
+	h.Auth = new(Auth)
+	return h.Auth.unmarshalBlock(d, sortedKeys(authWords)...)
+}
+
+// unmarshalBlock parses a block with some of authWords.
+func (a *Auth) unmarshalBlock(d *caddyfile.Dispenser, allowed ...string) error {
+	name := d.Val()
+	seen := make(map[string]bool)
 	for d.NextBlock(0) {
-		if err := auth.unmarshalWord(caddyfile.NewDispenser(wordTokens(d))); err != nil {
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		if !slices.Contains(allowed, word.Val()) {
+			return unexpectedWord(word, name, allowed...)
+		}
+		if !slices.Contains([]string{"token", "bearer", "provider"}, word.Val()) {
+			if err := once(word, seen, word.Val()); err != nil {
+				return err
+			}
+		}
+		if err := authWords[word.Val()](a, word); err != nil {
 			return err
 		}
 	}
-	if len(auth.Bearer) == 0 {
+	if !a.acceptsAnyone() {
 		d.Reset()
 		d.Next() // the error is about the block, not about its last line
-		return d.Err("auth accepts no token, so that nobody could pass: add a bearer line, or remove the block")
+		return d.Errf("%s accepts nothing, so that nobody could pass: add bearer, jwt or introspect, or remove the block", name)
 	}
-	h.Auth = auth
 	return nil
 }
 
-// unmarshalWord parses one line of an auth block.
-func (a *Auth) unmarshalWord(d *caddyfile.Dispenser) error {
-	d.Next()
-	switch d.Val() {
-	case "token":
-		return a.unmarshalToken(d)
-	case "bearer":
-		return a.unmarshalBearer(d)
-	case "optional":
-		if _, err := lineArgs(d, "optional", 0, 0); err != nil {
+func (a *Auth) unmarshalJWT(d *caddyfile.Dispenser) error {
+	a.JWT = new(JWT)
+	return a.JWT.unmarshal(d)
+}
+
+// unmarshalIntrospect parses:
+//
+//	introspect <url> [<cache duration>] {
+//	    timeout    <duration>
+//	    trust_pool <module> ...
+//	}
+func (a *Auth) unmarshalIntrospect(d *caddyfile.Dispenser) error {
+	const syntax = "introspect <url> [<cache duration>]"
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0:
+		return d.Errf("an argument is missing: %s", syntax)
+	case len(args) > 2:
+		return d.Errf("too many arguments: %s", syntax)
+	}
+	a.Introspect = &Introspection{URL: args[0]}
+	if !hasPlaceholder(args[0]) {
+		if err := checkIntrospectURL(args[0]); err != nil {
+			return d.Errf("introspect: %w", err)
+		}
+	}
+	if len(args) > 1 {
+		cache, err := caddy.ParseDuration(args[1])
+		if err != nil || cache < 0 {
+			return d.Errf("the cache duration of introspect is %q: give one such as 10s, or 0s for none", args[1])
+		}
+		a.Introspect.Cache = (*caddy.Duration)(&cache)
+	}
+	seen := make(map[string]bool)
+	for d.NextBlock(0) {
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		if err := once(word, seen, word.Val()); err != nil {
 			return err
 		}
-		if a.Optional {
-			return d.Err("optional is already set: it may stand once")
+		var err error
+		switch word.Val() {
+		case "timeout":
+			a.Introspect.Timeout, err = durationArg(word, "timeout", 1)
+		case "trust_pool":
+			a.Introspect.CARaw, err = trustPool(word)
+		default:
+			err = unexpectedWord(word, "introspect", "timeout", "trust_pool")
 		}
-		a.Optional = true
-		return nil
+		if err != nil {
+			return err
+		}
 	}
-	return unexpectedWord(d, "auth", "bearer", "optional", "token")
+	return nil
+}
+
+// unmarshalProvider parses:
+//
+//	provider <name> ...
+func (a *Auth) unmarshalProvider(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("an argument is missing: provider <name> ...")
+	}
+	name := d.Val()
+	if _, again := a.ProvidersRaw[name]; again {
+		return d.Errf("provider %s stands twice", name)
+	}
+	id := "http.authentication.providers." + name
+	info, err := caddy.GetModule(id)
+	if err != nil {
+		return d.Errf("there is no provider %s: %w", name, err)
+	}
+	if _, ok := info.New().(caddyfile.Unmarshaler); !ok {
+		return d.Errf("provider %s cannot be configured in a Caddyfile: use JSON, or its own directive in front, and inherit", name)
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return err
+	}
+	if a.ProvidersRaw == nil {
+		a.ProvidersRaw = make(caddy.ModuleMap)
+	}
+	a.ProvidersRaw[name] = caddyconfig.JSON(module, nil)
+	return nil
+}
+
+// unmarshalInherit parses:
+//
+//	inherit
+func (a *Auth) unmarshalInherit(d *caddyfile.Dispenser) error {
+	_, err := lineArgs(d, "inherit", 0, 0)
+	a.Inherit = true
+	return err
+}
+
+// unmarshalRenew parses:
+//
+//	renew <path>
+func (a *Auth) unmarshalRenew(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "renew <path>", 1, 1)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(args[0], "/") {
+		return d.Errf("renew %q is not a path: begin it with a slash", args[0])
+	}
+	a.Renew = args[0]
+	return nil
+}
+
+// unmarshalOptional parses:
+//
+//	optional
+func (a *Auth) unmarshalOptional(d *caddyfile.Dispenser) error {
+	_, err := lineArgs(d, "optional", 0, 0)
+	a.Optional = true
+	return err
 }
 
 // unmarshalToken parses:

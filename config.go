@@ -2,56 +2,6 @@ package wsgateway
 
 import "github.com/caddyserver/caddy/v2"
 
-// Auth says where a credential may be found in a request and which
-// credentials are good. A credential is always removed before the request goes
-// to an upstream.
-type Auth struct {
-	// The places where a token may be, in order: the first that is present in a
-	// request decides, and all of them are stripped from it.
-	// Default: the Authorization header with the Bearer scheme.
-	Token []TokenCarrier `json:"token,omitempty"`
-
-	// Static tokens that are accepted (RFC 6750). At least one is needed.
-	Bearer []BearerToken `json:"bearer,omitempty"`
-
-	// Whether a request without a credential may pass. One with a bad
-	// credential is refused all the same. Default: false.
-	Optional bool `json:"optional,omitempty"`
-}
-
-// TokenCarrier is one place in a request where a token may be.
-type TokenCarrier struct {
-	// Where to look: `header`, `cookie`, `query` or `subprotocol`.
-	From string `json:"from"`
-
-	// The name of the header field, cookie or query parameter; for
-	// `subprotocol` the marker, so that a browser's
-	// `new WebSocket(url, ["bearer", token])` is understood. An entry of the
-	// form `<marker>.<token>` is understood as well.
-	// Default: `Authorization` for a header, `bearer` for a subprotocol; a
-	// cookie and a query parameter must be named.
-	Name string `json:"name,omitempty"`
-
-	// The authentication scheme in front of the token in a header, compared
-	// without regard to case. Default: `Bearer` in the Authorization header,
-	// none in any other.
-	Scheme string `json:"scheme,omitempty"`
-}
-
-// BearerToken is a static token.
-type BearerToken struct {
-	// The token; or a placeholder for it, such as `{env.WS_TOKEN}` or
-	// `{file./run/secrets/ws_token}`, resolved when the configuration is
-	// loaded; or `sha256:` and the SHA-256 of the token in hexadecimal. A
-	// token written in a Caddyfile is adapted to its hash, so that it does not
-	// show in the running configuration.
-	Token string `json:"token"`
-
-	// The ID of the user that the token stands for: `{http.auth.user.id}`, and
-	// `user_id` in logs. Default: none.
-	UserID string `json:"user_id,omitempty"`
-}
-
 // Queue is a line of handshakes that wait for an upstream with room.
 type Queue struct {
 	// How many handshakes may wait; those beyond are answered 503.

@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,6 +21,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	what, rf := classify(r)
 	var who identity
+	if what == plainRequest && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
+		return h.serveRenewal(w, r)
+	}
 	if rf == nil {
 		who, rf = h.admitUser(w, r, what)
 	}
@@ -40,21 +44,16 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (
 	var who identity
 	inFront := userOf(r) != "" || r.TLS != nil && len(r.TLS.PeerCertificates) > 0
 	if h.authenticator != nil {
-		var err error
-		if who, err = h.authenticator.authenticate(r); err != nil {
-			w.Header().Set("WWW-Authenticate", h.authenticator.challenge(h.name, err))
-			return who, &refusal{http.StatusUnauthorized, resultUnauthorized, err.Error()}
+		var rf *refusal
+		if who, rf = h.identify(w, r); rf != nil {
+			return who, rf
 		}
-		// What a handler in front may have found does not count here.
-		replacerOf(r).Delete("http.auth.user.id")
-		if !who.anonymous {
-			replacerOf(r).Set("http.auth.user.id", who.userID)
-		}
+		setUser(r, who)
 	}
-	ambient, strict := who.ambient, what == handshakeRequest
+	// What others verified may be a cookie. It need not be, so that a handshake
+	// without an Origin, which no browser sends, may pass.
+	ambient, strict := who.ambient, what == handshakeRequest && !who.elsewhere
 	if inFront && (h.authenticator == nil || who.anonymous) {
-		// What was verified in front may be a cookie. It need not be, so that a
-		// request without an Origin, which browsers never send, may pass.
 		ambient, strict = true, false
 	}
 	if !h.originPolicy.allow(r, h.forwarder.origin(r), ambient, strict) {
@@ -63,23 +62,90 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (
 	return who, nil
 }
 
+// identify finds out who is calling.
+func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
+	a := h.authenticator
+	who, err := a.authenticate(r)
+	unknown := errors.Is(err, errBadCredential)
+	if !a.trustsOthers() || !who.anonymous && !unknown && !errors.Is(err, errNoCredential) {
+		if err != nil {
+			return who, h.refuseUser(w, err)
+		}
+		return who, nil
+	}
+	inherited := ""
+	if a.inherit && !unknown {
+		inherited = userOf(r)
+	}
+	g, redirect := a.askOthers(w, r, inherited)
+	switch {
+	case g != nil:
+		return identity{
+			userID: g.userID, grant: g,
+			elsewhere: true, ambient: ambientElsewhere(r), fallbackProtocol: a.carriers.fallbackProtocol(r),
+		}, nil
+	case err == nil:
+		return who, nil
+	case redirect != 0:
+		return who, &refusal{redirect, resultUnauthorized, "an authentication provider sends the client elsewhere"}
+	}
+	return who, h.refuseUser(w, err)
+}
+
+// refuseUser turns an error of authentication into the answer.
+func (h *Handler) refuseUser(w http.ResponseWriter, err error) *refusal {
+	if errors.Is(err, errUnavailable) {
+		return unavailable(w, err.Error())
+	}
+	if h.authenticator.verifiesTokens() || w.Header().Get("WWW-Authenticate") == "" {
+		w.Header().Add("WWW-Authenticate", h.authenticator.challenge(h.name, err))
+	}
+	if errors.Is(err, errInsufficient) {
+		return &refusal{http.StatusForbidden, resultForbidden, err.Error()}
+	}
+	return &refusal{http.StatusUnauthorized, resultUnauthorized, err.Error()}
+}
+
+// setUser sets the placeholders of the user. What a handler in front may have
+// found does not count here.
+func setUser(r *http.Request, who identity) {
+	repl := replacerOf(r)
+	if who.grant != nil && who.grant.inherited {
+		return
+	}
+	repl.DeleteByPrefix("http.auth.user.")
+	if who.grant == nil {
+		return
+	}
+	set := func(name, value string) {
+		if !hasControlChars(value) {
+			repl.Set("http.auth.user."+name, value)
+		}
+	}
+	who.grant.claims.each(set)
+	for name, value := range who.grant.metadata {
+		set(name, value)
+	}
+	repl.Set("http.auth.user.id", who.userID) // whatever a claim of that name says
+}
+
 // decorate takes from the request what must not go further. What is added for
 // the upstream is added when that is known.
 func (h *Handler) decorate(r *http.Request) {
 	if h.authenticator != nil {
-		h.stripCredentials(r)
+		stripEverywhere(h.authenticator, r)
 	}
 	guardConnection(r.Header)
 	h.aliases.strip(r.Header)
 }
 
-// stripCredentials removes the credentials from the request, and from the
+// stripEverywhere removes the credentials from the request, and from the
 // original of its URI, which placeholders and error routes go back to.
-func (h *Handler) stripCredentials(r *http.Request) {
-	stripInPlace(h.authenticator, r)
+func stripEverywhere(a *authenticator, r *http.Request) {
+	stripInPlace(a, r)
 	if or, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && or.URL != nil {
 		before := or.RequestURI
-		stripInPlace(h.authenticator, &or)
+		stripInPlace(a, &or)
 		if or.RequestURI != before {
 			replacerOf(r).Set("http.request.orig_uri", or.RequestURI)
 		}
@@ -118,6 +184,9 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		}
 	}()
 	subprotocol := h.answerHeader(w, r, got.answer.res, who.fallbackProtocol)
+	if h.Auth != nil && h.Auth.Renew != "" {
+		w.Header().Set(connectionHeader, id)
+	}
 	client, err := h.upgrade(w, r)
 	if err != nil {
 		h.count(resultCanceled)
@@ -147,16 +216,20 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 			CloseTimeout:      closeTimeout,
 		}),
 	}
+	if g := who.grant; g != nil {
+		c.authority = authority{jti: strings.Clone(g.jti), credential: g.credential}
+		c.expires = g.expires
+	}
+	if h.MaxAge != nil {
+		c.tooOld = c.openedAt.Add(h.MaxAge.draw())
+	}
 	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
 		c.server = server
 	}
 	h.count(resultOK)
-	c.reportOpened()
 	handedOver = true
 	process.add(c)
-	if h.MaxAge != nil {
-		process.deadlines.add(c, c.openedAt.Add(h.MaxAge.draw()))
-	}
+	c.reportOpened() // now that it can be found
 	if client.detached {
 		go c.run()
 		return nil
@@ -195,6 +268,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *
 		w.Header().Set("Allow", http.MethodGet)
 	case 499:
 		w.WriteHeader(499)
+		return nil
+	}
+	if rf.status >= 300 && rf.status < 400 {
+		w.WriteHeader(rf.status)
 		return nil
 	}
 	return caddyhttp.Error(rf.status, rf)

@@ -61,6 +61,7 @@ func init() {
 // Placeholder | Description
 // ------------|-------------
 // `{http.auth.user.id}` | The ID of the authenticated user.
+// `{http.auth.user.<claim>}` | A claim of the user's token.
 // `{http.ws_gateway.name}` | The name of this gateway.
 // `{http.ws_gateway.upstream}` | The address of the chosen upstream.
 // `{http.ws_gateway.connection}` | The ID of the WebSocket connection.
@@ -179,6 +180,8 @@ type running struct {
 	dynamicSeen   atomic.Pointer[[]string] // their addresses, when last asked for
 
 	// What Cleanup has to undo; it is called after a failed Provision too.
+	auth             *loadedAuth
+	accepted         []access
 	proxyProvisioned bool
 	reporting        bool
 	joined           []string
@@ -204,9 +207,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	var err error
 	if h.Auth != nil {
-		if h.authenticator, err = newAuthenticator(h.Auth); err != nil {
+		if h.auth, err = loadAuth(ctx, h.Auth); err != nil {
 			return err
 		}
+		h.authenticator = h.auth.authenticator
 	}
 	if h.originPolicy, err = newOriginPolicy(h.Origins); err != nil {
 		return err
@@ -253,6 +257,22 @@ func (h *Handler) enter() error {
 		h.joined = append(h.joined, member)
 	}
 	process.enter(h)
+	return h.acceptCredentials(members)
+}
+
+// acceptCredentials makes the registry know which credentials are good for what.
+func (h *Handler) acceptCredentials(members []string) error {
+	if h.authenticator == nil {
+		return nil
+	}
+	for _, credential := range h.authenticator.credentials() {
+		for _, member := range members {
+			if err := process.accept(member, credential); err != nil {
+				return fmt.Errorf("accepting credentials: %w", err)
+			}
+			h.accepted = append(h.accepted, access{member: member, credential: credential})
+		}
+	}
 	return nil
 }
 
@@ -331,6 +351,10 @@ func (h *Handler) Cleanup() error {
 	for _, member := range h.joined {
 		process.leave(member)
 	}
+	for _, a := range h.accepted {
+		process.withdraw(a.member, a.credential)
+	}
+	h.auth.release()
 	process.leaveAs(h)
 	if h.reporting {
 		process.noReportTo(h.name, h.logger)

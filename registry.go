@@ -22,11 +22,17 @@ var process = newRegistry()
 // registry knows the live connections, which upstreams the loaded
 // configurations name, and who takes the reports of each gateway.
 type registry struct {
-	ledger    *balance.Ledger
-	deadlines *deadlines
+	ledger *balance.Ledger
 
 	// members counts, by upstream, the loaded configurations that name it.
 	members *caddy.UsagePool
+
+	// accesses counts, by upstream and credential, the loaded configurations in
+	// which the one leads to the other.
+	accesses *caddy.UsagePool
+
+	// Its lock comes after mu.
+	deadlines *deadlines
 
 	mu          sync.Mutex // guards what follows
 	connections map[string]*connection
@@ -54,9 +60,16 @@ type connection struct {
 	early       earlyClose
 	lease       *balance.Lease
 	relay       *relay.Relay
+	authority   authority     // guarded by the registry's mu
+	expires     time.Time     // of the grant that opened it; zero for never
 	done        chan struct{} // closed when it is over
 	leaving     atomic.Bool   // we are ending it
-	deadline    int           // its place among the deadlines, plus one; theirs to guard
+	tooOld      time.Time     // when max_age is over; zero for never
+
+	// Guarded by the lock of deadlines.
+	due      int64 // in milliseconds since 1970
+	duePlace int   // in the queue, from 1; 0 for none
+	dueNever bool  // it is over
 
 	// The server of an HTTP/3 connection, which waits for its clients to hang
 	// up when the process exits; nil for others.
@@ -93,12 +106,13 @@ func newRegistry() *registry {
 	g := &registry{
 		ledger:      balance.NewLedger(),
 		members:     caddy.NewUsagePool(),
+		accesses:    caddy.NewUsagePool(),
+		deadlines:   &deadlines{end: (*connection).endOnTime},
 		connections: make(map[string]*connection),
 		reporters:   make(map[string][]*zap.Logger),
 		gateways:    make(map[string][]*Handler),
 		series:      make(map[seriesKey]*series),
 	}
-	g.deadlines = newDeadlines()
 	return g
 }
 
@@ -115,12 +129,13 @@ func (g *registry) leave(name string) { _, _ = g.members.Delete(name) }
 
 // wanted tells whether a loaded configuration names the connection's upstream.
 func (g *registry) wanted(c *connection) bool {
-	for _, name := range [...]string{c.member, c.upstream} {
-		if refs, ok := g.members.References(name); ok && refs > 0 {
-			return true
-		}
-	}
-	return false
+	return g.names(c.member) || g.names(c.upstream)
+}
+
+// names tells whether a loaded configuration names an upstream.
+func (g *registry) names(member string) bool {
+	refs, ok := g.members.References(member)
+	return ok && refs > 0
 }
 
 // show keeps a series of the connections metric visible while a configuration
@@ -162,16 +177,20 @@ func (g *registry) stays(c *connection) bool {
 }
 
 // add makes the connection known. Where it came too late, because the process
-// exits or its upstream was removed meanwhile, it is ended like the others.
+// exits, or its upstream or credential was removed meanwhile, it is ended like
+// the others.
 func (g *registry) add(c *connection) {
 	g.mu.Lock()
 	g.connections[c.id] = c
 	g.countLocked(seriesKey{c.gateway, c.upstream}, 1, 0)
-	exiting := g.exiting
+	exiting, credential := g.exiting, c.authority.credential
+	g.deadlines.set(c, c.endsBy(c.expires))
 	g.mu.Unlock()
 	switch {
 	case exiting:
 		c.end(endExit)
+	case !g.stillAccepted(c, credential):
+		c.end(endRevoked)
 	case !g.stays(c):
 		g.drain(func(other *connection) bool { return other == c })
 	}
@@ -180,8 +199,8 @@ func (g *registry) add(c *connection) {
 // remove forgets the connection and gives its place back.
 func (g *registry) remove(c *connection) {
 	close(c.done)
-	g.deadlines.remove(c)
 	c.lease.Release()
+	g.deadlines.forget(c)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.connections, c.id)

@@ -49,14 +49,26 @@ func (p *peer) answerClose() {
 // open adds a live connection to the registry and returns its far ends.
 func open(t *testing.T, g *registry, upstream, member string, drain time.Duration) (client, backend *peer) {
 	t.Helper()
+	c, client, backend := prepare(t, upstream, member, drain)
+	live(g, c, client, backend)
+	return client, backend
+}
+
+// prepare makes a connection and its far ends.
+func prepare(t *testing.T, upstream, member string, drain time.Duration) (c *connection, client, backend *peer) {
+	t.Helper()
 	nearClient, farClient := net.Pipe()
 	nearBackend, farBackend := net.Pipe()
 	client, backend = &peer{farClient, make(chan int, 1)}, &peer{farBackend, make(chan int, 1)}
-	c := &connection{
+	return &connection{
 		id: newConnectionID(), gateway: "test", upstream: upstream, member: member,
 		openedAt: time.Now(), drainPeriod: drain, done: make(chan struct{}),
 		relay: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend}),
-	}
+	}, client, backend
+}
+
+// live adds the connection and lets it live.
+func live(g *registry, c *connection, client, backend *peer) {
 	g.add(c)
 	go func() {
 		defer g.remove(c)
@@ -64,7 +76,6 @@ func open(t *testing.T, g *registry, upstream, member string, drain time.Duratio
 	}()
 	go client.answerClose()
 	go backend.answerClose()
-	return client, backend
 }
 
 func TestRemovedUpstreamIsDrainedEvenlyOverThePeriod(t *testing.T) {

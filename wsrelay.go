@@ -49,10 +49,27 @@ var endRebalance = ending{
 	upstream: relay.Close{Code: 1001, Reason: "gateway is rebalancing"},
 }
 
-// end closes the connection from our side, at a frame boundary of each.
-func (c *connection) end(e ending) {
-	c.leaving.Store(true)
+// The registered code 3000 says that the client is not authorized any more.
+var (
+	endExpired = ending{
+		client:   relay.Close{Code: 3000, Reason: "token expired"},
+		upstream: relay.Close{Code: 1001, Reason: "the client's token expired"},
+	}
+	// The credential was taken out of the configuration, or revoked by hand.
+	endRevoked = ending{
+		client:   relay.Close{Code: 3000, Reason: "token revoked"},
+		upstream: relay.Close{Code: 1001, Reason: "the client's token was revoked"},
+	}
+)
+
+// end closes the connection from our side, at a frame boundary of each. It is
+// false where that was done before.
+func (c *connection) end(e ending) bool {
+	if c.leaving.Swap(true) {
+		return false
+	}
 	c.relay.End(e.client, e.upstream)
+	return true
 }
 
 // run relays until the connection is over and reports it. It must not hold on

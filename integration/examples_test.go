@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -66,7 +67,7 @@ func TestEveryExampleIsTested(t *testing.T) {
 	for i := range files {
 		files[i] = filepath.Base(files[i])
 	}
-	want := []string{"bearer-headers.Caddyfile", "cookies-origins-tls.Caddyfile", "quickstart.Caddyfile"}
+	want := []string{"bearer-headers.Caddyfile", "cookies-origins-tls.Caddyfile", "jwt-browser.Caddyfile", "quickstart.Caddyfile"}
 	if !slices.Equal(files, want) {
 		t.Errorf("examples/ has %q, but the tests below are of %q", files, want)
 	}
@@ -184,5 +185,40 @@ func TestCookiesOriginsTLSExample(t *testing.T) {
 	}
 	if got := one.receivedBytes() + two.receivedBytes(); strings.Contains(got, "session-token") {
 		t.Error("the session token reached a backend")
+	}
+}
+
+// TestJWTBrowserExample keeps tokens out of the access log.
+func TestJWTBrowserExample(t *testing.T) {
+	t.Setenv("JWT_SECRET", jwtSecret)
+	b := newBackend(t, echo)
+	addr := freePort(t)
+	g := startExample(t, "jwt-browser.Caddyfile", ":8080", port(addr), "localhost:9001", b.addr,
+		"format filter {", "output integration_book\n\t\tformat filter {\n\t\t\twrap json")
+	g.httpAddr = addr
+	good := tokenFor("alice", time.Hour, `"aud":"chat"`, `"scope":"ws:connect"`, `"email":"a@example.com"`)
+	for _, way := range []string{"query", "subprotocol"} {
+		query, header := carry(g, way, good)
+		conn := overWS.open(t, g, "/ws"+query, header)
+		head := receive(t, "handshake", b.requests)
+		for name, want := range map[string]string{"X-User-Id": "alice", "X-User-Email": "a@example.com"} {
+			if got := strings.Join(headerLines(head, name), "|"); got != want {
+				t.Errorf("%s at the backend is %q, want %q", name, got, want)
+			}
+		}
+		book.wait(t, "opened", len(book.find(ourLogger, "refused"))+1)
+		renewal := g.send(t, http.MethodPost, "/ws/renew?connection="+conn.header.Get("Ws-Gateway-Connection")+"&token="+good, nil, "")
+		if renewal.status != http.StatusNoContent {
+			t.Errorf("renewing: status %d", renewal.status)
+		}
+		query, header = carry(g, way, tokenFor("alice", time.Hour, `"aud":"chat"`))
+		overWS.refused(t, g, "/ws"+query, header, 403)
+		conn.finish(t)
+	}
+	eventually(t, "six access log lines", func() bool { return len(book.find(accessLogger, "")) >= 6 })
+	for _, line := range book.find("", "") {
+		if strings.Contains(line.raw, strings.Split(good, ".")[1]) {
+			t.Errorf("the token is in the log: %s", line.raw)
+		}
 	}
 }

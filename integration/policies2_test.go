@@ -222,10 +222,8 @@ func TestDynamicUpstreamIsProbedByWebSocket(t *testing.T) {
 		t.Fatalf("while both are well a handshake went to %s", got)
 	}
 	close(fails)
-	eventually(t, "the probes to take it out", func() bool { return g.shown(t, "default", ill.addr).State == "unhealthy" })
-	if got, _ := where(t, g, nil); got != well.addr {
-		t.Errorf("a handshake went to %s", got)
-	}
+	goesTo(t, g, well)
+	eventually(t, "it to be shown as unhealthy", func() bool { return g.shown(t, "default", ill.addr).State == "unhealthy" })
 }
 
 // TestRemovedSourceIsDrained by a reload without it.

@@ -1,0 +1,126 @@
+package wsgateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+const connectionsPath = "/ws_gateway/connections"
+
+// maxReason is what fits into a close frame (RFC 6455, section 5.5).
+const maxReason = 123
+
+// connectionFilters are the parameters that choose connections. They are called
+// under the registry's lock.
+var connectionFilters = map[string]func(*connection) string{
+	"gateway":  func(c *connection) string { return c.gateway },
+	"upstream": func(c *connection) string { return c.upstream },
+	"user":     func(c *connection) string { return c.userID },
+	"jti":      func(c *connection) string { return c.authority.jti },
+	"ip":       func(c *connection) string { return c.remoteIP },
+}
+
+// adminConnections serves connectionsPath and what is below it.
+//
+//	DELETE /ws_gateway/connections/{id}?code=&reason=
+//	DELETE /ws_gateway/connections?user=&jti=&gateway=&upstream=&ip=&code=&reason=
+func adminConnections(g *registry) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodDelete {
+			w.Header().Set("Allow", http.MethodDelete)
+			return adminMethodError(r, http.MethodDelete)
+		}
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return adminError(http.StatusBadRequest, "the query is damaged")
+		}
+		how, err := endingOf(query)
+		if err != nil {
+			return err
+		}
+		id := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, connectionsPath), "/")
+		match, err := matchOf(id, query)
+		if err != nil {
+			return err
+		}
+		ended := g.endAll(how, match)
+		if ended == 0 && id != "" {
+			return adminError(http.StatusNotFound, "there is no such connection")
+		}
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(map[string]int{"ended": ended})
+	}
+}
+
+// matchOf makes the choice that the request asks for.
+func matchOf(id string, query url.Values) (func(*connection) bool, error) {
+	filters := make(map[string]string)
+	for name, values := range query {
+		_, isFilter := connectionFilters[name]
+		switch {
+		case name == "code" || name == "reason":
+			continue
+		case !isFilter || id != "":
+			return nil, adminError(http.StatusBadRequest, "unknown parameter %q: allowed are %s", name, allowedParameters(id))
+		case len(values) > 1 || values[0] == "":
+			return nil, adminError(http.StatusBadRequest, "%s must be given once, and not be empty", name)
+		}
+		filters[name] = values[0]
+	}
+	if id != "" {
+		return func(c *connection) bool { return c.id == id }, nil
+	}
+	if len(filters) == 0 {
+		return nil, adminError(http.StatusBadRequest, "say which connections: %s", strings.Join(sortedKeys(connectionFilters), ", "))
+	}
+	return func(c *connection) bool {
+		for name, value := range filters {
+			if connectionFilters[name](c) != value {
+				return false
+			}
+		}
+		return true
+	}, nil
+}
+
+func allowedParameters(id string) string {
+	names := []string{"code", "reason"}
+	if id == "" {
+		names = append(names, sortedKeys(connectionFilters)...)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// endingOf is the end that the request asks for; without its word, that of a
+// revocation.
+func endingOf(query url.Values) (ending, error) {
+	how := endRevoked
+	if text := query.Get("code"); query.Has("code") {
+		code, err := strconv.Atoi(text)
+		if err != nil || !mayClose(code) {
+			return how, adminError(http.StatusBadRequest,
+				"code %q cannot be sent: use 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999", text)
+		}
+		how.client.Code, how.client.Reason = code, ""
+	}
+	if query.Has("reason") {
+		how.client.Reason = query.Get("reason")
+		if len(how.client.Reason) > maxReason || !utf8.ValidString(how.client.Reason) {
+			return how, adminError(http.StatusBadRequest, "reason must be UTF-8 and have at most %d bytes", maxReason)
+		}
+	}
+	return how, nil
+}
+
+// mayClose tells whether a gateway has reason to send the code.
+func mayClose(code int) bool {
+	return code == 1000 || code == 1001 || code == 1008 || code >= 1011 && code <= 1013 || code >= 3000 && code <= 4999
+}

@@ -1,0 +1,195 @@
+package wsgateway
+
+import (
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Auth says where a credential may be found in a request and which
+// credentials are good. At least one way to pass must be there. A credential is
+// always removed before the request goes to an upstream.
+type Auth struct {
+	// The places where a token may be, in order: the first that is present in a
+	// request decides, and all of them are stripped from it.
+	// Default: the Authorization header with the Bearer scheme.
+	Token []TokenCarrier `json:"token,omitempty"`
+
+	// Static tokens that are accepted (RFC 6750).
+	Bearer []BearerToken `json:"bearer,omitempty"`
+
+	// Signed tokens that are accepted (RFC 7519).
+	JWT *JWT `json:"jwt,omitempty"`
+
+	// A service that knows which tokens are good (RFC 7662). It is asked about
+	// those that nothing else here accepts.
+	Introspect *Introspection `json:"introspect,omitempty"`
+
+	// Other authentication providers, asked in the order of their names where
+	// no token of ours lets the request in. The Authorization header does not
+	// reach an upstream then, whoever it is for.
+	ProvidersRaw caddy.ModuleMap `json:"providers,omitempty" caddy:"namespace=http.authentication.providers"`
+
+	// Whether a user that a handler in front has found, such as Caddy's
+	// `basic_auth`, may come in where the request has no token of ours. The
+	// Authorization header does not reach an upstream then. Default: false.
+	Inherit bool `json:"inherit,omitempty"`
+
+	// A path on which a client may renew its live connection: by a POST with
+	// the ID of the connection, from the header `Ws-Gateway-Connection` of the
+	// handshake's answer, as the parameter `connection`, and with a new token of
+	// the same user. The connection then ends with that token. The answer is
+	// 204, or 401, 403 for another user, or 404. Default: none.
+	Renew string `json:"renew,omitempty"`
+
+	// Whether a request without a credential may pass. One with a bad
+	// credential is refused all the same. Default: false.
+	Optional bool `json:"optional,omitempty"`
+}
+
+// acceptsAnyone tells whether there is a credential that would be good.
+func (a *Auth) acceptsAnyone() bool {
+	return a.verifiesTokens() || len(a.ProvidersRaw) > 0 || a.Inherit
+}
+
+// verifiesTokens tells whether there are tokens that we know ourselves.
+func (a *Auth) verifiesTokens() bool {
+	return len(a.Bearer) > 0 || a.JWT != nil || a.Introspect != nil
+}
+
+// TokenCarrier is one place in a request where a token may be.
+type TokenCarrier struct {
+	// Where to look: `header`, `cookie`, `query` or `subprotocol`.
+	From string `json:"from"`
+
+	// The name of the header field, cookie or query parameter; for
+	// `subprotocol` the marker, so that a browser's
+	// `new WebSocket(url, ["bearer", token])` is understood. An entry of the
+	// form `<marker>.<token>` is understood as well.
+	// Default: `Authorization` for a header, `bearer` for a subprotocol; a
+	// cookie and a query parameter must be named.
+	Name string `json:"name,omitempty"`
+
+	// The authentication scheme in front of the token in a header, compared
+	// without regard to case. Default: `Bearer` in the Authorization header,
+	// none in any other.
+	Scheme string `json:"scheme,omitempty"`
+}
+
+// BearerToken is a static token.
+type BearerToken struct {
+	// The token; or a placeholder for it, such as `{env.WS_TOKEN}` or
+	// `{file./run/secrets/ws_token}`, resolved when the configuration is
+	// loaded; or `sha256:` and the SHA-256 of the token in hexadecimal. A
+	// token written in a Caddyfile is adapted to its hash, so that it does not
+	// show in the running configuration.
+	Token string `json:"token"`
+
+	// The ID of the user that the token stands for: `{http.auth.user.id}`, and
+	// `user_id` in logs. Default: none.
+	UserID string `json:"user_id,omitempty"`
+}
+
+// JWT says which JSON Web Tokens are accepted. An algorithm counts only together
+// with a key of its own type, and `none` never does. What a token says about
+// where its key is to be found (`jku`, `x5u`, `jwk`, `x5c`) is ignored.
+//
+// These placeholders are set from a token:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.auth.user.id}` | The user claim.
+// `{http.auth.user.<claim>}` | Every claim that is a string, a number or a boolean; those of nested objects with dots between the names.
+type JWT struct {
+	// The keys that tokens may be signed with. At least one key or key set is
+	// needed.
+	Keys []JWTKey `json:"keys,omitempty"`
+
+	// Places of JSON Web Key Sets (RFC 7517): `https://` URLs, `http://` URLs on
+	// a loopback address, or names of files. A set at a URL is fetched in the
+	// background, again every ten minutes, and, at most once a minute, when a
+	// token names a key that is not in it. If a fetch fails, the keys that were
+	// there stay. A file is read when the configuration is loaded.
+	JWKS []string `json:"jwks,omitempty"`
+
+	// The certificate authorities to trust when a key set is fetched.
+	// Default: those of the system.
+	CARaw json.RawMessage `json:"ca,omitempty" caddy:"namespace=tls.ca_pool.source inline_key=provider"`
+
+	// The algorithms that are accepted, of `HS256`, `HS384`, `HS512`, `RS256`,
+	// `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `ES512`,
+	// `EdDSA` and `Ed25519`. Default: those that fit the keys.
+	Algorithms []string `json:"algorithms,omitempty"`
+
+	// The issuers of which one must be the `iss` of a token. Default: not
+	// compared.
+	Issuer []string `json:"issuer,omitempty"`
+
+	// The audiences of which one must be in the `aud` of a token. Default: not
+	// compared.
+	Audience []string `json:"audience,omitempty"`
+
+	// What tokens must hold, all of it. A token that is good but for this is
+	// answered 403.
+	Require []Requirement `json:"require,omitempty"`
+
+	// The claim that is the ID of the user; dots lead into nested objects. A
+	// token in which it is missing has no user ID, one in which it is neither a
+	// string nor a number is refused. Default: `sub`.
+	UserClaim string `json:"user_claim,omitempty"`
+
+	// By how much clocks may differ when `exp`, `nbf` and `iat` are compared. A
+	// live connection ends that long after its token expires. Default: 30s.
+	Leeway *caddy.Duration `json:"leeway,omitempty"`
+
+	// Whether tokens without `exp` are accepted. Default: false.
+	AllowNoExpiry bool `json:"allow_no_expiry,omitempty"`
+}
+
+// JWTKey is a key that tokens may be signed with. A token's `kid` is not
+// compared with it, unless the key is a JWK that has one itself.
+type JWTKey struct {
+	// A public key or certificate in PEM; a JWK or a JWK set in JSON; or else a
+	// secret, of at least 32 bytes. It may be a placeholder such as
+	// `{env.JWT_SECRET}` or `{file./etc/jwt.pem}`, resolved when the
+	// configuration is loaded; a secret should be, because it shows in the
+	// running configuration otherwise.
+	Key string `json:"key"`
+
+	// The algorithms that it may be used with. Default: all that fit its type,
+	// or the one that a JWK names.
+	Algorithms []string `json:"algorithms,omitempty"`
+}
+
+// Requirement is a claim and what it may be.
+type Requirement struct {
+	// The name of the claim; dots lead into nested objects, as in
+	// `realm_access.roles`.
+	Claim string `json:"claim"`
+
+	// The values of which one must be there: as the claim itself, as an element
+	// of it where it is a list, or as one of the words in `scope` or `scp`.
+	Values []string `json:"values"`
+}
+
+// Introspection says where to ask about tokens: by a POST with the form field
+// `token`. The answer is JSON with `active`, and perhaps `exp`, at which a live
+// connection ends, `sub` or else `username`, the ID of the user, and `jti`. Its
+// other members are placeholders as those of a JWT are. Where the service does
+// not answer with status 200, the client is answered 503.
+type Introspection struct {
+	// The URL. A user and password in it are sent by Basic authentication.
+	// Placeholders such as `{env.INTROSPECT_URL}` are resolved when the
+	// configuration is loaded.
+	URL string `json:"url"`
+
+	// For how long an answer may be used again, but never past its `exp`.
+	// Default: 10s; 0 asks anew every time.
+	Cache *caddy.Duration `json:"cache,omitempty"`
+
+	// How long the service may take. Default: 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// The certificate authorities to trust. Default: those of the system.
+	CARaw json.RawMessage `json:"ca,omitempty" caddy:"namespace=tls.ca_pool.source inline_key=provider"`
+}

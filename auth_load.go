@@ -1,0 +1,183 @@
+package wsgateway
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+)
+
+// loadedAuth is an Auth, compiled, with what its configuration holds of the
+// process.
+type loadedAuth struct {
+	*authenticator
+
+	sources []string // held in keySources
+}
+
+// loadAuth compiles the configuration. What it returns has to be released, also
+// together with an error. It does not wait for the network.
+func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
+	l := new(loadedAuth)
+	var parts authParts
+	if config.JWT != nil {
+		sets, err := l.loadKeySets(ctx, config.JWT)
+		if err != nil {
+			return l, fmt.Errorf("auth.jwt.%w", err)
+		}
+		parts.sets = sets
+	}
+	if config.Introspect != nil {
+		service, err := loadIntrospector(ctx, config.Introspect)
+		if err != nil {
+			return l, fmt.Errorf("auth.introspect: %w", err)
+		}
+		parts.service = service
+	}
+	if len(config.ProvidersRaw) > 0 {
+		modules, err := ctx.LoadModule(config, "ProvidersRaw")
+		if err != nil {
+			return l, fmt.Errorf("auth.providers: %w", err)
+		}
+		byName, _ := modules.(map[string]any)
+		if parts.guests, err = newGuests(byName, ctx.Logger()); err != nil {
+			return l, fmt.Errorf("auth.providers: %w", err)
+		}
+	}
+	if config.Renew != "" && !strings.HasPrefix(config.Renew, "/") {
+		return l, fmt.Errorf("auth.renew: %q is not a path: begin it with a slash", config.Renew)
+	}
+	var err error
+	l.authenticator, err = assembleAuthenticator(config, parts)
+	return l, err
+}
+
+func loadIntrospector(ctx caddy.Context, config *Introspection) (*introspector, error) {
+	address, err := resolveSecret("url", config.URL)
+	if err != nil {
+		return nil, err
+	}
+	if config.Timeout < 0 {
+		return nil, fmt.Errorf("timeout: %s is negative", time.Duration(config.Timeout))
+	}
+	var authorities any
+	if config.CARaw != nil {
+		if authorities, err = ctx.LoadModule(config, "CARaw"); err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+	}
+	client, err := newHTTPClient(authorities, orDefault(config.Timeout, defaultIntrospectTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	return newIntrospector(config, address, client, ctx.Logger())
+}
+
+// release gives back what loadAuth took.
+func (l *loadedAuth) release() {
+	if l == nil {
+		return
+	}
+	for _, key := range l.sources {
+		_, _ = keySources.Delete(key)
+	}
+	l.sources = nil
+}
+
+// loadKeySets makes the process hold the key sets at URLs.
+func (l *loadedAuth) loadKeySets(ctx caddy.Context, config *JWT) ([]keySet, error) {
+	trust := string(config.CARaw)
+	var authorities any
+	if config.CARaw != nil {
+		var err error
+		if authorities, err = ctx.LoadModule(config, "CARaw"); err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+	}
+	client, err := newHTTPClient(authorities, jwksTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	var sets []keySet
+	for i, place := range config.JWKS {
+		place, err := resolveSecret("jwks", place)
+		if err != nil {
+			return nil, fmt.Errorf("jwks[%d]: %w", i, err)
+		}
+		set, err := l.loadKeySet(ctx, place, trust, client)
+		if err != nil {
+			return nil, fmt.Errorf("jwks[%d]: %w", i, err)
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+func (l *loadedAuth) loadKeySet(ctx caddy.Context, place, trust string, client *http.Client) (keySet, error) {
+	if !strings.Contains(place, "://") {
+		return keySetFromFile(place)
+	}
+	if err := checkJWKSURL(place); err != nil {
+		return nil, err
+	}
+	key := place + "\x00" + trust
+	value, found, err := keySources.LoadOrNew(key, func() (caddy.Destructor, error) {
+		s := newKeySource(place, client, ctx.Logger())
+		go s.run(s.fetch())
+		return s, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.sources = append(l.sources, key)
+	source, ok := value.(*keySource)
+	if !ok {
+		return nil, fmt.Errorf("the pool holds a %T", value)
+	}
+	if found {
+		source.adopt(client, ctx.Logger())
+	}
+	return source, nil
+}
+
+func keySetFromFile(name string) (keySet, error) {
+	text, err := os.ReadFile(name) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, fmt.Errorf("reading the key set: %w", err)
+	}
+	if !json.Valid(text) {
+		return nil, fmt.Errorf("the file %s is not JSON: PEM and secrets are given as key {file.%s}", name, name)
+	}
+	keys, err := keysFromJSON(text, nil)
+	return fixedKeys(keys), err
+}
+
+// newHTTPClient makes a client that trusts the authorities of a module, or the
+// system's where that is nil. It follows no redirects, which could lead anywhere.
+func newHTTPClient(authorities any, timeout time.Duration) (*http.Client, error) {
+	transport := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DisableKeepAlives:      true,
+		TLSHandshakeTimeout:    timeout,
+		MaxResponseHeaderBytes: 64 << 10,
+		ForceAttemptHTTP2:      true,
+	}
+	if authorities != nil {
+		ca, ok := authorities.(caddytls.CA)
+		if !ok {
+			return nil, fmt.Errorf("%T is no source of certificate authorities", authorities)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: ca.CertPool(), MinVersion: tls.VersionTLS12}
+	}
+	return &http.Client{
+		Transport:     transport,
+		Timeout:       timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}

@@ -1,0 +1,228 @@
+package wsgateway
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// jwtWords are the words of a jwt block. Each is given a dispenser over its own
+// tokens that stands on the word itself.
+var jwtWords = map[string]func(*JWT, *caddyfile.Dispenser) error{
+	"key":             (*JWT).unmarshalKey,
+	"jwks":            (*JWT).unmarshalJWKS,
+	"algorithms":      (*JWT).unmarshalAlgorithms,
+	"issuer":          (*JWT).unmarshalIssuer,
+	"audience":        (*JWT).unmarshalAudience,
+	"require":         (*JWT).unmarshalRequire,
+	"user_claim":      (*JWT).unmarshalUserClaim,
+	"leeway":          (*JWT).unmarshalLeeway,
+	"allow_no_expiry": (*JWT).unmarshalAllowNoExpiry,
+	"trust_pool":      (*JWT).unmarshalTrustPool,
+}
+
+// unmarshal parses:
+//
+//	jwt {
+//	    key        <secret or PEM or placeholder> [<algorithm...>]
+//	    jwks       <https URL or file>
+//	    algorithms <algorithm...>
+//	    issuer     <issuer...>
+//	    audience   <audience...>
+//	    require    <claim> <value...>
+//	    user_claim <claim>
+//	    leeway     <duration>
+//	    allow_no_expiry
+//	    trust_pool <module> ...
+//	}
+//
+// key, jwks and require may stand more than once.
+func (j *JWT) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Err("jwt takes no arguments, only a block")
+	}
+	seen := make(map[string]bool)
+	for d.NextBlock(0) {
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		parse, known := jwtWords[word.Val()]
+		if !known {
+			return unexpectedWord(word, "jwt", sortedKeys(jwtWords)...)
+		}
+		if !slices.Contains([]string{"key", "jwks", "require"}, word.Val()) {
+			if err := once(word, seen, word.Val()); err != nil {
+				return err
+			}
+		}
+		if err := parse(j, word); err != nil {
+			return err
+		}
+	}
+	if len(j.Keys) == 0 && len(j.JWKS) == 0 {
+		d.Reset()
+		d.Next() // the error is about the block, not about its last line
+		return d.Err("jwt has no key, so that nobody could pass: add a key or a jwks line")
+	}
+	return nil
+}
+
+// unmarshalKey parses:
+//
+//	key <secret or PEM or placeholder> [<algorithm...>]
+//
+// No error shows the key.
+func (j *JWT) unmarshalKey(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "key <secret or PEM or placeholder> [<algorithm...>]", 1, -1)
+	if err != nil {
+		return err
+	}
+	key := JWTKey{Key: args[0], Algorithms: args[1:]}
+	switch {
+	case strings.Contains(key.Key, "{http."): // Caddy's shorthands make it of {file.name} as well
+		return d.Err("a key cannot depend on the request: use {env.*}, or {file.*} with a path that has a slash or a dot in it")
+	case hasPlaceholder(key.Key) && !json.Valid([]byte(key.Key)):
+		err = checkAlgorithms(key.Algorithms)
+	default:
+		_, err = newVerifyKeys(key.Key, key.Algorithms)
+	}
+	if err != nil {
+		return d.Errf("key: %w", err)
+	}
+	if slices.ContainsFunc(j.Keys, func(other JWTKey) bool { return other.Key == key.Key }) {
+		return d.Err("this key stands twice")
+	}
+	j.Keys = append(j.Keys, key)
+	return nil
+}
+
+// unmarshalJWKS parses:
+//
+//	jwks <https URL or file>
+func (j *JWT) unmarshalJWKS(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "jwks <https URL or file>", 1, 1)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(args[0], "://") && !hasPlaceholder(args[0]) {
+		if err := checkJWKSURL(args[0]); err != nil {
+			return d.Errf("jwks: %w", err)
+		}
+	}
+	if slices.Contains(j.JWKS, args[0]) {
+		return d.Err("this jwks stands twice")
+	}
+	j.JWKS = append(j.JWKS, args[0])
+	return nil
+}
+
+// unmarshalAlgorithms parses:
+//
+//	algorithms <algorithm...>
+func (j *JWT) unmarshalAlgorithms(d *caddyfile.Dispenser) (err error) {
+	if j.Algorithms, err = lineArgs(d, "algorithms <algorithm...>", 1, -1); err != nil {
+		return err
+	}
+	if err := checkAlgorithms(j.Algorithms); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// unmarshalIssuer parses:
+//
+//	issuer <issuer...>
+func (j *JWT) unmarshalIssuer(d *caddyfile.Dispenser) (err error) {
+	j.Issuer, err = lineArgs(d, "issuer <issuer...>", 1, -1)
+	return err
+}
+
+// unmarshalAudience parses:
+//
+//	audience <audience...>
+func (j *JWT) unmarshalAudience(d *caddyfile.Dispenser) (err error) {
+	j.Audience, err = lineArgs(d, "audience <audience...>", 1, -1)
+	return err
+}
+
+// unmarshalRequire parses:
+//
+//	require <claim> <value...>
+func (j *JWT) unmarshalRequire(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "require <claim> <value...>", 2, -1)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(j.Require, func(other Requirement) bool {
+		return other.Claim == args[0] && slices.Equal(other.Values, args[1:])
+	}) {
+		return d.Err("this require stands twice")
+	}
+	j.Require = append(j.Require, Requirement{Claim: args[0], Values: args[1:]})
+	return nil
+}
+
+// unmarshalUserClaim parses:
+//
+//	user_claim <claim>
+func (j *JWT) unmarshalUserClaim(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "user_claim <claim>", 1, 1)
+	if err != nil {
+		return err
+	}
+	if args[0] == "" {
+		return d.Err("user_claim is empty: name a claim such as sub")
+	}
+	j.UserClaim = args[0]
+	return nil
+}
+
+// unmarshalLeeway parses:
+//
+//	leeway <duration>
+func (j *JWT) unmarshalLeeway(d *caddyfile.Dispenser) error {
+	leeway, err := durationArg(d, "leeway", 0)
+	if err != nil {
+		return err
+	}
+	j.Leeway = &leeway
+	return nil
+}
+
+// unmarshalAllowNoExpiry parses:
+//
+//	allow_no_expiry
+func (j *JWT) unmarshalAllowNoExpiry(d *caddyfile.Dispenser) error {
+	_, err := lineArgs(d, "allow_no_expiry", 0, 0)
+	j.AllowNoExpiry = true
+	return err
+}
+
+// unmarshalTrustPool parses:
+//
+//	trust_pool <module> ...
+func (j *JWT) unmarshalTrustPool(d *caddyfile.Dispenser) (err error) {
+	j.CARaw, err = trustPool(d)
+	return err
+}
+
+// trustPool parses a source of certificate authorities, one of Caddy's
+// tls.ca_pool.source modules.
+func trustPool(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	if !d.NextArg() {
+		return nil, d.Err("an argument is missing: trust_pool <module> ...")
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "tls.ca_pool.source."+name)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := module.(caddy.Module)
+	if !ok {
+		return nil, d.Errf("%T is not a module", module)
+	}
+	return caddyconfig.JSONModuleObject(m, "provider", name, nil), nil
+}

@@ -1,0 +1,163 @@
+package wsgateway
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
+)
+
+// claims are what a token says about its user.
+type claims struct{ strictjson.Object }
+
+// lookup finds a claim by its name, or by a path of names with dots between
+// them. A name that has dots itself comes first.
+func (c claims) lookup(path string) strictjson.Value {
+	if v := c.Get(path); v != nil {
+		return v
+	}
+	for i := range len(path) {
+		if path[i] != '.' {
+			continue
+		}
+		inner, ok := c.Get(path[:i]).Object()
+		if !ok {
+			continue
+		}
+		if v := (claims{inner}).lookup(path[i+1:]); v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// maxSeconds is the end of the year 9999, which is as good as never.
+const maxSeconds = 253402300799
+
+// date reads a NumericDate (RFC 7519, section 2). ok is false where the claim
+// is there and is none.
+func (c claims) date(name string) (at time.Time, present, ok bool) {
+	v := c.Get(name)
+	if v == nil {
+		return time.Time{}, false, true
+	}
+	number, isNumber := v.Number()
+	if !isNumber {
+		return time.Time{}, true, false
+	}
+	seconds, err := strconv.ParseFloat(number, 64)
+	if err != nil || seconds < 0 {
+		return time.Time{}, true, false
+	}
+	whole, fraction := math.Modf(min(seconds, maxSeconds))
+	return time.Unix(int64(whole), int64(fraction*float64(time.Second))), true, true
+}
+
+// hasAny tells whether the claim, a string or a list of strings, holds one of
+// the values.
+func (c claims) hasAny(name string, values []string) bool {
+	v := c.Get(name)
+	if elements, ok := v.Elements(); ok {
+		return slices.ContainsFunc(elements, func(e strictjson.Value) bool { return isAny(e, values) })
+	}
+	return isAny(v, values)
+}
+
+func isAny(v strictjson.Value, values []string) bool {
+	return slices.ContainsFunc(values, v.Is)
+}
+
+// userID is the claim that names the user; ok is false where it is there and
+// cannot be a name.
+func (c claims) userID(claim string) (id string, ok bool) {
+	v := c.lookup(claim)
+	if v == nil {
+		return "", true
+	}
+	id, ok = scalar(v)
+	return id, ok && !hasControlChars(id)
+}
+
+// scalar is the text of a string, a number or a boolean.
+func scalar(v strictjson.Value) (string, bool) {
+	if s, ok := v.Text(); ok {
+		return s, true
+	}
+	if s, ok := v.Number(); ok {
+		return s, true
+	}
+	_, ok := v.Bool()
+	return string(v), ok
+}
+
+// each calls set for every claim that can stand in a header.
+func (c claims) each(set func(name, value string)) { c.eachBelow("", set) }
+
+func (c claims) eachBelow(prefix string, set func(name, value string)) {
+	for _, m := range c.Object {
+		name := prefix + string(m.Name)
+		if inner, ok := m.Value.Object(); ok {
+			claims{inner}.eachBelow(name+".", set)
+			continue
+		}
+		if value, ok := scalar(m.Value); ok && !hasControlChars(value) {
+			set(name, value)
+		}
+	}
+}
+
+// requirements must all be met.
+type requirements []Requirement
+
+func newRequirements(configs []Requirement) (requirements, error) {
+	for i, config := range configs {
+		switch {
+		case config.Claim == "":
+			return nil, fmt.Errorf("require[%d]: claim is empty: name one such as \"scope\"", i)
+		case len(config.Values) == 0:
+			return nil, fmt.Errorf("require[%d]: values is empty, so that no token could ever pass: give at least one", i)
+		}
+	}
+	return configs, nil
+}
+
+func (rs requirements) met(c claims) bool {
+	for _, r := range rs {
+		if !r.met(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r Requirement) met(c claims) bool {
+	v := c.lookup(r.Claim)
+	if elements, ok := v.Elements(); ok {
+		return slices.ContainsFunc(elements, r.holds)
+	}
+	if r.holds(v) {
+		return true
+	}
+	// Only scopes are lists in a string (RFC 8693, section 4.2): in a name, a
+	// word means nothing.
+	name := r.Claim[strings.LastIndexByte(r.Claim, '.')+1:]
+	text, ok := v.Text()
+	if !ok || name != "scope" && name != "scp" {
+		return false
+	}
+	for word := range strings.SplitSeq(text, " ") {
+		if slices.Contains(r.Values, word) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r Requirement) holds(v strictjson.Value) bool {
+	text, ok := scalar(v)
+	return ok && slices.Contains(r.Values, text)
+}

@@ -1,0 +1,115 @@
+package wsgateway
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// maxNap is how long the one timer sleeps at most while there are deadlines:
+// they are points on the wall clock, which may be set.
+const maxNap = time.Second
+
+// deadlines ends connections when their authority does. One timer serves all
+// of them; a connection costs a place in a heap.
+type deadlines struct {
+	mu    sync.Mutex // guards what follows, and the connections' fields that say so
+	queue dueQueue
+	timer *time.Timer
+	end   func(*connection)
+}
+
+// set makes the connection end at that time, or never where it is zero.
+func (d *deadlines) set(c *connection, at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.dueNever {
+		return
+	}
+	d.dropLocked(c)
+	if at.IsZero() {
+		return
+	}
+	c.due = at.Add(time.Millisecond - 1).UnixMilli()
+	heap.Push(&d.queue, c)
+	if d.queue[0] == c {
+		d.armLocked()
+	}
+}
+
+// forget takes out a connection that is over. It cannot be set again.
+func (d *deadlines) forget(c *connection) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dropLocked(c)
+	c.dueNever = true
+}
+
+func (d *deadlines) dropLocked(c *connection) {
+	if c.duePlace > 0 {
+		heap.Remove(&d.queue, c.duePlace-1)
+	}
+}
+
+func (d *deadlines) armLocked() {
+	if len(d.queue) == 0 {
+		return
+	}
+	nap := min(maxNap, max(0, time.Until(time.UnixMilli(d.queue[0].due))))
+	if d.timer == nil {
+		d.timer = time.AfterFunc(nap, d.run)
+		return
+	}
+	d.timer.Reset(nap)
+}
+
+// run is what the timer does.
+func (d *deadlines) run() {
+	var over []*connection
+	d.mu.Lock()
+	now := time.Now().UnixMilli()
+	for len(d.queue) > 0 && d.queue[0].due <= now {
+		c, _ := heap.Pop(&d.queue).(*connection)
+		over = append(over, c)
+	}
+	d.armLocked()
+	d.mu.Unlock()
+	for _, c := range over {
+		d.end(c)
+	}
+}
+
+// dueQueue is a heap, the next one due first.
+type dueQueue []*connection
+
+// Len implements heap.Interface.
+func (q dueQueue) Len() int { return len(q) }
+
+// Less implements heap.Interface.
+func (q dueQueue) Less(i, j int) bool { return q[i].due < q[j].due }
+
+// Swap implements heap.Interface.
+func (q dueQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].duePlace, q[j].duePlace = i+1, j+1
+}
+
+// Push implements heap.Interface.
+func (q *dueQueue) Push(x any) {
+	c, _ := x.(*connection)
+	*q = append(*q, c)
+	c.duePlace = len(*q)
+}
+
+// Pop implements heap.Interface.
+func (q *dueQueue) Pop() any {
+	last := len(*q) - 1
+	c := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	c.duePlace = 0
+	return c
+}
+
+// Interface guards
+var _ heap.Interface = (*dueQueue)(nil)

@@ -1,0 +1,159 @@
+package wsgateway
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+func mustIntrospector(t *testing.T, s *keyServer, cache time.Duration) *introspector {
+	t.Helper()
+	i, err := newIntrospector(&Introspection{Cache: (*caddy.Duration)(&cache)}, "https://user:hush-hush@auth.example/introspect",
+		&http.Client{Transport: s, Timeout: time.Second}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func sayJSON(format string, args ...any) func(*http.Request) (*http.Response, error) {
+	text := fmt.Sprintf(format, args...)
+	return func(r *http.Request) (*http.Response, error) { return respond(200, strings.NewReader(text))(r) }
+}
+
+func TestIntrospectionAsksOnceForManyAndForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &keyServer{answer: slow(500*time.Millisecond, sayJSON(`{"active":true,"sub":"alice"}`))}
+		i := mustIntrospector(t, s, time.Minute)
+		var wg sync.WaitGroup
+		for range 200 {
+			wg.Go(func() {
+				if g, err := i.verify(t.Context(), "token", time.Now()); err != nil || g.userID != "alice" {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		elapse(59 * time.Second)
+		_, _ = i.verify(t.Context(), "token", time.Now())
+		if n := s.fetches.Load(); n != 1 {
+			t.Errorf("%d calls, want one", n)
+		}
+		elapse(time.Second)
+		s.set(sayJSON(`{"active":false}`))
+		if _, err := i.verify(t.Context(), "token", time.Now()); !errors.Is(err, errTokenInactive) {
+			t.Error(err)
+		}
+		_, _ = i.verify(t.Context(), "token", time.Now())
+		if n := s.fetches.Load(); n != 2 {
+			t.Errorf("%d calls, want another one a minute later", n)
+		}
+		_, _ = i.verify(t.Context(), "Token", time.Now())
+		if n := s.fetches.Load(); n != 3 {
+			t.Errorf("%d calls, want one for another token", n)
+		}
+	})
+}
+
+func TestIntrospectionIsNotCachedPastItsEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		end := time.Now().Add(10 * time.Second)
+		s := &keyServer{answer: sayJSON(`{"active":true,"sub":"alice","jti":"j","exp":%d}`, end.Unix())}
+		i := mustIntrospector(t, s, time.Hour)
+		g, err := i.verify(t.Context(), "token", time.Now())
+		if err != nil || !g.expires.Equal(end) || g.jti != "j" {
+			t.Fatalf("%+v, %v", g, err)
+		}
+		elapse(10 * time.Second)
+		if _, err := i.verify(t.Context(), "token", time.Now()); !errors.Is(err, errTokenInactive) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestIntrospectionThatFailsIsAskedAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &keyServer{answer: down}
+		i := mustIntrospector(t, s, time.Hour)
+		for name, answer := range map[string]func(*http.Request) (*http.Response, error){
+			"down": down, "slow": slow(time.Hour, down), "status": respond(401, strings.NewReader("")),
+		} {
+			s.set(answer)
+			start := time.Now()
+			if _, err := i.verify(t.Context(), "token", time.Now()); !errors.Is(err, errUnavailable) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if waited := time.Since(start); waited > time.Second {
+				t.Errorf("%s: waited %s", name, waited)
+			}
+		}
+		if _, err := i.call(t.Context(), "token"); err == nil || strings.Contains(err.Error(), "hush") {
+			t.Errorf("the error is %v", err)
+		}
+		s.set(sayJSON(`{"active":true}`))
+		if _, err := i.verify(t.Context(), "token", time.Now()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestIntrospectionAttackFloodOfTokensIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		i := mustIntrospector(t, &keyServer{answer: sayJSON(`{"active":false}`)}, time.Hour)
+		for n := range maxIntrospectCached + 500 {
+			_, _ = i.verify(t.Context(), fmt.Sprint(n), time.Now())
+		}
+		if len(i.known) > maxIntrospectCached {
+			t.Errorf("%d answers are kept", len(i.known))
+		}
+	})
+}
+
+func TestIntrospectionComesAfterWhatWeKnowOurselves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &keyServer{answer: sayJSON(`{"active":true,"sub":"service"}`)}
+		a, err := assembleAuthenticator(&Auth{
+			Bearer:     []BearerToken{{Token: "static", UserID: "static"}},
+			JWT:        &JWT{Keys: []JWTKey{{Key: publicText(t, "HS256")}}},
+			Introspect: new(Introspection),
+		}, authParts{service: mustIntrospector(t, s, time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := signJWT(t, "HS256", nil, `{"sub":"signed","exp":1900003600}`)
+		for _, row := range []struct {
+			name, token, user string
+			asked             int64
+		}{
+			{"static", "static", "static", 0},
+			{"signed", good, "signed", 0},
+			{"signed and expired", signJWT(t, "HS256", nil, `{"sub":"signed","exp":1}`), "", 0},
+			{"signed and altered", good[:len(good)-4] + "AAAA", "", 0},
+			{"signed by others", signJWT(t, "RS256", nil, soundClaims), "service", 1},
+			{"opaque", "opaque", "service", 1},
+			{"a megabyte", strings.Repeat("a", 1<<20), "", 0},
+		} {
+			before := s.fetches.Load()
+			g, err := a.verify(t.Context(), row.token, time.Now())
+			if (err == nil) != (row.user != "") || err == nil && g.userID != row.user {
+				t.Errorf("%s: %+v, %v", row.name, g, err)
+			}
+			if asked := s.fetches.Load() - before; asked != row.asked {
+				t.Errorf("%s: asked %d times, want %d", row.name, asked, row.asked)
+			}
+		}
+	})
+}

@@ -1,0 +1,245 @@
+package wsgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+const (
+	jwksTimeout  = 10 * time.Second
+	maxJWKSSize  = 1 << 20
+	jwksInterval = 10 * time.Minute // between fetches that nobody asks for
+	jwksMinRetry = time.Second      // after a fetch that failed, doubled for each
+	jwksMaxRetry = time.Minute
+
+	// jwksBetween is the least time between fetches because of unknown keys,
+	// which any stranger can name.
+	jwksBetween = time.Minute
+
+	// jwksPatience is how long a handshake waits for keys.
+	jwksPatience = 5 * time.Second
+)
+
+// keySources are the key sets that the loaded configurations name. What was
+// fetched belongs to the process, so that a reload fetches nothing anew.
+var keySources = caddy.NewUsagePool()
+
+// keySource is a JWK set at a URL.
+type keySource struct {
+	url    string
+	cancel context.CancelFunc
+	ctx    context.Context //nolint:containedctx // its life is that of the source
+
+	mu       sync.Mutex // guards what follows
+	client   *http.Client
+	logger   *zap.Logger
+	known    []*verifyKey
+	fetching chan struct{} // closed when the fetch that is under way is over
+	failures int           // in a row
+	asked    time.Time     // when a fetch was last made because of an unknown key
+}
+
+func newKeySource(address string, client *http.Client, logger *zap.Logger) *keySource {
+	s := &keySource{url: address, client: client, logger: logger}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Destruct implements caddy.Destructor: no loaded configuration names the set.
+func (s *keySource) Destruct() error {
+	s.cancel()
+	return nil
+}
+
+// adopt makes the newest configuration's client and logger the ones to use.
+func (s *keySource) adopt(client *http.Client, logger *zap.Logger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.client, s.logger = client, logger
+}
+
+// run keeps the set fresh for as long as the source lives. The first fetch is
+// under way.
+func (s *keySource) run(fetched <-chan struct{}) {
+	for ; s.ctx.Err() == nil; fetched = s.fetch() {
+		<-fetched
+		timer := time.NewTimer(s.pause())
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// pause is how long to wait for the next fetch that nobody asks for.
+func (s *keySource) pause() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	base := jwksInterval
+	if s.failures > 0 {
+		base = min(jwksMinRetry<<min(s.failures-1, 10), jwksMaxRetry)
+	}
+	return base - time.Duration(rand.Int64N(int64(base)/10)) //nolint:gosec // jitter needs no secrecy
+}
+
+// fetch starts a fetch unless one is under way. The channel is closed when it
+// is over.
+func (s *keySource) fetch() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fetchLocked()
+}
+
+func (s *keySource) fetchLocked() <-chan struct{} {
+	if s.fetching == nil {
+		s.fetching = make(chan struct{})
+		go s.fetchNow(s.client, s.fetching)
+	}
+	return s.fetching
+}
+
+func (s *keySource) fetchNow(client *http.Client, done chan struct{}) {
+	keys, err := s.download(client)
+	s.mu.Lock()
+	logger := s.logger
+	if err == nil {
+		s.known, s.failures = keys, 0
+	} else {
+		s.failures++
+	}
+	kept := len(s.known)
+	s.fetching = nil
+	s.mu.Unlock()
+	close(done)
+	if err != nil && s.ctx.Err() == nil {
+		logger.Warn("fetching a key set failed", zap.String("url", s.url), zap.Error(err), zap.Int("keys_kept", kept))
+	}
+}
+
+func (s *keySource) download(client *http.Client) ([]*verifyKey, error) {
+	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.url, nil) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/jwk-set+json, application/json")
+	body, err := bodyOf(client, req, maxJWKSSize)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := keysFromSet(body)
+	for _, k := range keys {
+		k.credential = s.credential()
+	}
+	return keys, err
+}
+
+// credential is the set and not its keys, because issuers rotate them while
+// their tokens stay good.
+func (s *keySource) credential() string { return "jwks " + s.url }
+
+// credentials implements keySet.
+func (s *keySource) credentials() []string { return []string{s.credential()} }
+
+// bodyOf makes a request whose answer must be 200 and no larger than limit.
+func bodyOf(client *http.Client, req *http.Request, limit int64) ([]byte, error) {
+	res, err := client.Do(req) //nolint:gosec // the operator names where it goes
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the status is %d and not 200", res.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(body)) > limit:
+		return nil, fmt.Errorf("the answer is larger than %d bytes", limit)
+	}
+	return body, nil
+}
+
+// keys implements keySet.
+func (s *keySource) keys(ctx context.Context) ([]*verifyKey, error) {
+	s.mu.Lock()
+	known, fetching := s.known, s.fetching
+	s.mu.Unlock()
+	if known == nil && fetching != nil {
+		await(ctx, fetching)
+		s.mu.Lock()
+		known = s.known
+		s.mu.Unlock()
+	}
+	if known == nil {
+		return nil, errUnavailable
+	}
+	return known, nil
+}
+
+// renew implements keySet.
+func (s *keySource) renew(ctx context.Context) bool {
+	s.mu.Lock()
+	if s.fetching == nil && !s.asked.IsZero() && time.Since(s.asked) < jwksBetween {
+		s.mu.Unlock()
+		return false
+	}
+	if s.fetching == nil {
+		s.asked = time.Now()
+	}
+	fetching := s.fetchLocked()
+	s.mu.Unlock()
+	return await(ctx, fetching)
+}
+
+// await waits for done, but not longer than a handshake may.
+func await(ctx context.Context, done <-chan struct{}) bool {
+	timer := time.NewTimer(jwksPatience)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return false
+}
+
+// checkJWKSURL refuses what would let someone on the way put in keys of theirs.
+func checkJWKSURL(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Host == "":
+		return errors.New("it is neither a URL nor the name of a file")
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme != "http":
+		return fmt.Errorf("the scheme %q is not supported: use https", u.Scheme)
+	case !isLoopback(u.Hostname()):
+		return errors.New("keys that come over http could be anyone's: use https, or a loopback address")
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Interface guards
+var (
+	_ caddy.Destructor = (*keySource)(nil)
+	_ keySet           = (*keySource)(nil)
+)

@@ -1,0 +1,349 @@
+package wsgateway
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
+)
+
+// Why a JWT is refused. All of it is the same to the client, and none of it
+// shows anything that the token holds.
+const (
+	errJWTMalformed = credentialError("the token is neither a known one nor a JWT")
+	errJWTHeader    = credentialError("the token's header is not one of a signed JWT")
+	errJWTCritical  = credentialError("the token demands an extension that is not supported")
+	errJWTAlgorithm = credentialError("the token's algorithm is not accepted")
+	errJWTKey       = credentialError("no key is known for the token")
+	errJWTSignature = credentialError("the token's signature is not valid")
+	errJWTClaims    = credentialError("the token's claims are damaged")
+	errJWTNoExpiry  = credentialError("the token never expires")
+	errJWTExpired   = credentialError("the token has expired")
+	errJWTNotYet    = credentialError("the token is not valid yet")
+	errJWTIssuer    = credentialError("the token is from another issuer")
+	errJWTAudience  = credentialError("the token is for another audience")
+	errJWTUser      = credentialError("the token's user claim cannot be a user ID")
+)
+
+const defaultLeeway = 30 * time.Second
+
+// grant is what a good token gives.
+type grant struct {
+	userID     string
+	jti        string
+	expires    time.Time // the end of it, leeway included; zero for never
+	credential string    // what let it in, as in verifyKey; "" where that is not known
+	claims     claims
+
+	metadata  map[string]string // of a guest, instead of claims
+	inherited bool              // the placeholders of the user are set
+}
+
+// keySet is keys that may change.
+type keySet interface {
+	// keys returns those that are known. It waits for the first ones; its error
+	// is errUnavailable where there are none yet.
+	keys(ctx context.Context) ([]*verifyKey, error)
+
+	// credentials are what stands for its keys in the registry.
+	credentials() []string
+
+	// renew fetches them again, unless that was tried just now, and tells
+	// whether it did.
+	renew(ctx context.Context) bool
+}
+
+// fixedKeys is a key set that does not change.
+type fixedKeys []*verifyKey
+
+// keys implements keySet.
+func (f fixedKeys) keys(context.Context) ([]*verifyKey, error) { return f, nil }
+
+// credentials implements keySet.
+func (f fixedKeys) credentials() []string {
+	names := make([]string, 0, len(f))
+	for _, k := range f {
+		names = append(names, k.credential)
+	}
+	return names
+}
+
+// renew implements keySet.
+func (fixedKeys) renew(context.Context) bool { return false }
+
+// jwtVerifier is a JWT, compiled.
+type jwtVerifier struct {
+	static     []*verifyKey
+	sets       []keySet
+	algorithms []string // nil for all
+	rules      claimRules
+}
+
+// claimRules are what the claims of a token must be.
+type claimRules struct {
+	issuers, audiences []string
+	require            requirements
+	userClaim          string
+	leeway             time.Duration
+	allowNoExpiry      bool
+}
+
+func newJWTVerifier(config *JWT, sets []keySet) (*jwtVerifier, error) {
+	v := &jwtVerifier{sets: sets, algorithms: config.Algorithms}
+	if err := checkAlgorithms(config.Algorithms); err != nil {
+		return nil, fmt.Errorf("algorithms: %w", err)
+	}
+	for i, key := range config.Keys {
+		keys, err := newVerifyKeys(key.Key, key.Algorithms)
+		if err != nil {
+			return nil, fmt.Errorf("keys[%d]: %w", i, err)
+		}
+		v.static = append(v.static, keys...)
+		for _, k := range keys {
+			if len(v.algorithms) > 0 && !slices.ContainsFunc(k.algorithms, v.accepts) {
+				return nil, fmt.Errorf("keys[%d]: algorithms names none of %s, so that it could never be used",
+					i, strings.Join(k.algorithms, ", "))
+			}
+		}
+	}
+	if len(v.static) == 0 && len(sets) == 0 {
+		return nil, errors.New("there is no key, so that no token could ever be accepted: add a key or a JWK set")
+	}
+	rules, err := newClaimRules(config)
+	v.rules = rules
+	return v, err
+}
+
+func newClaimRules(config *JWT) (claimRules, error) {
+	rules := claimRules{
+		issuers: config.Issuer, audiences: config.Audience,
+		userClaim: config.UserClaim, leeway: defaultLeeway, allowNoExpiry: config.AllowNoExpiry,
+	}
+	if rules.userClaim == "" {
+		rules.userClaim = "sub"
+	}
+	if config.Leeway != nil {
+		rules.leeway = time.Duration(*config.Leeway)
+	}
+	if rules.leeway < 0 {
+		return rules, fmt.Errorf("leeway: %s is negative", rules.leeway)
+	}
+	var err error
+	rules.require, err = newRequirements(config.Require)
+	return rules, err
+}
+
+func (v *jwtVerifier) credentials() []string {
+	names := fixedKeys(v.static).credentials()
+	for _, set := range v.sets {
+		names = append(names, set.credentials()...)
+	}
+	return names
+}
+
+func (v *jwtVerifier) accepts(algorithm string) bool {
+	return len(v.algorithms) == 0 || slices.Contains(v.algorithms, algorithm)
+}
+
+// verify tells what the token grants now. The error is a credentialError,
+// errInsufficient or errUnavailable.
+func (v *jwtVerifier) verify(ctx context.Context, text string, now time.Time) (grant, error) {
+	t, err := parseJWT(text)
+	if err != nil {
+		return grant{}, err
+	}
+	if !v.accepts(t.algorithm) {
+		return grant{}, errJWTAlgorithm
+	}
+	key, err := v.signer(ctx, t)
+	if err != nil {
+		return grant{}, err
+	}
+	// Only now: until here it is a stranger's.
+	payload, err := t.payload()
+	if err != nil {
+		return grant{}, err
+	}
+	g, err := v.rules.apply(claims{payload}, now)
+	g.credential = key.credential
+	return g, err
+}
+
+// signer finds the key that signed the token.
+func (v *jwtVerifier) signer(ctx context.Context, t *signedToken) (*verifyKey, error) {
+	key, err := t.signedByOne(v.static)
+	if key != nil {
+		return key, nil
+	}
+	for _, set := range v.sets {
+		key, setErr := signedByOneOf(ctx, t, set)
+		if key != nil {
+			return key, nil
+		}
+		err = worse(err, setErr)
+	}
+	return nil, err
+}
+
+func signedByOneOf(ctx context.Context, t *signedToken, set keySet) (*verifyKey, error) {
+	keys, err := set.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	key, err := t.signedByOne(keys)
+	if key != nil || errors.Is(err, errJWTSignature) && t.kid != "" {
+		return key, err
+	}
+	// The key may be new. One that a token names may be fetched; a token that
+	// names none may be signed by any.
+	if !set.renew(ctx) {
+		return nil, err
+	}
+	if keys, err = set.keys(ctx); err != nil {
+		return nil, err
+	}
+	return t.signedByOne(keys)
+}
+
+// worse is which of two reasons to give where no key did it.
+func worse(a, b error) error {
+	if errors.Is(b, errUnavailable) || errors.Is(a, errJWTKey) {
+		return b
+	}
+	return a
+}
+
+// signedToken is a JWT in the compact form whose signature is not verified.
+type signedToken struct {
+	algorithm string
+	kid       string
+	signed    string // what the signature is over
+	body      string
+	signature []byte
+}
+
+var strictBase64 = base64.RawURLEncoding.Strict()
+
+// parseJWT takes a token apart without trusting any of it (RFC 7515, section
+// 5.2; RFC 8725). Where the header says that a key is to be found is not read.
+func parseJWT(text string) (*signedToken, error) {
+	// The decoder would go past line breaks.
+	if len(text) > maxTokenSize || strings.ContainsAny(text, "\r\n") {
+		return nil, errJWTMalformed
+	}
+	header, rest, _ := strings.Cut(text, ".")
+	body, signature, found := strings.Cut(rest, ".")
+	if !found || header == "" || body == "" || signature == "" || strings.Contains(signature, ".") {
+		return nil, errJWTMalformed
+	}
+	decoded, err := strictBase64.DecodeString(header)
+	if err != nil {
+		return nil, errJWTMalformed
+	}
+	fields, err := strictjson.ParseObject(decoded)
+	if err != nil {
+		return nil, errJWTHeader
+	}
+	t := &signedToken{signed: text[:len(header)+1+len(body)], body: body}
+	if t.algorithm, _ = fields.Get("alg").Text(); signingMethods[t.algorithm] == nil {
+		return nil, errJWTAlgorithm // none is among them, however it is spelled
+	}
+	if fields.Get("crit") != nil || fields.Get("b64") != nil {
+		return nil, errJWTCritical
+	}
+	if kid := fields.Get("kid"); kid != nil {
+		var ok bool
+		if t.kid, ok = kid.Text(); !ok {
+			return nil, errJWTHeader
+		}
+	}
+	if t.signature, err = strictBase64.DecodeString(signature); err != nil {
+		return nil, errJWTSignature
+	}
+	return t, nil
+}
+
+// signedByOne finds the key among some. The error is errJWTKey where none fits,
+// errJWTSignature where none that fits did it.
+func (t *signedToken) signedByOne(keys []*verifyKey) (*verifyKey, error) {
+	method := signingMethods[t.algorithm]
+	err := error(errJWTKey)
+	for _, k := range keys {
+		if !k.fits(t.algorithm, t.kid) {
+			continue
+		}
+		if method.Verify(t.signed, t.signature, k.key) == nil {
+			return k, nil
+		}
+		err = errJWTSignature
+	}
+	return nil, err
+}
+
+func (t *signedToken) payload() (strictjson.Object, error) {
+	decoded, err := strictBase64.DecodeString(t.body)
+	if err != nil {
+		return nil, errJWTClaims
+	}
+	payload, err := strictjson.ParseObject(decoded)
+	if err != nil {
+		return nil, errJWTClaims
+	}
+	return payload, nil
+}
+
+// apply tells what claims grant (RFC 7519, section 4.1). Their signature was
+// verified.
+func (rules *claimRules) apply(c claims, now time.Time) (grant, error) {
+	g := grant{claims: c}
+	var err error
+	if g.expires, err = rules.lifetime(c, now); err != nil {
+		return g, err
+	}
+	if len(rules.issuers) > 0 && !isAny(c.Get("iss"), rules.issuers) {
+		return g, errJWTIssuer
+	}
+	if len(rules.audiences) > 0 && !c.hasAny("aud", rules.audiences) {
+		return g, errJWTAudience
+	}
+	var ok bool
+	if g.userID, ok = c.userID(rules.userClaim); !ok {
+		return g, errJWTUser
+	}
+	g.jti, _ = c.Get("jti").Text()
+	if !rules.require.met(c) {
+		return g, errInsufficient
+	}
+	return g, nil
+}
+
+// lifetime checks the dates and returns the end, leeway included.
+func (rules *claimRules) lifetime(c claims, now time.Time) (end time.Time, err error) {
+	expires, present, ok := c.date("exp")
+	switch {
+	case !ok:
+		return end, errJWTClaims
+	case !present && !rules.allowNoExpiry:
+		return end, errJWTNoExpiry
+	case present:
+		end = expires.Add(rules.leeway)
+		if !now.Before(end) {
+			return end, errJWTExpired
+		}
+	}
+	for _, name := range [...]string{"nbf", "iat"} {
+		begins, _, ok := c.date(name)
+		switch {
+		case !ok:
+			return end, errJWTClaims
+		case now.Add(rules.leeway).Before(begins):
+			return end, errJWTNotYet
+		}
+	}
+	return end, nil
+}

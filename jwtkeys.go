@@ -1,0 +1,283 @@
+package wsgateway
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// signingMethods are the algorithms there are (RFC 7518, section 3.1; RFC 8037;
+// RFC 9864).
+var signingMethods = map[string]jwt.SigningMethod{
+	"HS256": jwt.SigningMethodHS256, "HS384": jwt.SigningMethodHS384, "HS512": jwt.SigningMethodHS512,
+	"RS256": jwt.SigningMethodRS256, "RS384": jwt.SigningMethodRS384, "RS512": jwt.SigningMethodRS512,
+	"PS256": jwt.SigningMethodPS256, "PS384": jwt.SigningMethodPS384, "PS512": jwt.SigningMethodPS512,
+	"ES256": jwt.SigningMethodES256, "ES384": jwt.SigningMethodES384, "ES512": jwt.SigningMethodES512,
+	"EdDSA": jwt.SigningMethodEdDSA, "Ed25519": jwt.SigningMethodEdDSA,
+}
+
+const (
+	// The least that RFC 7518, sections 3.2 and 3.3, allow.
+	minSecretSize = 32
+	minRSABits    = 2048
+
+	// maxRSABits bounds what a signature costs to verify.
+	maxRSABits = 8192
+
+	// maxSetKeys bounds what a token without a kid costs.
+	maxSetKeys = 100
+)
+
+// verifyKey is a key together with what it may be used for.
+type verifyKey struct {
+	id         string // what the kid of a token must be; "" where any will do
+	algorithms []string
+	key        any // as golang-jwt takes it
+
+	// What stands for the key in the registry: when no configuration has it any
+	// more, the connections that it let in end.
+	credential string
+}
+
+// fits tells whether a token with this header may have been signed with the
+// key.
+func (k *verifyKey) fits(algorithm, kid string) bool {
+	return (k.id == "" || kid == "" || k.id == kid) && slices.Contains(k.algorithms, algorithm)
+}
+
+// checkAlgorithms refuses the names of algorithms that there are not.
+func checkAlgorithms(names []string) error {
+	for _, name := range names {
+		switch {
+		case strings.EqualFold(name, "none"):
+			return errors.New("algorithm none would accept every token: name one that signs")
+		case signingMethods[name] == nil:
+			return fmt.Errorf("algorithm %q is unknown: use HS, RS, PS or ES with 256, 384 or 512, EdDSA or Ed25519", name)
+		}
+	}
+	return nil
+}
+
+// newVerifyKeys makes the keys of one configured text. No error shows any of it.
+func newVerifyKeys(text string, algorithms []string) ([]*verifyKey, error) {
+	if err := checkAlgorithms(algorithms); err != nil {
+		return nil, err
+	}
+	if !json.Valid([]byte(text)) {
+		var err error
+		if text, err = resolveSecret("key", text); err != nil {
+			return nil, err
+		}
+	}
+	trimmed := strings.TrimSpace(text)
+	switch {
+	case trimmed == "":
+		return nil, errors.New("key is empty: give a secret, PEM, a JWK, or a placeholder for one")
+	case strings.Contains(text, "-----BEGIN"):
+		return keyFromPEM([]byte(text), algorithms)
+	case strings.HasPrefix(trimmed, "{"):
+		return keysFromJSON([]byte(text), algorithms)
+	}
+	return oneKey([]byte(text), algorithms)
+}
+
+func oneKey(material any, algorithms []string) ([]*verifyKey, error) {
+	k, err := newVerifyKey(material, algorithms)
+	if err != nil {
+		return nil, err
+	}
+	return []*verifyKey{k}, nil
+}
+
+// newVerifyKey binds key material to the algorithms of its type.
+func newVerifyKey(material any, algorithms []string) (*verifyKey, error) {
+	kind, fitting, err := fittingAlgorithms(material)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range algorithms {
+		if !slices.Contains(fitting, name) {
+			return nil, fmt.Errorf("algorithm %s is not for %s: use %s", name, kind, strings.Join(fitting, ", "))
+		}
+	}
+	if len(algorithms) > 0 {
+		fitting = algorithms
+	}
+	encoded, isSecret := material.([]byte)
+	if !isSecret {
+		if encoded, err = x509.MarshalPKIXPublicKey(material); err != nil {
+			return nil, fmt.Errorf("encoding the key: %w", err)
+		}
+	}
+	sum := sha256.Sum256(append([]byte(kind), encoded...))
+	return &verifyKey{algorithms: fitting, key: material, credential: "key " + hex.EncodeToString(sum[:])}, nil
+}
+
+func fittingAlgorithms(material any) (kind string, names []string, err error) {
+	switch k := material.(type) {
+	case []byte:
+		all := []string{"HS256", "HS384", "HS512"}
+		if len(k) < minSecretSize {
+			return "", nil, fmt.Errorf("the secret has %d bytes, which can be guessed: give at least %d", len(k), minSecretSize)
+		}
+		return "a secret of that length", all[:min(len(k)/16-1, len(all))], nil
+	case *rsa.PublicKey:
+		if bits := k.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return "", nil, fmt.Errorf("the RSA key has %d bits: give one with %d to %d", bits, minRSABits, maxRSABits)
+		}
+		return "an RSA key", []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, nil
+	case *ecdsa.PublicKey:
+		curve := k.Curve.Params().Name
+		name, ok := map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[curve]
+		if !ok {
+			return "", nil, fmt.Errorf("the curve %s is not supported: use P-256, P-384 or P-521", curve)
+		}
+		return "an EC key on " + curve, []string{name}, nil
+	case ed25519.PublicKey:
+		return "an Ed25519 key", []string{"EdDSA", "Ed25519"}, nil
+	}
+	return "", nil, fmt.Errorf("a key of type %T is not supported: use RSA, EC, Ed25519 or a secret", material)
+}
+
+// indentation is what a configuration puts in front of the lines of PEM.
+var indentation = regexp.MustCompile(`(?m)^[ \t]+`)
+
+// keyFromPEM reads one public key, or a certificate with perhaps its chain.
+func keyFromPEM(text []byte, algorithms []string) ([]*verifyKey, error) {
+	block, rest := pem.Decode(indentation.ReplaceAll(text, nil))
+	if block == nil {
+		return nil, errors.New("the PEM is damaged")
+	}
+	var public any
+	var err error
+	switch {
+	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+		return nil, errors.New("the PEM holds a private key, which belongs to the issuer alone: give its public key")
+	case block.Type == "CERTIFICATE":
+		var cert *x509.Certificate
+		if cert, err = x509.ParseCertificate(block.Bytes); err == nil {
+			public = cert.PublicKey
+		}
+	case block.Type == "RSA PUBLIC KEY":
+		public, err = x509.ParsePKCS1PublicKey(block.Bytes)
+	case block.Type == "PUBLIC KEY":
+		public, err = x509.ParsePKIXPublicKey(block.Bytes)
+	default:
+		return nil, fmt.Errorf("the PEM holds a %q: give a PUBLIC KEY or a CERTIFICATE", block.Type)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parsing the PEM: %w", err)
+	}
+	if next, _ := pem.Decode(rest); next != nil && next.Type != "CERTIFICATE" {
+		return nil, errors.New("the PEM holds several keys: give each in a key of its own")
+	}
+	return oneKey(public, algorithms)
+}
+
+// keysFromJSON reads a JWK or a JWK set from the configuration, where every key
+// must be one that can be used.
+func keysFromJSON(text []byte, algorithms []string) ([]*verifyKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, errors.New("the JSON of the key is damaged")
+	}
+	if set.Keys == nil {
+		k, err := keyFromJWK(text, algorithms)
+		if err != nil {
+			return nil, fmt.Errorf("reading the JWK: %w", err)
+		}
+		return []*verifyKey{k}, nil
+	}
+	keys, err := usableKeys(set.Keys, algorithms, true)
+	if err != nil {
+		return nil, fmt.Errorf("reading the JWK set: %w", err)
+	}
+	return keys, nil
+}
+
+// keysFromSet reads a JWK set that someone serves. What it holds beyond keys to
+// verify with is for others; a secret is nothing to serve at all.
+func keysFromSet(text []byte) ([]*verifyKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, errors.New("it is not a JWK set")
+	}
+	return usableKeys(set.Keys, nil, false)
+}
+
+func usableKeys(raw []json.RawMessage, algorithms []string, secrets bool) ([]*verifyKey, error) {
+	if len(raw) > maxSetKeys {
+		return nil, fmt.Errorf("it has %d keys: at most %d are taken", len(raw), maxSetKeys)
+	}
+	var keys []*verifyKey
+	last := errors.New("it is empty")
+	for _, text := range raw {
+		k, err := keyFromJWK(text, algorithms)
+		if err != nil {
+			last = err
+			continue
+		}
+		if _, secret := k.key.([]byte); !secret || secrets {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("it has no key to verify signatures with: %w", last)
+	}
+	return keys, nil
+}
+
+// keyFromJWK reads one JWK; of a private key, its public half.
+func keyFromJWK(text []byte, algorithms []string) (*verifyKey, error) {
+	var use struct {
+		Use string   `json:"use"`
+		Ops []string `json:"key_ops"`
+	}
+	if err := json.Unmarshal(text, &use); err != nil {
+		return nil, errors.New("it is not a JWK")
+	}
+	if use.Use != "" && use.Use != "sig" || use.Ops != nil && !slices.Contains(use.Ops, "verify") {
+		return nil, errors.New("the JWK is not for signatures")
+	}
+	var jwk jose.JSONWebKey
+	if err := jwk.UnmarshalJSON(bytes.TrimSpace(text)); err != nil {
+		return nil, errors.New("the JWK is of an unknown type or damaged")
+	}
+	material := jwk.Key
+	if _, secret := material.([]byte); !secret && !jwk.IsPublic() {
+		material = jwk.Public().Key
+	}
+	if jwk.Algorithm != "" {
+		if len(algorithms) > 0 && !slices.Contains(algorithms, jwk.Algorithm) {
+			return nil, fmt.Errorf("the JWK is for %q alone, which is not among the algorithms given", jwk.Algorithm)
+		}
+		algorithms = []string{jwk.Algorithm}
+	}
+	if err := checkAlgorithms(algorithms); err != nil {
+		return nil, err
+	}
+	k, err := newVerifyKey(material, algorithms)
+	if err != nil {
+		return nil, err
+	}
+	k.id = jwk.KeyID
+	return k, nil
+}
