@@ -38,7 +38,7 @@ func TestEndTellsBothAndWaitsForTheirReplies(t *testing.T) {
 		if took := time.Since(begin); took != 2*time.Second {
 			t.Errorf("closed after %v, want at the last reply after 2s", took)
 		}
-		if f.timer.Stop() {
+		if f.ending.timer.Stop() {
 			t.Error("the timer is still running")
 		}
 		if o.FromClient.Text != 2 || o.FromClient.Closes != 1 || o.FromUpstream.Text != 1 || o.FromUpstream.Closes != 1 {

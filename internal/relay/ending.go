@@ -7,14 +7,27 @@ import (
 	"time"
 )
 
-// The methods of this file hold mu, or take it where they say so.
+// ending is what a connection needs only once its end has begun.
+type ending struct {
+	by    Party
+	cause Close
+
+	lingering *side // the half-closed side that is still being written to
+	lingerEnd time.Time
+
+	deadline time.Time   // when timeUp has something to do
+	timer    *time.Timer // calls timeUp; nil on the loop, which does so itself
+}
+
+// The methods of this file are called with mu held, or take it where they say
+// so.
 
 // start lets close frames be written and time run. It takes mu.
 func (r *Relay) start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running = true
-	if !r.ending {
+	if r.ending == nil {
 		return
 	}
 	r.arm(r.closeTimeout)
@@ -24,20 +37,17 @@ func (r *Relay) start() {
 
 // decide records the first cause of the end and reports whether this was it.
 func (r *Relay) decide(by Party, c Close) bool {
-	if r.ending {
+	if r.ending != nil {
 		return false
 	}
-	r.ending = true
-	r.outcome = Outcome{By: by, Code: c.Code, Reason: c.Reason}
+	r.ending = &ending{by: by, cause: c}
 	return true
 }
 
 // closeFrameCame begins the end that a side asked for, before its close frame is
-// passed on. It takes mu.
+// passed on.
 func (r *Relay) closeFrameCame(from *side) {
 	code, reason, _ := from.scan.Close()
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.decide(from.party, Close{Code: code, Reason: reason}) {
 		r.arm(r.closeTimeout)
 	}
@@ -49,7 +59,7 @@ func (r *Relay) closeFramePassed(from, to *side) {
 	from.ended = true
 	to.pending = nil
 	to.shut = true
-	if r.lingering != nil {
+	if r.lingers() != nil {
 		r.endLinger()
 	}
 }
@@ -72,8 +82,8 @@ func (r *Relay) streamEnded(from *side, err error) {
 		}
 		r.arm(r.closeTimeout)
 		r.requestClose(to, vanished(from))
-	case r.lingering == to:
-		r.lingering = nil // both have vanished: there is nobody left to tell
+	case r.lingers() == to:
+		r.ending.lingering = nil // both have vanished: there is nobody left to tell
 	case to.pending != nil && to.mid:
 		r.abandon(to)
 	}
@@ -96,7 +106,7 @@ func (r *Relay) writeFailed(to *side, err error) {
 		to.ended = true
 		r.arm(r.closeTimeout)
 		r.requestClose(r.other(to), cause)
-	case r.lingering == to:
+	case r.lingers() == to:
 		r.endLinger()
 	case stalled:
 		to.ended = true
@@ -113,10 +123,19 @@ func stoppedReading(s *side) Close {
 	return Close{Code: codeInternalError, Reason: s.party.String() + " stopped reading"}
 }
 
+// lingers returns the half-closed side that is still being written to, if there
+// is one.
+func (r *Relay) lingers() *side {
+	if r.ending == nil {
+		return nil
+	}
+	return r.ending.lingering
+}
+
 // linger keeps a half-closed side supplied until the other has fallen quiet.
 func (r *Relay) linger(s *side) {
-	r.lingering = s
-	r.lingerEnd = time.Now().Add(maxLinger)
+	r.ending.lingering = s
+	r.ending.lingerEnd = time.Now().Add(maxLinger)
 	r.arm(r.lingerTimeout)
 }
 
@@ -124,41 +143,45 @@ func (r *Relay) linger(s *side) {
 func (r *Relay) quietIn() time.Duration {
 	now := time.Now()
 	quiet := r.lastActive.Add(r.lingerTimeout).Sub(now)
-	if r.lingering.writing {
+	if r.ending.lingering.writing {
 		quiet = r.lingerTimeout
 	}
-	return min(quiet, r.lingerEnd.Sub(now))
+	return min(quiet, r.ending.lingerEnd.Sub(now))
 }
 
 // endLinger tells the other side that the half-closed one is gone.
 func (r *Relay) endLinger() {
-	from := r.lingering
-	r.lingering = nil
+	from := r.ending.lingering
+	r.ending.lingering = nil
 	r.arm(r.closeTimeout)
 	r.requestClose(r.other(from), vanished(from))
 }
 
-// arm sets the one timer, which exists only while the connection is ending.
+// arm sets when timeUp is to be called. That is so only while the connection is
+// ending.
 func (r *Relay) arm(d time.Duration) {
 	if !r.running {
 		return
 	}
-	r.deadline = time.Now().Add(d)
-	if r.timer == nil {
-		r.timer = time.AfterFunc(d, r.timeUp)
-		return
+	r.ending.deadline = time.Now().Add(d)
+	switch {
+	case r.looped:
+		r.attention = true
+	case r.ending.timer == nil:
+		r.ending.timer = time.AfterFunc(d, r.timeUp)
+	default:
+		r.ending.timer.Reset(d)
 	}
-	r.timer.Reset(d)
 }
 
-// timeUp is what the timer runs. It takes mu.
+// timeUp is called when the deadline has come, or may have. It takes mu.
 func (r *Relay) timeUp() {
 	r.mu.Lock()
-	switch left := time.Until(r.deadline); {
+	switch left := time.Until(r.ending.deadline); {
 	case r.finished:
 	case left > 0:
-		r.timer.Reset(left) // armed anew while this call was waiting for mu
-	case r.lingering != nil:
+		r.arm(left) // armed anew while this call was waiting for mu
+	case r.ending.lingering != nil:
 		if wait := r.quietIn(); wait > 0 {
 			r.arm(wait)
 			break
@@ -177,8 +200,7 @@ func (r *Relay) timeUp() {
 // expected from either, and nothing of ours is still to be written. It releases
 // mu.
 func (r *Relay) settleAndUnlock() {
-	done := r.ending && !r.finished && r.lingering == nil &&
-		r.client.settled() && r.upstream.settled()
+	done := r.settled()
 	if done {
 		r.finish()
 	}
@@ -186,6 +208,11 @@ func (r *Relay) settleAndUnlock() {
 	if done {
 		r.closeConns()
 	}
+}
+
+func (r *Relay) settled() bool {
+	return r.ending != nil && !r.finished && r.ending.lingering == nil &&
+		r.client.settled() && r.upstream.settled()
 }
 
 func (s *side) settled() bool {
@@ -197,14 +224,18 @@ func (r *Relay) finish() {
 	r.finished = true
 	r.client.shut, r.upstream.shut = true, true
 	r.client.pending, r.upstream.pending = nil, nil
-	if r.timer != nil {
-		r.timer.Stop()
+	if r.ending.timer != nil {
+		r.ending.timer.Stop()
 	}
 }
 
-// closeConns is called once, without mu. The upstream comes first, because
-// closing a client's TLS may take a moment.
+// closeConns is called once, without mu. On the loop it does nothing, because
+// the loop closes its descriptors itself when it finds the relay finished. The
+// upstream comes first, because closing a client's TLS may take a moment.
 func (r *Relay) closeConns() {
+	if r.looped {
+		return
+	}
 	defer r.work.Done()
 	_ = r.upstream.conn.Close()
 	_ = r.client.conn.Close()

@@ -8,36 +8,58 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// takeBaton makes the calling pump the writer to a side. It is refused when
-// nothing may be written there any more. If cut is true, a close frame waits for
-// the end of the frame in progress.
-func (r *Relay) takeBaton(to *side) (cut, ok bool) {
+// takeBaton makes the caller the writer to a side, and follows the stream over
+// as much of p as may be written there in one go: n bytes. It is refused when
+// nothing may be written there any more; p is then dropped.
+func (r *Relay) takeBaton(from, to *side, p []byte) (n int, ok bool) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if to.shut {
-		return false, false
+		r.dropAndUnlock(from, p)
+		return 0, false
 	}
 	to.writing = true
-	return to.pending != nil, true
+	n = from.scanPiece(p, to.pending != nil)
+	if from.scan.Closed() {
+		r.closeFrameCame(from)
+	}
+	r.mu.Unlock()
+	return n, true
 }
 
-// returnBaton ends what takeBaton began: it records what was written and, at the
-// end of a frame, writes the close frame that waited for it.
+// scanPiece follows the stream over as much of p as may be written in one go:
+// all of it, but no further than a close frame, and no further than the end of
+// the frame in progress if a close frame of ours waits for it (cut).
+func (s *side) scanPiece(p []byte, cut bool) int {
+	n := 0
+	for n < len(p) {
+		n += s.scan.ScanToBoundary(p[n:])
+		if cut || s.scan.Closed() {
+			break
+		}
+	}
+	return n
+}
+
+// dropAndUnlock follows the stream over what can no longer be passed on, to see
+// the close frame with which the side answers ours. It releases mu.
+func (r *Relay) dropAndUnlock(from *side, p []byte) {
+	if from.scan.Closed() {
+		r.mu.Unlock()
+		return
+	}
+	from.scan.Scan(p)
+	if from.scan.Closed() {
+		from.ended = true
+	}
+	r.settleAndUnlock()
+}
+
+// returnBaton ends what takeBaton began: it notes what was written and, at the
+// end of a frame, has the close frame written that waited for it.
 func (r *Relay) returnBaton(from, to *side, err error) {
 	now := time.Now()
-	_, _, closed := from.scan.Close()
-
 	r.mu.Lock()
-	to.writing = false
-	to.mid = !from.scan.AtBoundary()
-	from.counts = from.scan.Counts()
-	r.lastActive = now
-	if closed {
-		r.closeFramePassed(from, to)
-	}
-	if err != nil {
-		r.writeFailed(to, err)
-	}
+	r.pieceWritten(from, to, err, now)
 	if to.pending != nil && !to.mid {
 		frame := to.takePending()
 		r.mu.Unlock()
@@ -45,6 +67,20 @@ func (r *Relay) returnBaton(from, to *side, err error) {
 		return
 	}
 	r.settleAndUnlock()
+}
+
+// pieceWritten notes that what takeBaton allowed was written, or that it was
+// not. The caller holds mu.
+func (r *Relay) pieceWritten(from, to *side, err error, now time.Time) {
+	to.writing = false
+	to.mid = !from.scan.AtBoundary()
+	r.lastActive = now
+	if from.scan.Closed() {
+		r.closeFramePassed(from, to)
+	}
+	if err != nil {
+		r.writeFailed(to, err)
+	}
 }
 
 // requestClose has a close frame of ours written to a side: now, or by the pump
@@ -64,10 +100,14 @@ func (r *Relay) requestClose(to *side, c Close) {
 	}
 }
 
-// injectClose writes the pending close frame in a goroutine of its own, so that
-// nobody has to wait for the peer to take it. The outlet must be idle and
-// between two frames. The caller holds mu.
+// injectClose has the pending close frame written: by the loop, or in a
+// goroutine of its own, so that nobody has to wait for the peer to take it. The
+// outlet must be idle and between two frames. The caller holds mu.
 func (r *Relay) injectClose(to *side) {
+	if r.looped {
+		r.attention = true
+		return
+	}
 	frame := to.takePending()
 	r.work.Add(1)
 	go r.writeInjected(to, frame)
@@ -92,11 +132,17 @@ func (s *side) takePending() []byte {
 func (r *Relay) writeClose(to *side, frame []byte) {
 	err := r.write(to, frame)
 	r.mu.Lock()
+	r.closeWritten(to, err)
+	r.settleAndUnlock()
+}
+
+// closeWritten notes that a frame from takePending was written, or that it was
+// not. The caller holds mu.
+func (r *Relay) closeWritten(to *side, err error) {
 	to.writing = false
 	if err != nil {
 		r.writeFailed(to, err)
 	}
-	r.settleAndUnlock()
 }
 
 // abandon gives up on a side that cannot be sent its close frame, because it has

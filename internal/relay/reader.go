@@ -19,7 +19,7 @@ type reader interface {
 // long as they fill that too.
 type bufferedReader struct {
 	conn    io.Reader
-	buffers bufferSource
+	buffers *bufferSource
 	lent    *buffer
 	more    bool // the last read filled its buffer
 	small   [smallSize]byte

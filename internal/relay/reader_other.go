@@ -2,6 +2,6 @@
 
 package relay
 
-func newReader(c Conn, buffers bufferSource) reader {
+func newReader(c Conn, buffers *bufferSource) reader {
 	return &bufferedReader{conn: c, buffers: buffers}
 }

@@ -15,8 +15,8 @@ type ledger struct{ moves chan int }
 
 func newLedger() *ledger { return &ledger{make(chan int, 1<<16)} }
 
-func (l *ledger) source() bufferSource {
-	return bufferSource{
+func (l *ledger) source() *bufferSource {
+	return &bufferSource{
 		get: func() *buffer { l.moves <- +1; return new(buffer) },
 		put: func(*buffer) { l.moves <- -1 },
 	}
@@ -105,7 +105,7 @@ func TestSocketReaderReadsDataThenTheEnd(t *testing.T) {
 		_, _ = peer.Write(sent)
 		_ = peer.CloseWrite()
 	}()
-	in := newReader(ours, sharedBuffers)
+	in := newReader(ours, &sharedBuffers)
 	var got []byte
 	for {
 		p, err := in.read()

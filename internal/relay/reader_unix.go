@@ -12,7 +12,7 @@ import (
 // newReader returns the reader that suits the conn. Only the very types of the
 // standard library are known to hold nothing back: what wraps them may have read
 // ahead, and then the socket says nothing about whether there is more.
-func newReader(c Conn, buffers bufferSource) reader {
+func newReader(c Conn, buffers *bufferSource) reader {
 	var sc syscall.Conn
 	switch c := c.(type) {
 	case *net.TCPConn:
@@ -34,7 +34,7 @@ func newReader(c Conn, buffers bufferSource) reader {
 // attempt to read and gives it back before it waits.
 type socketReader struct {
 	raw     syscall.RawConn
-	buffers bufferSource
+	buffers *bufferSource
 	tryFunc func(fd uintptr) bool // try, bound once and not at every read
 
 	lent *buffer

@@ -61,10 +61,10 @@ func TestIdleUnixRelayHoldsNoBuffer(t *testing.T) {
 func TestWrappedSocketIsNotReadPastItsWrapper(t *testing.T) {
 	t.Parallel()
 	ours, _ := tcpPair(t)
-	if _, ok := newReader(wrapped{ours}, sharedBuffers).(*bufferedReader); !ok {
+	if _, ok := newReader(wrapped{ours}, &sharedBuffers).(*bufferedReader); !ok {
 		t.Error("a wrapped socket is read directly, past what the wrapper may hold")
 	}
-	if _, ok := newReader(ours, sharedBuffers).(*bufferedReader); ok {
+	if _, ok := newReader(ours, &sharedBuffers).(*bufferedReader); ok {
 		t.Error("a plain socket is waited on with a buffer")
 	}
 }

@@ -125,42 +125,43 @@ type Outcome struct {
 	FromClient, FromUpstream wsframe.Counts
 }
 
-// Relay is one connection. While it is quiet it costs the stacks of two
-// goroutines; on sides other than plain sockets also a small buffer each.
+// Relay is one connection. While it is quiet it costs, on the loop, nothing
+// beyond this; else the stacks of two goroutines, and on sides other than plain
+// sockets also a small buffer each.
 type Relay struct {
 	client, upstream side
 
 	writeTimeout, closeTimeout, lingerTimeout time.Duration
 
-	buffers bufferSource
+	// For the goroutine relay.
+	buffers *bufferSource
 	work    sync.WaitGroup // pumps, close frames being written, and the closing of the conns
+
+	// For the loop.
+	place place
+	done  func(Outcome)
 
 	mu         sync.Mutex // guards the rest, and the sides' fields that say so
 	lastActive time.Time
+	ending     *ending // nil until the first cause of the end
 	running    bool
-	ending     bool // the outcome is decided
-	outcome    Outcome
-	lingering  *side // the half-closed side that is still being written to
-	lingerEnd  time.Time
 	finished   bool // both sides are closed, or about to be
-	timer      *time.Timer
-	deadline   time.Time // when the timer has something to do
+	looped     bool // it is the loop that relays; does not change once it runs
+	attention  bool // the loop has to look after it
 }
 
 // side is one peer and the outlet to it.
 type side struct {
-	party  Party
 	conn   Conn
+	early  []byte // not passed on yet; for who reads from this side
+	socket socket // on the loop
+
+	// Guarded by Relay.mu.
+	party  Party
 	masked bool // our frames to it must be
-
-	// For the pump that reads from this side.
-	scan  wsframe.Scanner
-	early []byte
-
-	// What came from it; guarded by Relay.mu.
-	counts wsframe.Counts // of scan, as of the last chunk
-	ended  bool           // nothing more is expected from it
-	gone   bool           // its pump has come to the end of the stream
+	ended  bool // nothing more is expected from it
+	gone   bool // its stream has been read to the end
+	scan   wsframe.Scanner
 
 	// The outlet; guarded by Relay.mu.
 	writing bool   // the baton: someone is in Write
@@ -177,7 +178,7 @@ func New(c Config) *Relay {
 		writeTimeout:  c.WriteTimeout,
 		closeTimeout:  positiveOr(c.CloseTimeout, defaultCloseTimeout),
 		lingerTimeout: positiveOr(c.LingerTimeout, defaultLingerTimeout),
-		buffers:       sharedBuffers,
+		buffers:       &sharedBuffers,
 		lastActive:    time.Now(),
 	}
 }
@@ -189,19 +190,38 @@ func positiveOr(d, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// Run relays until the connection has ended and both sides are closed. It must
-// be called once. When it returns, nothing of the relay is running.
+// Start begins to relay and returns at once. When the connection has ended and
+// both sides are closed, done is called, in a goroutine of its own. Where both
+// sides are plain sockets the event loop serves them; all others get the
+// goroutines of [Relay.Run]. Either Start or Run must be called, once.
+func (r *Relay) Start(done func(Outcome)) {
+	if r.startOnLoop(done) {
+		return
+	}
+	go func() { done(r.Run()) }()
+}
+
+// Run relays until the connection has ended and both sides are closed. When it
+// returns, nothing of the relay is running.
 func (r *Relay) Run() Outcome {
 	r.work.Add(2) // the other pump; the closing of the conns
 	r.start()
 	go r.pumpFromUpstream()
 	r.pump(&r.client, &r.upstream)
 	r.work.Wait()
+	return r.outcome()
+}
 
+func (r *Relay) outcome() Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.outcome.FromClient, r.outcome.FromUpstream = r.client.counts, r.upstream.counts
-	return r.outcome
+	return Outcome{
+		By:           r.ending.by,
+		Code:         r.ending.cause.Code,
+		Reason:       r.ending.cause.Reason,
+		FromClient:   r.client.scan.Counts(),
+		FromUpstream: r.upstream.scan.Counts(),
+	}
 }
 
 // pumpFromUpstream is the pump that is not Run's own goroutine.
@@ -213,7 +233,7 @@ func (r *Relay) pumpFromUpstream() {
 // End makes the gateway end the connection: each side gets the close frame meant
 // for it as soon as it stands between two frames. Nothing happens if the
 // connection is ending already. End does not block and may be called from
-// anywhere, even before Run, which then begins with the end.
+// anywhere, even before Run or Start, which then begins with the end.
 func (r *Relay) End(client, upstream Close) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -223,6 +243,9 @@ func (r *Relay) End(client, upstream Close) {
 	r.arm(r.closeTimeout)
 	r.requestClose(&r.client, client)
 	r.requestClose(&r.upstream, upstream)
+	if r.attention {
+		r.callLoop()
+	}
 }
 
 // LastActive returns when a byte last passed, in either direction; at first,
@@ -238,7 +261,7 @@ func (r *Relay) LastActive() time.Time {
 func (r *Relay) Counts() (fromClient, fromUpstream wsframe.Counts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.client.counts, r.upstream.counts
+	return r.client.scan.Counts(), r.upstream.scan.Counts()
 }
 
 func (r *Relay) other(s *side) *side {

@@ -267,7 +267,7 @@ func TestLiveConnectionHasNoTimer(t *testing.T) {
 			t.Errorf("last active at %v, want %v", at, passed)
 		}
 		f.mu.Lock()
-		if f.timer != nil {
+		if f.ending != nil {
 			t.Error("a live connection has a timer")
 		}
 		f.mu.Unlock()

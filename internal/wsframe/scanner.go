@@ -3,8 +3,8 @@ package wsframe
 import "encoding/binary"
 
 // Scanner follows one direction of a WebSocket connection. Its zero value
-// stands at the start of the stream. It never fails, allocates only the reason
-// that [Scanner.Close] returns, and is not safe for concurrent use.
+// stands at the start of the stream. It never fails, allocates only for a close
+// frame, and is not safe for concurrent use.
 //
 // A reserved opcode passes uncounted. The reserved bits are not looked at,
 // because an extension may use them: a compressed message is a message. A
@@ -24,7 +24,7 @@ type Scanner struct {
 
 	closed   bool // the first close frame is complete
 	closeLen uint8
-	closing  [maxControl]byte // its payload, unmasked
+	closing  *[maxControl]byte // its payload, unmasked; nil until it has one
 }
 
 // Scan follows the stream over all of p.
@@ -62,6 +62,11 @@ func (s *Scanner) AtBoundary() bool {
 // Counts returns what has passed so far.
 func (s *Scanner) Counts() Counts {
 	return s.counts
+}
+
+// Closed reports whether a complete close frame has passed.
+func (s *Scanner) Closed() bool {
+	return s.closed
 }
 
 // Close returns what the first complete close frame said; ok is false if none
@@ -158,6 +163,9 @@ func (s *Scanner) scanPayload(p []byte) {
 func (s *Scanner) collect(p []byte) {
 	if s.closed {
 		return
+	}
+	if s.closing == nil {
+		s.closing = new([maxControl]byte)
 	}
 	for _, b := range p {
 		if s.closeLen == maxControl {
