@@ -231,7 +231,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	process.add(c)
 	c.reportOpened() // now that it can be found
 	if client.detached {
-		go c.run()
+		c.start()
 		return nil
 	}
 	defer client.restore()

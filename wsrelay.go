@@ -72,11 +72,17 @@ func (c *connection) end(e ending) bool {
 	return true
 }
 
-// run relays until the connection is over and reports it. It must not hold on
-// to anything of the request.
-func (c *connection) run() {
+// start relays without keeping the caller. Nothing of the request may be held on
+// to.
+func (c *connection) start() { c.relay.Start(c.over) }
+
+// run relays until the connection is over, as a stream needs it whose handler
+// has to stay.
+func (c *connection) run() { c.over(c.relay.Run()) }
+
+// over reports the connection and forgets it.
+func (c *connection) over(outcome relay.Outcome) {
 	defer process.remove(c)
-	outcome := c.relay.Run()
 	c.early.judge(c, outcome)
 	c.reportClosed(outcome)
 }

@@ -16,7 +16,7 @@ type ending struct {
 	lingerEnd time.Time
 
 	deadline time.Time   // when timeUp has something to do
-	timer    *time.Timer // calls timeUp; nil on the loop, which does so itself
+	timer    *time.Timer // calls timeUp; nil on the loop, which looks at the deadline itself
 }
 
 // The methods of this file are called with mu held, or take it where they say
@@ -166,7 +166,6 @@ func (r *Relay) arm(d time.Duration) {
 	r.ending.deadline = time.Now().Add(d)
 	switch {
 	case r.looped:
-		r.attention = true
 	case r.ending.timer == nil:
 		r.ending.timer = time.AfterFunc(d, r.timeUp)
 	default:

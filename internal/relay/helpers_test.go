@@ -108,12 +108,17 @@ type fixture struct {
 	outcome          chan Outcome
 }
 
-// run starts the relay.
+// run starts the relay, on the loop where there is one and the conns are plain.
 func (f *fixture) run() {
+	f.Start(func(o Outcome) { f.outcome <- o })
+}
+
+// runOnGoroutines starts the relay without the loop.
+func (f *fixture) runOnGoroutines() {
 	go func() { f.outcome <- f.Run() }()
 }
 
-// end waits for Run to return.
+// end waits for the relay to have ended.
 func (f *fixture) end(tb testing.TB) Outcome {
 	tb.Helper()
 	select {

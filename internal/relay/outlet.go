@@ -100,12 +100,11 @@ func (r *Relay) requestClose(to *side, c Close) {
 	}
 }
 
-// injectClose has the pending close frame written: by the loop, or in a
-// goroutine of its own, so that nobody has to wait for the peer to take it. The
-// outlet must be idle and between two frames. The caller holds mu.
+// injectClose has the pending close frame written: by the loop, which looks for
+// it, or in a goroutine of its own, so that nobody has to wait for the peer to
+// take it. The outlet must be idle and between two frames. The caller holds mu.
 func (r *Relay) injectClose(to *side) {
 	if r.looped {
-		r.attention = true
 		return
 	}
 	frame := to.takePending()

@@ -13,7 +13,7 @@ func TestIdleTCPRelayHoldsNoBuffer(t *testing.T) {
 	f := onTCP(t, Config{})
 	books := newLedger()
 	f.buffers = books.source()
-	f.run()
+	f.runOnGoroutines()
 	books.waitFor(t, 2) // one look at each side
 	for range 3 {
 		mustWrite(t, f.client, maskedText("hello"))
@@ -48,7 +48,7 @@ func TestIdleUnixRelayHoldsNoBuffer(t *testing.T) {
 	f.Relay.upstream.conn = ours
 	books := newLedger()
 	f.buffers = books.source()
-	f.run()
+	f.runOnGoroutines()
 	books.waitFor(t, 2)
 	mustWrite(t, peer, text("hello"))
 	mustRead(t, f.client, text("hello"))

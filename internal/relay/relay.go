@@ -147,7 +147,6 @@ type Relay struct {
 	running    bool
 	finished   bool // both sides are closed, or about to be
 	looped     bool // it is the loop that relays; does not change once it runs
-	attention  bool // the loop has to look after it
 }
 
 // side is one peer and the outlet to it.
@@ -235,17 +234,22 @@ func (r *Relay) pumpFromUpstream() {
 // connection is ending already. End does not block and may be called from
 // anywhere, even before Run or Start, which then begins with the end.
 func (r *Relay) End(client, upstream Close) {
+	if r.beginEnd(client, upstream) {
+		r.callLoop()
+	}
+}
+
+// beginEnd reports whether the loop has to be told.
+func (r *Relay) beginEnd(client, upstream Close) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.decide(Gateway, client) {
-		return
+		return false
 	}
 	r.arm(r.closeTimeout)
 	r.requestClose(&r.client, client)
 	r.requestClose(&r.upstream, upstream)
-	if r.attention {
-		r.callLoop()
-	}
+	return r.looped
 }
 
 // LastActive returns when a byte last passed, in either direction; at first,

@@ -1,0 +1,272 @@
+//go:build !noloop
+
+package relay
+
+import (
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// What a loop does at most in one go, and in how large pieces.
+const (
+	maxEvents  = 256
+	chunkSize  = 128 << 10
+	breatheFor = 16 // turns after which other goroutines get their chance
+)
+
+// loop serves the connections whose sides are both plain sockets. All of its
+// fields but those of the queue belong to its one goroutine.
+type loop struct {
+	epoll  int // belongs to file
+	file   *os.File
+	caller int // an eventfd that is written to after something was queued
+
+	chunk  *chunk // what is read into
+	events [maxEvents]syscall.EpollEvent
+	again  bool // more may be ready than the last look told
+	now    time.Time
+
+	places []tenancy
+	vacant []int32
+
+	timers timers
+	clock  *time.Timer // calls the loop at clockAt
+	ringAt time.Time
+
+	mu    sync.Mutex // guards queue
+	queue []*Relay   // have to be looked after
+	spare []*Relay   // the queue of next time
+}
+
+// tenancy says who has a place, and how many have had it before. A key from an
+// earlier generation is void: what the kernel has still to say of a descriptor
+// that was closed is not taken for news of its successor.
+type tenancy struct {
+	relay      *Relay
+	generation int32
+}
+
+// key is what the epoll set knows a socket by: the place of its connection,
+// doubled, plus one for the upstream's.
+type key struct{ place, generation int32 }
+
+// place is where a connection lives. It belongs to the loop's goroutine, except
+// for loop, which is set before.
+type place struct {
+	loop       *loop
+	alarm      time.Time // when timers calls
+	index      int32     // in loop.places
+	generation int32
+	timer      int32 // position in loop.timers plus one, or 0
+	settled    bool  // it has the place
+	touched    bool  // it has to be looked after
+}
+
+// chunk is what was read from one side in one go. While the other side takes
+// not all of it, that side owns it, and nothing more is read.
+type chunk struct {
+	unsent  []byte // what is still to be written
+	dropped []byte // what is not to be written, and has to be followed then
+	closing bool   // unsent is a close frame of ours
+	moved   time.Time
+	data    [chunkSize]byte
+}
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// loops are made when the first connection comes and last as long as the
+// process. One for two processors was cheapest.
+var (
+	loops    []*loop
+	loopsErr error
+	makeOnce sync.Once
+	nextLoop atomic.Uint32
+)
+
+func pickLoop() (*loop, error) {
+	makeOnce.Do(func() {
+		for range max(1, runtime.GOMAXPROCS(0)/2) {
+			l, err := newLoop()
+			if err != nil {
+				loopsErr = err
+				return
+			}
+			loops = append(loops, l)
+			go l.run()
+		}
+	})
+	if loopsErr != nil {
+		return nil, loopsErr
+	}
+	return loops[int(nextLoop.Add(1))%len(loops)], nil
+}
+
+func newLoop() (*loop, error) {
+	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.SetNonblock(epoll, true); err != nil {
+		return nil, err
+	}
+	caller, err := newEventfd()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{
+		epoll:  epoll,
+		file:   os.NewFile(uintptr(epoll), "epoll"), // non-blocking, so that Go's poller takes it
+		caller: caller,
+		chunk:  new(chunk),
+		vacant: nil,
+		places: make([]tenancy, 1), // place 0 is the caller's
+	}
+	watch(epoll, int32(caller), 0, syscall.EPOLLIN, key{})
+	l.clock = time.AfterFunc(time.Hour, l.call)
+	l.clock.Stop()
+	return l, nil
+}
+
+// run waits in Go's poller for the epoll set to have something, so that no
+// thread is taken up by waiting.
+func (l *loop) run() {
+	raw, err := l.file.SyscallConn()
+	if err == nil {
+		err = raw.Read(l.turns)
+	}
+	panic("relay: the event loop's descriptor is gone: " + err.Error()) // nobody ever closes it
+}
+
+// turns handles whatever is ready and reports that it wants to wait. Before it
+// does, the set need not be found empty: if each event was one of reading, and
+// the read found less than it had room for, then whatever comes now makes a new
+// wake-up.
+func (l *loop) turns(uintptr) bool {
+	for turn := 1; ; turn++ {
+		n := readyEvents(l.epoll, l.events[:])
+		l.now = time.Now()
+		l.again = n == len(l.events)
+		for i := range l.events[:n] {
+			l.handle(&l.events[i])
+		}
+		l.ring()
+		if !l.again {
+			return false
+		}
+		if turn%breatheFor == 0 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// handle does what an event asks for.
+func (l *loop) handle(event *syscall.EpollEvent) {
+	if event.Fd < 2 {
+		l.answerCall()
+		return
+	}
+	at := l.places[event.Fd>>1]
+	r := at.relay
+	if r == nil || at.generation != event.Pad {
+		l.again = true // its connection is gone
+		return
+	}
+	from, to := &r.client, &r.upstream
+	if event.Fd&1 != 0 {
+		from, to = to, from
+	}
+	if event.Events&^syscall.EPOLLIN != 0 {
+		l.again = true
+		if from.socket.unsent != nil {
+			l.flush(r, to, from)
+		}
+	}
+	if from.socket.watched&syscall.EPOLLIN != 0 && event.Events&^syscall.EPOLLOUT != 0 {
+		l.receive(r, from, to)
+	}
+	if r.place.touched {
+		l.lookAfter(r)
+	}
+}
+
+// callLoop has the loop look after the connection. It may be called from
+// anywhere.
+func (r *Relay) callLoop() {
+	l := r.place.loop
+	l.mu.Lock()
+	l.queue = append(l.queue, r)
+	first := len(l.queue) == 1
+	l.mu.Unlock()
+	if first {
+		l.call()
+	}
+}
+
+// call makes the loop turn.
+func (l *loop) call() {
+	one := [8]byte{1}
+	_, _ = syscall.Write(l.caller, one[:])
+}
+
+// answerCall looks after the connections that are queued, and those whose
+// moment has come.
+func (l *loop) answerCall() {
+	var count [8]byte
+	_, _ = syscall.Read(l.caller, count[:])
+	l.mu.Lock()
+	queue := l.queue
+	l.queue = l.spare[:0]
+	l.mu.Unlock()
+	for i, r := range queue {
+		queue[i] = nil
+		if r.place.generation == 0 {
+			l.settle(r)
+		}
+		l.lookAfter(r)
+	}
+	l.spare = queue
+}
+
+// ring looks after the connections whose moment has come, and sets the clock
+// for the next.
+func (l *loop) ring() {
+	for r := l.timers.due(l.now); r != nil; r = l.timers.due(l.now) {
+		l.timeUp(r)
+		l.lookAfter(r)
+	}
+	next := l.timers.next()
+	if next.IsZero() || next.Equal(l.ringAt) {
+		return
+	}
+	l.ringAt = next
+	l.clock.Reset(time.Until(next))
+}
+
+// settle gives a connection its place.
+func (l *loop) settle(r *Relay) {
+	if len(l.vacant) == 0 {
+		l.vacant = append(l.vacant, int32(len(l.places)))
+		l.places = append(l.places, tenancy{})
+	}
+	last := len(l.vacant) - 1
+	index := l.vacant[last]
+	l.vacant = l.vacant[:last]
+	at := &l.places[index]
+	at.relay = r
+	at.generation = max(at.generation+1, 1) // 0 is for who never had a place
+	r.place.index, r.place.generation = index, at.generation
+	r.place.settled = true
+	l.begin(r)
+}
+
+// evict takes a connection's place back.
+func (l *loop) evict(r *Relay) {
+	r.place.settled = false
+	l.places[r.place.index].relay = nil
+	l.vacant = append(l.vacant, r.place.index)
+	l.timers.remove(r)
+}

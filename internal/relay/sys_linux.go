@@ -1,0 +1,98 @@
+//go:build !noloop
+
+package relay
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// The raw system calls of the loop. None of them blocks, so that the scheduler
+// need not hear of them; at several calls a message that is worth having.
+
+// receive reads what is there. It returns EAGAIN if nothing is, and 0 at the end
+// of the stream.
+func receive(fd int32, p []byte) (int, syscall.Errno) {
+	return transfer(syscall.SYS_RECVFROM, fd, p, syscall.MSG_DONTWAIT)
+}
+
+// send writes as much as the peer's window and the kernel take, perhaps nothing.
+func send(fd int32, p []byte) (int, syscall.Errno) {
+	n, errno := transfer(syscall.SYS_SENDTO, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+	if errno == syscall.EAGAIN {
+		return 0, 0
+	}
+	return n, errno
+}
+
+func transfer(call uintptr, fd int32, p []byte, flags uintptr) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(call, uintptr(fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0) //nolint:gosec // the kernel wants an address
+		switch errno {
+		case 0:
+			return int(n), 0
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// readyEvents asks which descriptors are ready now.
+func readyEvents(epoll int, events []syscall.EpollEvent) int {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll),
+			uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0) //nolint:gosec // as above
+		switch errno {
+		case 0:
+			return int(n)
+		case syscall.EINTR:
+		default:
+			return 0
+		}
+	}
+}
+
+// watch sets what the epoll set tells of a descriptor, which was watched for
+// before until now.
+func watch(epoll int, fd int32, before, want uint32, key key) {
+	op := syscall.EPOLL_CTL_MOD
+	switch {
+	case want == 0:
+		op = syscall.EPOLL_CTL_DEL
+	case before == 0:
+		op = syscall.EPOLL_CTL_ADD
+	}
+	event := syscall.EpollEvent{Events: want, Fd: key.place, Pad: key.generation}
+	_ = syscall.EpollCtl(epoll, op, int(fd), &event)
+}
+
+// duplicate returns a descriptor of our own for a socket.
+func duplicate(c syscall.Conn) (int32, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var fd uintptr
+	var errno syscall.Errno
+	if err := raw.Control(func(theirs uintptr) {
+		fd, _, errno = syscall.Syscall(syscall.SYS_FCNTL, theirs, syscall.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return -1, err
+	}
+	if errno != 0 {
+		return -1, errno
+	}
+	return int32(fd), nil
+}
+
+func closeDescriptor(fd int32) { _ = syscall.Close(int(fd)) }
+
+func newEventfd() (int, error) {
+	fd, _, errno := syscall.Syscall(syscall.SYS_EVENTFD2, 0, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
+}

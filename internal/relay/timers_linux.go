@@ -1,0 +1,81 @@
+//go:build !noloop
+
+package relay
+
+import (
+	"container/heap"
+	"time"
+)
+
+// timers are the connections of a loop that wait for a moment, the next one
+// first. Each is in it once at most. A connection that never had to wait is not.
+type timers []*Relay
+
+// set makes a connection wait for at, unless that is zero or it waits for an
+// earlier moment anyway: what it really waits for is seen when that has come.
+func (t *timers) set(r *Relay, at time.Time) {
+	where := int(r.place.timer) - 1
+	switch {
+	case at.IsZero() || where >= 0 && !at.Before(r.place.alarm):
+	case where < 0:
+		r.place.alarm = at
+		heap.Push(t, r)
+	default:
+		r.place.alarm = at
+		heap.Fix(t, where)
+	}
+}
+
+// remove makes a connection wait for nothing.
+func (t *timers) remove(r *Relay) {
+	if where := int(r.place.timer) - 1; where >= 0 {
+		heap.Remove(t, where)
+	}
+}
+
+// next returns the first moment, or zero.
+func (t *timers) next() time.Time {
+	if len(*t) == 0 {
+		return time.Time{}
+	}
+	return (*t)[0].place.alarm
+}
+
+// due takes out the first connection if its moment has come.
+func (t *timers) due(now time.Time) *Relay {
+	if len(*t) == 0 || (*t)[0].place.alarm.After(now) {
+		return nil
+	}
+	return heap.Pop(t).(*Relay)
+}
+
+// Len implements heap.Interface, as do those below.
+func (t *timers) Len() int { return len(*t) }
+
+// Less tells who waits for less long.
+func (t *timers) Less(i, j int) bool { return (*t)[i].place.alarm.Before((*t)[j].place.alarm) }
+
+// Swap keeps the connections' notes of their places.
+func (t *timers) Swap(i, j int) {
+	s := *t
+	s[i], s[j] = s[j], s[i]
+	s[i].place.timer, s[j].place.timer = int32(i+1), int32(j+1)
+}
+
+// Push adds at the end.
+func (t *timers) Push(x any) {
+	r := x.(*Relay)
+	*t = append(*t, r)
+	r.place.timer = int32(len(*t))
+}
+
+// Pop removes from the end.
+func (t *timers) Pop() any {
+	s := *t
+	last := len(s) - 1
+	r := s[last]
+	s[last] = nil
+	*t = s[:last]
+	r.place.timer = 0
+	return r
+}
