@@ -13,9 +13,13 @@ import (
 
 // What a loop does at most in one go, and in how large pieces.
 const (
-	maxEvents  = 256
-	chunkSize  = 128 << 10
-	breatheFor = 16 // turns after which other goroutines get their chance
+	maxEvents = 256
+	chunkSize = 128 << 10
+
+	// After so many turns in a row the loop waits all the same, with a call to
+	// itself pending. Only when a goroutine waits does Go's scheduler look at
+	// the network for others.
+	breatheAfter = 16
 )
 
 // loop serves the connections whose sides are both plain sockets. All of its
@@ -157,8 +161,9 @@ func (l *loop) turns(uintptr) bool {
 		if !l.again {
 			return false
 		}
-		if turn%breatheFor == 0 {
-			runtime.Gosched()
+		if turn == breatheAfter {
+			l.call()
+			return false
 		}
 	}
 }

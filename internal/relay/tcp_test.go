@@ -358,3 +358,28 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		}
 	}
 }
+
+func TestOneFloodDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	flood := onTCP(t, Config{})
+	flood.run()
+	go func() {
+		for big := frame(2, true, make([]byte, 1<<20)); ; {
+			if _, err := flood.client.Write(big); err != nil {
+				return
+			}
+		}
+	}()
+	go func() { _, _ = io.Copy(io.Discard, flood.upstream) }()
+	f := onTCP(t, Config{})
+	f.run()
+	for range 200 {
+		mustWrite(t, f.client, maskedText("hi"))
+		mustRead(t, f.upstream, maskedText("hi"))
+	}
+	for _, c := range []io.Closer{f.client, f.upstream, flood.client, flood.upstream} {
+		c.Close()
+	}
+	f.end(t)
+	flood.end(t)
+}

@@ -1,0 +1,155 @@
+package relay
+
+import (
+	"bytes"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestEndingsOverTCP goes through the table of the package comment on real
+// sockets.
+func TestEndingsOverTCP(t *testing.T) {
+	t.Parallel()
+	reset := func(t *testing.T, c net.Conn) {
+		t.Helper()
+		if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+	}
+	halfClose := func(t *testing.T, c net.Conn) {
+		t.Helper()
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := map[string]struct {
+		play   func(t *testing.T, f *fixture)
+		by     Party
+		code   int
+		reason string
+	}{
+		"close frame from client": {func(t *testing.T, f *fixture) {
+			mustWrite(t, f.client, maskedClose(4001, "done"))
+			mustReadClose(t, f.upstream, Close{4001, "done"})
+			mustWrite(t, f.upstream, append(text("on its way"), closeFrame(4002, "yes")...))
+			mustRead(t, f.client, text("on its way"))
+			mustReadClose(t, f.client, Close{4002, "yes"})
+			wantEOF(t, f.client)
+			wantEOF(t, f.upstream)
+		}, Client, 4001, "done"},
+		"close frame from upstream": {func(t *testing.T, f *fixture) {
+			mustWrite(t, f.upstream, closeFrame(1000, ""))
+			mustReadClose(t, f.client, Close{1000, ""})
+			mustWrite(t, f.client, maskedClose(1000, ""))
+			mustReadClose(t, f.upstream, Close{1000, ""})
+			wantEOF(t, f.client)
+			wantEOF(t, f.upstream)
+		}, Upstream, 1000, ""},
+		"close frame without an answer": {func(t *testing.T, f *fixture) {
+			mustWrite(t, f.client, maskedClose(1000, ""))
+			mustReadClose(t, f.upstream, Close{1000, ""})
+			wantEOF(t, f.upstream)
+		}, Client, 1000, ""},
+		"upstream resets": {func(t *testing.T, f *fixture) {
+			reset(t, f.upstream)
+			mustReadClose(t, f.client, Close{1011, "upstream vanished"})
+			mustWrite(t, f.client, maskedClose(1011, ""))
+			wantEOF(t, f.client)
+		}, Upstream, 1011, "upstream vanished"},
+		"upstream half-closes": {func(t *testing.T, f *fixture) {
+			halfClose(t, f.upstream)
+			mustWrite(t, f.client, maskedText("still coming"))
+			mustRead(t, f.upstream, maskedText("still coming"))
+			mustReadClose(t, f.client, Close{1011, "upstream vanished"})
+			mustWrite(t, f.client, maskedClose(1011, "so it is"))
+			mustReadClose(t, f.upstream, Close{1011, "so it is"})
+		}, Upstream, 1011, "upstream vanished"},
+		"both half-close": {func(t *testing.T, f *fixture) {
+			halfClose(t, f.client)
+			halfClose(t, f.upstream)
+			wantEOF(t, f.client)
+			wantEOF(t, f.upstream)
+		}, Client, 0, ""},
+		"client vanishes inside a frame": {func(t *testing.T, f *fixture) {
+			mustWrite(t, f.client, maskedText("cut short")[:9])
+			mustRead(t, f.upstream, maskedText("cut short")[:9])
+			reset(t, f.client)
+			wantEOF(t, f.upstream)
+		}, Client, 1011, "client vanished"},
+		"upstream stalls": {func(t *testing.T, f *fixture) {
+			go func() {
+				flood := frame(2, true, bytes.Repeat([]byte("x"), 1<<20))
+				for {
+					if _, err := f.client.Write(flood); err != nil {
+						return
+					}
+				}
+			}()
+			mustReadClose(t, f.client, Close{1011, "upstream stopped reading"})
+		}, Upstream, 1011, "upstream stopped reading"},
+		"End": {func(t *testing.T, f *fixture) {
+			f.End(restart, goingAway)
+			mustReadClose(t, f.client, restart)
+			mustReadClose(t, f.upstream, goingAway)
+			mustWrite(t, f.client, append(maskedText("dropped"), maskedClose(1012, "")...))
+			mustWrite(t, f.upstream, closeFrame(1001, ""))
+			wantEOF(t, f.client)
+			wantEOF(t, f.upstream)
+		}, Gateway, 1012, "service restart"},
+		"End inside a frame": {func(t *testing.T, f *fixture) {
+			first := maskedText("in two parts")
+			mustWrite(t, f.client, first[:10])
+			mustRead(t, f.upstream, first[:10])
+			f.End(restart, goingAway)
+			mustReadClose(t, f.client, restart)
+			mustWrite(t, f.client, append(first[10:len(first):len(first)], maskedText("dropped")...))
+			mustRead(t, f.upstream, first[10:])
+			mustReadClose(t, f.upstream, goingAway)
+			mustWrite(t, f.upstream, closeFrame(1001, ""))
+			mustWrite(t, f.client, maskedClose(1012, ""))
+			wantEOF(t, f.upstream)
+		}, Gateway, 1012, "service restart"},
+		"End without answers": {func(t *testing.T, f *fixture) {
+			f.End(restart, goingAway)
+			mustReadClose(t, f.client, restart)
+			mustReadClose(t, f.upstream, goingAway)
+			wantEOF(t, f.client)
+			wantEOF(t, f.upstream)
+		}, Gateway, 1012, "service restart"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := onTCP(t, Config{WriteTimeout: 300 * time.Millisecond, CloseTimeout: time.Second})
+			f.run()
+			mustWrite(t, f.client, maskedText("hi"))
+			mustRead(t, f.upstream, maskedText("hi"))
+			mustWrite(t, f.upstream, text("ho"))
+			mustRead(t, f.client, text("ho"))
+			tt.play(t, f)
+			o := f.end(t)
+			if tt.code == 0 { // whoever was seen first
+				tt.by, tt.code, tt.reason = o.By, 1011, o.By.String()+" vanished"
+			}
+			wantEnd(t, o, tt.by, tt.code, tt.reason)
+		})
+	}
+}
+
+// TestEarlyBytesLargerThanTheSocketTakes passes on more than fits the buffers
+// before the peer begins to read.
+func TestEarlyBytesLargerThanTheSocketTakes(t *testing.T) {
+	t.Parallel()
+	early := frame(2, true, bytes.Repeat([]byte("0123456789"), 2_000_000))
+	f := onTCP(t, Config{EarlyFromClient: append(early, maskedText("part")[:7]...)})
+	f.run()
+	mustWrite(t, f.client, maskedText("part")[7:])
+	f.waitUntilStalled(t)
+	mustRead(t, f.upstream, early)
+	mustRead(t, f.upstream, maskedText("part"))
+	f.client.Close()
+	f.upstream.Close()
+	f.end(t)
+}

@@ -1,0 +1,330 @@
+//go:build !noloop
+
+package relay
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// descriptors counts those of this process.
+func descriptors(tb testing.TB) int {
+	tb.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return len(entries)
+}
+
+// onUnix makes a relay between unix sockets.
+func onUnix(tb testing.TB) *fixture {
+	tb.Helper()
+	l, err := net.Listen("unix", filepath.Join(tb.TempDir(), "s"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	pair := func() (ours, peer net.Conn) {
+		peer, err := net.Dial("unix", l.Addr().String())
+		if err != nil {
+			tb.Fatal(err)
+		}
+		ours, err = l.Accept()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { peer.Close() })
+		return ours, peer
+	}
+	ourClient, client := pair()
+	ourUpstream, upstream := pair()
+	return &fixture{New(Config{Client: ourClient, Upstream: ourUpstream}), client, upstream, make(chan Outcome, 1)}
+}
+
+func TestUnixSocketsAreOnTheLoop(t *testing.T) {
+	t.Parallel()
+	f := onUnix(t)
+	f.run()
+	mustWrite(t, f.client, maskedText("hello"))
+	mustRead(t, f.upstream, maskedText("hello"))
+	if f.place.loop == nil {
+		t.Error("not on the loop")
+	}
+	f.client.Close()
+	mustReadClose(t, f.upstream, Close{1011, "client vanished"})
+	f.upstream.Close()
+	wantEnd(t, f.end(t), Client, 1011, "client vanished")
+}
+
+func TestWrappedSocketsAreNotOnTheLoop(t *testing.T) {
+	t.Parallel()
+	f := onTCP(t, Config{})
+	f.Relay.client.conn = wrapped{f.Relay.client.conn.(net.Conn)}
+	f.run()
+	mustWrite(t, f.client, maskedText("hello"))
+	mustRead(t, f.upstream, maskedText("hello"))
+	if f.place.loop != nil {
+		t.Error("the loop reads past the wrapper")
+	}
+	f.client.Close()
+	f.upstream.Close()
+	f.end(t)
+}
+
+// TestQuietConnectionIsSmall is not parallel, for it counts goroutines.
+func TestQuietConnectionIsSmall(t *testing.T) {
+	warm := onTCP(t, Config{})
+	warm.run()
+	before := runtime.NumGoroutine()
+	const many = 100
+	fixtures := make([]*fixture, many)
+	for i := range fixtures {
+		fixtures[i] = onTCP(t, Config{EarlyFromClient: maskedText("early"), WriteTimeout: time.Minute})
+		fixtures[i].run()
+		mustRead(t, fixtures[i].upstream, maskedText("early"))
+	}
+	if more := runtime.NumGoroutine() - before; more > many/10 {
+		t.Errorf("%d connections brought %d goroutines", many, more)
+	}
+	for _, f := range append(fixtures, warm) {
+		f.client.Close()
+		f.upstream.Close()
+		f.end(t)
+		if f.Relay.client.early != nil || f.Relay.client.conn != nil || f.Relay.client.socket.unsent != nil {
+			t.Error("a connection keeps what it needs no more")
+		}
+	}
+	if size := unsafe.Sizeof(Relay{}); size > 512 {
+		t.Errorf("a connection takes %d bytes, want at most 512", size)
+	}
+}
+
+// TestDescriptorsAreGivenBack is not parallel, for it counts descriptors.
+func TestDescriptorsAreGivenBack(t *testing.T) {
+	warm := onTCP(t, Config{})
+	warm.run()
+	warm.client.Close()
+	warm.upstream.Close()
+	warm.end(t)
+	before := descriptors(t)
+	var ends sync.WaitGroup
+	for i := range 300 {
+		ends.Go(func() {
+			f := onTCP(t, Config{CloseTimeout: 50 * time.Millisecond, WriteTimeout: 50 * time.Millisecond, LingerTimeout: 10 * time.Millisecond})
+			defer f.upstream.Close()
+			defer f.client.Close()
+			if i%7 == 0 {
+				f.End(restart, goingAway)
+			}
+			f.run()
+			switch i % 7 {
+			case 1:
+				f.End(restart, goingAway)
+			case 2:
+				f.client.Close()
+			case 3:
+				_ = f.client.(*net.TCPConn).CloseWrite()
+			case 4:
+				_ = f.upstream.(*net.TCPConn).SetLinger(0)
+				f.upstream.Close()
+			case 5:
+				_, _ = f.client.Write(maskedClose(1000, ""))
+			case 6:
+				go func() {
+					for {
+						if _, err := f.client.Write(make([]byte, 1<<20)); err != nil {
+							return
+						}
+					}
+				}()
+			}
+			f.end(t)
+		})
+	}
+	ends.Wait()
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors are open, %d were before", after, before)
+	}
+}
+
+// TestEventOfAnEarlierTenantIsVoid plays what the kernel may do: it reports a
+// descriptor that was closed and whose place, and number, have a new owner.
+func TestEventOfAnEarlierTenantIsVoid(t *testing.T) {
+	t.Parallel()
+	l, err := newLoop() // nobody turns it but this test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.file.Close()
+	defer closeDescriptor(int32(l.caller))
+	open := func() (*fixture, chan Outcome) {
+		f := onTCP(t, Config{})
+		done := make(chan Outcome, 1)
+		c, _ := duplicate(f.Relay.client.conn.(*net.TCPConn))
+		u, _ := duplicate(f.Relay.upstream.conn.(*net.TCPConn))
+		f.Relay.client.socket.fd, f.Relay.upstream.socket.fd = c, u
+		f.place.loop, f.done = l, func(o Outcome) { done <- o }
+		l.settle(f.Relay)
+		l.lookAfter(f.Relay)
+		return f, done
+	}
+	first, done := open()
+	stale := syscall.EpollEvent{
+		Events: syscall.EPOLLIN | syscall.EPOLLHUP | syscall.EPOLLOUT,
+		Fd:     first.place.index << 1, Pad: first.place.generation,
+	}
+	end := func(f *fixture, done <-chan Outcome) {
+		f.Relay.mu.Lock()
+		f.decide(Gateway, restart)
+		f.finish()
+		f.Relay.mu.Unlock()
+		l.lookAfter(f.Relay)
+		<-done
+	}
+	end(first, done)
+
+	second, done := open()
+	if second.place.index != first.place.index {
+		t.Fatal("the place was not reused")
+	}
+	mustWrite(t, second.client, maskedText("mine"))
+	l.handle(&stale)
+	if c, _ := second.Counts(); c.Text != 0 {
+		t.Error("an event of the earlier tenant was taken for the new one's")
+	}
+	stale.Pad = second.place.generation
+	l.handle(&stale)
+	mustRead(t, second.upstream, maskedText("mine"))
+	end(second, done)
+}
+
+// TestChurnedDescriptorsNeverMix opens and ends connections in every way while
+// all of them send, so that descriptors and places change hands at once. Each
+// message bears the name of its connection, and nobody may ever get another's.
+func TestChurnedDescriptorsNeverMix(t *testing.T) {
+	t.Parallel()
+	const workers = 16
+	var lives atomic.Uint64
+	until := time.Now().Add(2 * time.Second)
+	if testing.Short() {
+		until = time.Now().Add(300 * time.Millisecond)
+	}
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(w), 11))
+			for time.Now().Before(until) && !t.Failed() {
+				liveAndDie(t, lives.Add(1), rng)
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d connections", lives.Load())
+}
+
+// liveAndDie is one connection of the churn.
+func liveAndDie(t *testing.T, name uint64, rng *rand.Rand) {
+	f := onTCP(t, Config{CloseTimeout: 20 * time.Millisecond, LingerTimeout: 5 * time.Millisecond})
+	f.run()
+	payload := make([]byte, 8+rng.IntN(20_000)&^7)
+	for i := 0; i < len(payload); i += 8 {
+		binary.BigEndian.PutUint64(payload[i:], name)
+	}
+	var peers sync.WaitGroup
+	for _, c := range []net.Conn{f.client, f.upstream} {
+		message := frame(2, c == f.client, payload)
+		other := frame(2, c != f.client, payload)
+		peers.Go(func() {
+			for {
+				if _, err := c.Write(message); err != nil {
+					return
+				}
+			}
+		})
+		peers.Go(func() {
+			if err := onlyReads(c, other); err != nil {
+				t.Errorf("connection %d: %v", name, err)
+			}
+		})
+	}
+	<-time.After(time.Duration(rng.IntN(3000)) * time.Microsecond)
+	switch rng.IntN(4) {
+	case 0:
+		f.End(restart, goingAway)
+	case 1:
+		_ = f.client.(*net.TCPConn).SetLinger(0)
+		f.client.Close()
+	case 2:
+		f.upstream.Close()
+	case 3:
+		_ = f.client.(*net.TCPConn).CloseWrite()
+		<-time.After(time.Millisecond) // the flood from the other side would go on for long
+		f.upstream.Close()
+	}
+	f.end(t)
+	f.client.Close()
+	f.upstream.Close()
+	peers.Wait()
+}
+
+// onlyReads wants the stream to be the message over and over, and perhaps a
+// close frame at last.
+func onlyReads(c io.Reader, message []byte) error {
+	got := make([]byte, len(message))
+	for {
+		n, err := io.ReadFull(c, got)
+		switch {
+		case bytes.HasPrefix(message, got[:n]):
+		case got[0] == 0x88:
+		default:
+			return fmt.Errorf("got %.40x, want %.40x", got[:n], message)
+		}
+		if err != nil || got[0] == 0x88 {
+			return nil
+		}
+	}
+}
+
+func TestTimersCallTheFirstFirst(t *testing.T) {
+	t.Parallel()
+	var waiting timers
+	now := time.Now()
+	relays := make([]*Relay, 50)
+	for i := range relays {
+		relays[i] = new(Relay)
+		waiting.set(relays[i], now.Add(time.Duration((i*37)%50)*time.Second))
+	}
+	waiting.set(relays[0], now.Add(time.Hour)) // an earlier call stands
+	waiting.set(relays[7], now.Add(-time.Second))
+	waiting.set(relays[8], time.Time{})
+	waiting.remove(relays[9])
+	waiting.remove(relays[9])
+	if r := waiting.due(now); r != relays[7] {
+		t.Error("the earliest does not come first")
+	}
+	last, count := time.Time{}, 0
+	for r := waiting.due(now.Add(time.Hour)); r != nil; r = waiting.due(now.Add(time.Hour)) {
+		if r == relays[9] || r.place.timer != 0 || r.place.alarm.Before(last) {
+			t.Errorf("called %v out of turn", r.place)
+		}
+		last = r.place.alarm
+		count++
+	}
+	if count != 48 || !waiting.next().IsZero() {
+		t.Errorf("called %d, want 48 and then none", count)
+	}
+}
