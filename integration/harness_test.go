@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -212,15 +214,20 @@ func (g *gateway) send(t *testing.T, method, path string, header http.Header, bo
 	return answer{status: res.StatusCode, header: res.Header, body: string(read)}
 }
 
-// freePort returns a loopback address whose port is free for TCP and UDP.
+// nextPort is below the ports that the system gives to outgoing connections, so
+// that none of those is in the way, and never the same twice.
+var nextPort = 20000 + rand.IntN(8000)
+
+// freePort finds an address on loopback that is free for both TCP and UDP.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 20 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 2000 {
+		nextPort++
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(nextPort))
+		ln, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		addr := ln.Addr().String()
 		packets, err := net.ListenPacket("udp", addr)
 		_ = ln.Close()
 		if err == nil {

@@ -23,7 +23,7 @@ func goroutines(words ...string) map[string]int {
 	}
 	counts := map[string]int{}
 	for stack := range strings.SplitSeq(string(buf), "\n\n") {
-		if !containsAny(stack, words) || strings.Contains(stack, immortal) {
+		if !containsAny(stack, words) || isImmortal(stack) {
 			continue
 		}
 		var names []string
@@ -61,9 +61,13 @@ var connectionCode = []string{
 	"reverseproxy.",
 }
 
-// immortal is Caddy's cleaner of dynamic upstreams: once started, it runs for as
-// long as the process.
-const immortal = "reverseproxy.(*Upstream).fillDynamicHost"
+// immortals, once started, run for as long as the process: Caddy's cleaner of
+// dynamic upstreams, and the relay's event loop.
+var immortals = []string{"reverseproxy.(*Upstream).fillDynamicHost", "relay.(*loop).run"}
+
+func isImmortal(stack string) bool {
+	return slices.ContainsFunc(immortals, func(name string) bool { return strings.Contains(stack, name) })
+}
 
 // moreThan lists what there is more of now than before.
 func moreThan(now, before map[string]int) string {

@@ -1,4 +1,4 @@
-//go:build !noloop
+//go:build !noloop && !386
 
 package relay
 

@@ -1,4 +1,4 @@
-//go:build !linux || noloop
+//go:build !linux || noloop || 386
 
 package relay
 

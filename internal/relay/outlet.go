@@ -162,6 +162,10 @@ func (r *Relay) write(to *side, p []byte) error {
 		}
 		n, err := to.conn.Write(p)
 		if err == nil {
+			if r.writeTimeout > 0 {
+				// What TLS writes of its own accord must not meet a deadline of ours.
+				_ = to.conn.SetWriteDeadline(time.Time{})
+			}
 			return nil
 		}
 		if n <= 0 || n >= len(p) || !errors.Is(err, os.ErrDeadlineExceeded) {
