@@ -86,7 +86,7 @@ var chunks = sync.Pool{New: func() any { return new(chunk) }}
 // process. One for two processors was cheapest.
 var (
 	loops    []*loop
-	loopsErr error
+	errLoops error
 	makeOnce sync.Once
 	nextLoop atomic.Uint32
 )
@@ -96,15 +96,15 @@ func pickLoop() (*loop, error) {
 		for range max(1, runtime.GOMAXPROCS(0)/2) {
 			l, err := newLoop()
 			if err != nil {
-				loopsErr = err
+				errLoops = err
 				return
 			}
 			loops = append(loops, l)
 			go l.run()
 		}
 	})
-	if loopsErr != nil {
-		return nil, loopsErr
+	if errLoops != nil {
+		return nil, errLoops
 	}
 	return loops[int(nextLoop.Add(1))%len(loops)], nil
 }
