@@ -193,39 +193,16 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		h.logRefused(r, &refusal{0, resultCanceled, "upgrading the client: " + err.Error()})
 		return nil // the 101 is written: there is no other answer any more
 	}
-	c := &connection{
-		id:          id,
-		gateway:     h.name,
-		userID:      strings.Clone(userOf(r)),
-		remoteIP:    strings.Clone(clientIP(r)),
-		proto:       protoOf(r),
-		upstream:    got.address,
-		member:      got.member,
-		subprotocol: strings.Clone(subprotocol),
-		openedAt:    time.Now(),
-		drainPeriod: h.drainPeriod(),
-		early:       h.earlyClose(),
-		lease:       got.lease,
-		done:        make(chan struct{}),
-		relay: relay.New(relay.Config{
-			Client:            client.conn,
-			Upstream:          got.answer.conn,
-			EarlyFromClient:   client.early,
-			EarlyFromUpstream: got.answer.early,
-			WriteTimeout:      h.writeTimeout(),
-			CloseTimeout:      closeTimeout,
-		}),
-	}
-	if g := who.grant; g != nil {
-		c.authority = authority{jti: strings.Clone(g.jti), credential: g.credential}
-		c.expires = g.expires
-	}
-	if h.MaxAge != nil {
-		c.tooOld = c.openedAt.Add(h.MaxAge.draw())
-	}
-	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
-		c.server = server
-	}
+	c := h.newConnection(r, who, got)
+	c.id, c.subprotocol = id, strings.Clone(subprotocol)
+	c.relay = relay.New(relay.Config{
+		Client:            client.conn,
+		Upstream:          got.answer.conn,
+		EarlyFromClient:   client.early,
+		EarlyFromUpstream: got.answer.early,
+		WriteTimeout:      h.writeTimeout(),
+		CloseTimeout:      closeTimeout,
+	})
 	h.count(resultOK)
 	handedOver = true
 	process.add(c)
@@ -237,6 +214,35 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	defer client.restore()
 	c.run()
 	return nil
+}
+
+// newConnection describes a connection without holding on to the request or the
+// configuration.
+func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *connection {
+	c := &connection{
+		gateway:     h.name,
+		userID:      strings.Clone(userOf(r)),
+		remoteIP:    strings.Clone(clientIP(r)),
+		proto:       protoOf(r),
+		upstream:    got.address,
+		member:      got.member,
+		openedAt:    time.Now(),
+		drainPeriod: h.drainPeriod(),
+		early:       h.earlyClose(),
+		lease:       got.lease,
+		done:        make(chan struct{}),
+	}
+	if g := who.grant; g != nil {
+		c.authority = authority{jti: strings.Clone(g.jti), credential: g.credential}
+		c.expires = g.expires
+	}
+	if h.MaxAge != nil {
+		c.tooOld = c.openedAt.Add(h.MaxAge.draw())
+	}
+	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
+		c.server = server
+	}
+	return c
 }
 
 // passRefusal gives the client the upstream's own answer, by the way that any
