@@ -150,7 +150,7 @@ type JWT struct {
 // compared with it, unless the key is a JWK that has one itself.
 type JWTKey struct {
 	// A public key or certificate in PEM; a JWK or a JWK set in JSON; or else a
-	// secret, of at least 32 bytes. It may be a placeholder such as
+	// secret, which should have at least 32 bytes (RFC 7518, section 3.2). It may be a placeholder such as
 	// `{env.JWT_SECRET}` or `{file./etc/jwt.pem}`, resolved when the
 	// configuration is loaded; a secret should be, because it shows in the
 	// running configuration otherwise.

@@ -54,8 +54,13 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 		return l, fmt.Errorf("auth.renew: %q is not a path: begin it with a slash", config.Renew)
 	}
 	var err error
-	l.authenticator, err = assembleAuthenticator(config, parts)
-	return l, err
+	if l.authenticator, err = assembleAuthenticator(config, parts); err != nil {
+		return l, err
+	}
+	if l.authenticator.jwt.guessable() {
+		ctx.Logger().Warn("a secret of auth.jwt has fewer than 32 bytes: whoever has a token of it can try to guess it")
+	}
+	return l, nil
 }
 
 func loadIntrospector(ctx caddy.Context, config *Introspection) (*introspector, error) {

@@ -146,6 +146,14 @@ func (v *jwtVerifier) credentials() []string {
 	return names
 }
 
+// guessable tells whether a secret is shorter than RFC 7518 asks for.
+func (v *jwtVerifier) guessable() bool {
+	return v != nil && slices.ContainsFunc(v.static, func(k *verifyKey) bool {
+		secret, ok := k.key.([]byte)
+		return ok && len(secret) < minSecretSize
+	})
+}
+
 func (v *jwtVerifier) accepts(algorithm string) bool {
 	return len(v.algorithms) == 0 || slices.Contains(v.algorithms, algorithm)
 }
