@@ -96,7 +96,7 @@ func connectAs(h *Handler, does func(*peer)) (client, backend *peer, at string, 
 	c := &connection{
 		id: newConnectionID(), gateway: h.name, upstream: at, member: at,
 		openedAt: time.Now(), drainPeriod: h.drainPeriod(), early: h.earlyClose(),
-		lease: lease, done: make(chan struct{}),
+		lease: lease,
 		relay: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend}),
 	}
 	process.add(c)

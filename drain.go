@@ -36,7 +36,7 @@ func (g *registry) drainWhile(match, still func(*connection) bool) {
 		schedule[i] = departure{c, departAfter(c.drainPeriod, i, len(draining))}
 	}
 	slices.SortFunc(schedule, func(a, b departure) int { return cmp.Compare(a.after, b.after) })
-	go runDrain(schedule, still)
+	go g.runDrain(schedule, still)
 }
 
 type departure struct {
@@ -51,13 +51,13 @@ func departAfter(period time.Duration, i, n int) time.Duration {
 	return time.Duration(part * (float64(i) + rand.Float64())) //nolint:gosec // jitter needs no secrecy
 }
 
-func runDrain(schedule []departure, still func(*connection) bool) {
+func (g *registry) runDrain(schedule []departure, still func(*connection) bool) {
 	start := time.Now()
 	for _, d := range schedule {
 		if wait := d.after - time.Since(start); wait > 0 {
 			select {
 			case <-time.After(wait):
-			case <-d.connection.done:
+			case <-g.ended(d.connection):
 				continue
 			}
 		}
@@ -93,13 +93,13 @@ func (g *registry) hangUp() {
 		servers[c.server] = append(servers[c.server], c)
 	}
 	for server, connections := range servers {
-		go hangUpAfter(server, connections)
+		go g.hangUpAfter(server, connections)
 	}
 }
 
-func hangUpAfter(server io.Closer, connections []*connection) {
+func (g *registry) hangUpAfter(server io.Closer, connections []*connection) {
 	for _, c := range connections {
-		<-c.done
+		<-g.ended(c)
 	}
 	time.Sleep(hangUpDelay)
 	_ = server.Close()

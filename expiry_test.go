@@ -16,7 +16,7 @@ import (
 
 // lone is a connection without sides, for tests of what counts it.
 func lone(gateway, user string) *connection {
-	return &connection{id: newConnectionID(), gateway: gateway, userID: user, done: make(chan struct{})}
+	return &connection{id: newConnectionID(), gateway: gateway, userID: user}
 }
 
 func TestConnectionsEndWhenTheyAreDue(t *testing.T) {

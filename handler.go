@@ -230,7 +230,6 @@ func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *
 		drainPeriod: h.drainPeriod(),
 		early:       h.earlyClose(),
 		lease:       got.lease,
-		done:        make(chan struct{}),
 	}
 	if g := who.grant; g != nil {
 		c.authority = authority{jti: strings.Clone(g.jti), credential: g.credential}

@@ -60,11 +60,14 @@ type connection struct {
 	early       earlyClose
 	lease       *balance.Lease
 	relay       *relay.Relay
-	authority   authority     // guarded by the registry's mu
-	expires     time.Time     // of the grant that opened it; zero for never
-	done        chan struct{} // closed when it is over
-	leaving     atomic.Bool   // we are ending it
-	tooOld      time.Time     // when max_age is over; zero for never
+	authority   authority   // guarded by the registry's mu
+	expires     time.Time   // of the grant that opened it; zero for never
+	leaving     atomic.Bool // we are ending it
+	tooOld      time.Time   // when max_age is over; zero for never
+
+	// Guarded by the registry's mu.
+	over bool
+	done chan struct{} // closed when it is over; nil until somebody waits for that
 
 	// Guarded by the lock of deadlines.
 	due      int64 // in milliseconds since 1970
@@ -198,17 +201,33 @@ func (g *registry) add(c *connection) {
 
 // remove forgets the connection and gives its place back.
 func (g *registry) remove(c *connection) {
-	close(c.done)
 	c.lease.Release()
 	g.deadlines.forget(c)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	c.over = true
+	if c.done != nil {
+		close(c.done)
+	}
 	delete(g.connections, c.id)
 	g.countLocked(seriesKey{c.gateway, c.upstream}, -1, 0)
 	if len(g.connections) == 0 && g.emptied != nil {
 		close(g.emptied)
 		g.emptied = nil
 	}
+}
+
+// ended returns a channel that is closed when the connection is over.
+func (g *registry) ended(c *connection) <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.over {
+			close(c.done)
+		}
+	}
+	return c.done
 }
 
 // list copies the connections that match.

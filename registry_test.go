@@ -62,7 +62,7 @@ func prepare(t *testing.T, upstream, member string, drain time.Duration) (c *con
 	client, backend = &peer{farClient, make(chan int, 1)}, &peer{farBackend, make(chan int, 1)}
 	return &connection{
 		id: newConnectionID(), gateway: "test", upstream: upstream, member: member,
-		openedAt: time.Now(), drainPeriod: drain, done: make(chan struct{}),
+		openedAt: time.Now(), drainPeriod: drain,
 		relay: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend}),
 	}, client, backend
 }
@@ -242,7 +242,7 @@ func TestExitIsBoundedWhereAClientDoesNotAnswer(t *testing.T) {
 		_ = g.join("a:1")
 		near, far := net.Pipe()
 		nearBackend, farBackend := net.Pipe()
-		c := &connection{id: "x", upstream: "a:1", member: "a:1", done: make(chan struct{}),
+		c := &connection{id: "x", upstream: "a:1", member: "a:1",
 			relay: relay.New(relay.Config{Client: near, Upstream: nearBackend, CloseTimeout: time.Hour})}
 		g.add(c)
 		go func() {
@@ -257,7 +257,7 @@ func TestExitIsBoundedWhereAClientDoesNotAnswer(t *testing.T) {
 		}
 		_ = far.Close()
 		_ = farBackend.Close()
-		<-c.done
+		<-g.ended(c)
 	})
 }
 

@@ -74,14 +74,14 @@ func (c *connection) end(e ending) bool {
 
 // start relays without keeping the caller. Nothing of the request may be held on
 // to.
-func (c *connection) start() { c.relay.Start(c.over) }
+func (c *connection) start() { c.relay.Start(c.ended) }
 
 // run relays until the connection is over, as a stream needs it whose handler
 // has to stay.
-func (c *connection) run() { c.over(c.relay.Run()) }
+func (c *connection) run() { c.ended(c.relay.Run()) }
 
-// over reports the connection and forgets it.
-func (c *connection) over(outcome relay.Outcome) {
+// ended reports the connection and forgets it.
+func (c *connection) ended(outcome relay.Outcome) {
 	defer process.remove(c)
 	c.early.judge(c, outcome)
 	c.reportClosed(outcome)

@@ -62,8 +62,7 @@ type key struct{ place, generation int32 }
 // for loop, which is set before.
 type place struct {
 	loop       *loop
-	alarm      time.Time // when timers calls
-	index      int32     // in loop.places
+	index      int32 // in loop.places
 	generation int32
 	timer      int32 // position in loop.timers plus one, or 0
 	settled    bool  // it has the place

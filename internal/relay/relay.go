@@ -156,11 +156,11 @@ type side struct {
 	socket socket // on the loop
 
 	// Guarded by Relay.mu.
+	scan   wsframe.Scanner
 	party  Party
 	masked bool // our frames to it must be
 	ended  bool // nothing more is expected from it
 	gone   bool // its stream has been read to the end
-	scan   wsframe.Scanner
 
 	// The outlet; guarded by Relay.mu.
 	writing bool   // the baton: someone is in Write

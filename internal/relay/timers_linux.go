@@ -9,19 +9,23 @@ import (
 
 // timers are the connections of a loop that wait for a moment, the next one
 // first. Each is in it once at most. A connection that never had to wait is not.
-type timers []*Relay
+type timers []timer
+
+type timer struct {
+	at    time.Time
+	relay *Relay
+}
 
 // set makes a connection wait for at, unless that is zero or it waits for an
 // earlier moment anyway: what it really waits for is seen when that has come.
 func (t *timers) set(r *Relay, at time.Time) {
 	where := int(r.place.timer) - 1
 	switch {
-	case at.IsZero() || where >= 0 && !at.Before(r.place.alarm):
+	case at.IsZero() || where >= 0 && !at.Before((*t)[where].at):
 	case where < 0:
-		r.place.alarm = at
-		heap.Push(t, r)
+		heap.Push(t, timer{at, r})
 	default:
-		r.place.alarm = at
+		(*t)[where].at = at
 		heap.Fix(t, where)
 	}
 }
@@ -38,44 +42,42 @@ func (t *timers) next() time.Time {
 	if len(*t) == 0 {
 		return time.Time{}
 	}
-	return (*t)[0].place.alarm
+	return (*t)[0].at
 }
 
 // due takes out the first connection if its moment has come.
 func (t *timers) due(now time.Time) *Relay {
-	if len(*t) == 0 || (*t)[0].place.alarm.After(now) {
+	if len(*t) == 0 || (*t)[0].at.After(now) {
 		return nil
 	}
-	return heap.Pop(t).(*Relay)
+	return heap.Pop(t).(timer).relay
 }
 
 // Len implements heap.Interface, as do those below.
 func (t *timers) Len() int { return len(*t) }
 
 // Less tells who waits for less long.
-func (t *timers) Less(i, j int) bool { return (*t)[i].place.alarm.Before((*t)[j].place.alarm) }
+func (t *timers) Less(i, j int) bool { return (*t)[i].at.Before((*t)[j].at) }
 
-// Swap keeps the connections' notes of their places.
+// Swap keeps the connections' notes of their positions.
 func (t *timers) Swap(i, j int) {
 	s := *t
 	s[i], s[j] = s[j], s[i]
-	s[i].place.timer, s[j].place.timer = int32(i+1), int32(j+1)
+	s[i].relay.place.timer, s[j].relay.place.timer = int32(i+1), int32(j+1)
 }
 
 // Push adds at the end.
 func (t *timers) Push(x any) {
-	r := x.(*Relay)
-	*t = append(*t, r)
-	r.place.timer = int32(len(*t))
+	*t = append(*t, x.(timer))
+	x.(timer).relay.place.timer = int32(len(*t))
 }
 
 // Pop removes from the end.
 func (t *timers) Pop() any {
 	s := *t
-	last := len(s) - 1
-	r := s[last]
-	s[last] = nil
-	*t = s[:last]
-	r.place.timer = 0
-	return r
+	last := s[len(s)-1]
+	s[len(s)-1] = timer{}
+	*t = s[:len(s)-1]
+	last.relay.place.timer = 0
+	return last
 }
