@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// TestEndingsOverTCP goes through the table of the package comment on real
-// sockets.
-func TestEndingsOverTCP(t *testing.T) {
+// TestEndingsOnSockets goes through the table of the package comment, with and
+// without TLS at the client.
+func TestEndingsOnSockets(t *testing.T) {
 	t.Parallel()
 	reset := func(t *testing.T, c net.Conn) {
 		t.Helper()
-		if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+		if err := beneath(c).SetLinger(0); err != nil {
 			t.Fatal(err)
 		}
-		_ = c.Close()
+		_ = beneath(c).Close()
 	}
 	halfClose := func(t *testing.T, c net.Conn) {
 		t.Helper()
-		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -119,22 +119,25 @@ func TestEndingsOverTCP(t *testing.T) {
 			wantEOF(t, f.upstream)
 		}, Gateway, 1012, "service restart"},
 	}
+	transports := map[string]func(testing.TB, Config) *fixture{"tcp": onTCP, "tls": onTLS}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := onTCP(t, Config{WriteTimeout: 300 * time.Millisecond, CloseTimeout: time.Second})
-			f.run()
-			mustWrite(t, f.client, maskedText("hi"))
-			mustRead(t, f.upstream, maskedText("hi"))
-			mustWrite(t, f.upstream, text("ho"))
-			mustRead(t, f.client, text("ho"))
-			tt.play(t, f)
-			o := f.end(t)
-			if tt.code == 0 { // whoever was seen first
-				tt.by, tt.code, tt.reason = o.By, 1011, o.By.String()+" vanished"
-			}
-			wantEnd(t, o, tt.by, tt.code, tt.reason)
-		})
+		for transport, open := range transports {
+			t.Run(name+"/"+transport, func(t *testing.T) {
+				t.Parallel()
+				f := open(t, Config{WriteTimeout: 300 * time.Millisecond, CloseTimeout: time.Second})
+				f.run()
+				mustWrite(t, f.client, maskedText("hi"))
+				mustRead(t, f.upstream, maskedText("hi"))
+				mustWrite(t, f.upstream, text("ho"))
+				mustRead(t, f.client, text("ho"))
+				tt.play(t, f)
+				o, want := f.end(t), tt
+				if want.code == 0 { // whoever was seen first
+					want.by, want.code, want.reason = o.By, 1011, o.By.String()+" vanished"
+				}
+				wantEnd(t, o, want.by, want.code, want.reason)
+			})
+		}
 	}
 }
 

@@ -1,8 +1,15 @@
 package relay
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"io"
+	"math/big"
 	"net"
 	"testing"
 	"time"
@@ -145,6 +152,51 @@ func onTCP(tb testing.TB, c Config) *fixture {
 	ourUpstream, upstream := tcpPair(tb)
 	c.Client, c.Upstream = ourClient, ourUpstream
 	return &fixture{New(c), client, upstream, make(chan Outcome, 1)}
+}
+
+// onTLS makes a relay between a client over TLS and an upstream over TCP.
+func onTLS(tb testing.TB, c Config) *fixture {
+	tb.Helper()
+	f := onTCP(tb, c)
+	f.Relay.client.conn, f.client = secure(tb, f.Relay.client.conn.(net.Conn), f.client, 0)
+	return f
+}
+
+// secure shakes hands over a pair of conns: the first becomes the server's. The
+// version is the highest allowed, or 0.
+func secure(tb testing.TB, server, client net.Conn, version uint16) (*tls.Conn, *tls.Conn) {
+	tb.Helper()
+	s := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{certificate(tb)}, MaxVersion: version})
+	c := tls.Client(client, &tls.Config{InsecureSkipVerify: true})
+	shaken := make(chan error, 1)
+	go func() { shaken <- s.Handshake() }()
+	if err := errors.Join(c.Handshake(), <-shaken); err != nil {
+		tb.Fatal(err)
+	}
+	return s, c
+}
+
+// certificate makes one of no authority.
+func certificate(tb testing.TB) tls.Certificate {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// beneath returns the TCP conn of a peer.
+func beneath(c net.Conn) *net.TCPConn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	return c.(*net.TCPConn)
 }
 
 func mustWrite(tb testing.TB, c io.Writer, p []byte) {

@@ -22,14 +22,16 @@ const (
 	breatheAfter = 16
 )
 
-// loop serves the connections whose sides are both plain sockets. All of its
+// loop serves the connections whose sides are sockets, plain or under TLS. All of its
 // fields but those of the queue belong to its one goroutine.
 type loop struct {
 	epoll  int // belongs to file
 	file   *os.File
 	caller int // an eventfd that is written to after something was queued
 
-	chunk  *chunk // what is read into
+	chunk  *chunk        // what is read into
+	out    *chunk        // where records are sealed, and close frames of ours made
+	raw    [rawSize]byte // where records are read to
 	events [maxEvents]syscall.EpollEvent
 	again  bool // more may be ready than the last look told
 	now    time.Time
@@ -74,10 +76,19 @@ type place struct {
 type chunk struct {
 	unsent  []byte // what is still to be written
 	dropped []byte // what is not to be written, and has to be followed then
-	closing bool   // unsent is a close frame of ours
+	carries cargo
 	moved   time.Time
 	data    [chunkSize]byte
 }
+
+// cargo is what the unsent of a side is.
+type cargo uint8
+
+const (
+	cargoNothing cargo = iota // nothing that the relay knows of: TLS speaks for itself
+	cargoFrames               // what came from the other side
+	cargoClose                // one of ours, behind nothing or the former
+)
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
@@ -125,6 +136,7 @@ func newLoop() (*loop, error) {
 		file:   os.NewFile(uintptr(epoll), "epoll"), // non-blocking, so that Go's poller takes it
 		caller: caller,
 		chunk:  new(chunk),
+		out:    new(chunk),
 		vacant: nil,
 		places: make([]tenancy, 1), // place 0 is the caller's
 	}

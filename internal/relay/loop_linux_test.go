@@ -113,6 +113,46 @@ func TestQuietConnectionIsSmall(t *testing.T) {
 	}
 }
 
+// TestQuietTLSHoldsNoGoroutine is not parallel, for it counts goroutines.
+func TestQuietTLSHoldsNoGoroutine(t *testing.T) {
+	const many = 50
+	fixtures := make([]*fixture, many)
+	for i := range fixtures {
+		fixtures[i] = onTLS(t, Config{WriteTimeout: time.Minute})
+	}
+	before := runtime.NumGoroutine()
+	for _, f := range fixtures {
+		f.run()
+		// Several records in a row, which the tls.Conn may read at once.
+		for range 5 {
+			mustWrite(t, f.client, maskedText("hi"))
+		}
+		for range 5 {
+			mustRead(t, f.upstream, maskedText("hi"))
+		}
+		mustWrite(t, f.upstream, text("ho"))
+		mustRead(t, f.client, text("ho"))
+	}
+	if more := runtime.NumGoroutine() - before; more > many/10 {
+		t.Errorf("%d connections brought %d goroutines", many, more)
+	}
+	for i, f := range fixtures {
+		switch i % 3 {
+		case 0:
+			f.client.Close()
+			f.upstream.Close()
+		case 1:
+			f.End(restart, goingAway)
+			beneath(f.client).Close()
+			f.upstream.Close()
+		case 2:
+			mustWrite(t, f.client, maskedClose(1000, ""))
+			mustWrite(t, f.upstream, closeFrame(1000, ""))
+		}
+		f.end(t)
+	}
+}
+
 // TestDescriptorsAreGivenBack is not parallel, for it counts descriptors.
 func TestDescriptorsAreGivenBack(t *testing.T) {
 	warm := onTCP(t, Config{})
@@ -124,9 +164,13 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 	var ends sync.WaitGroup
 	for i := range 300 {
 		ends.Go(func() {
-			f := onTCP(t, Config{CloseTimeout: 50 * time.Millisecond, WriteTimeout: 50 * time.Millisecond, LingerTimeout: 10 * time.Millisecond})
+			open := onTCP
+			if i%2 == 0 {
+				open = onTLS
+			}
+			f := open(t, Config{CloseTimeout: 50 * time.Millisecond, WriteTimeout: 50 * time.Millisecond, LingerTimeout: 10 * time.Millisecond})
 			defer f.upstream.Close()
-			defer f.client.Close()
+			defer beneath(f.client).Close()
 			if i%7 == 0 {
 				f.End(restart, goingAway)
 			}
@@ -135,9 +179,9 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 			case 1:
 				f.End(restart, goingAway)
 			case 2:
-				f.client.Close()
+				beneath(f.client).Close()
 			case 3:
-				_ = f.client.(*net.TCPConn).CloseWrite()
+				_ = beneath(f.client).CloseWrite()
 			case 4:
 				_ = f.upstream.(*net.TCPConn).SetLinger(0)
 				f.upstream.Close()

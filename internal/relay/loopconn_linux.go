@@ -3,9 +3,11 @@
 package relay
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -14,8 +16,9 @@ import (
 // the only one to use the descriptor from the first to the last.
 type socket struct {
 	fd      int32
-	watched uint32 // the events that the epoll set tells of; 0 if it is not in it
-	unsent  *chunk // what the peer has not taken yet
+	watched uint32   // the events that the epoll set tells of; 0 if it is not in it
+	unsent  *chunk   // what the peer has not taken yet
+	tls     *session // nil if what the peer sends is plain
 }
 
 // What is asked of the epoll set for a side that is read from.
@@ -23,37 +26,39 @@ const incoming = syscall.EPOLLIN | syscall.EPOLLRDHUP
 
 // startOnLoop gives the connection to a loop if that can serve it.
 func (r *Relay) startOnLoop(done func(Outcome)) bool {
-	client, upstream := plainSocket(r.client.conn), plainSocket(r.upstream.conn)
-	if client == nil || upstream == nil {
+	if socketOf(r.client.conn) == nil || socketOf(r.upstream.conn) == nil {
 		return false
 	}
 	l, err := pickLoop()
 	if err != nil {
 		return false
 	}
-	clientFD, err := duplicate(client)
+	clientFD, err := duplicate(socketOf(r.client.conn))
 	if err != nil {
 		return false
 	}
-	upstreamFD, err := duplicate(upstream)
+	upstreamFD, err := duplicate(socketOf(r.upstream.conn))
 	if err != nil {
 		closeDescriptor(clientFD)
 		return false
 	}
-	// From here on the descriptors are the loop's. Go's poller must let go of
-	// the sockets, which closing does without the peers noticing.
-	_ = r.client.conn.Close()
-	_ = r.upstream.conn.Close()
-	r.client.conn, r.upstream.conn = nil, nil
-	r.client.socket.fd, r.upstream.socket.fd = clientFD, upstreamFD
+	r.client.takeOver(clientFD)
+	r.upstream.takeOver(upstreamFD)
 	r.place.loop = l
 	r.done = done
 	r.callLoop()
 	return true
 }
 
-// plainSocket returns the conn if it is a socket with nothing around it that may
-// have read ahead.
+// socketOf returns the socket of a conn that has nothing around it that may have
+// read ahead, but for TLS, which can be asked.
+func socketOf(c Conn) syscall.Conn {
+	if t, ok := c.(*tls.Conn); ok && insides.known {
+		return plainSocket(t.NetConn())
+	}
+	return plainSocket(c)
+}
+
 func plainSocket(c Conn) syscall.Conn {
 	switch c := c.(type) {
 	case *net.TCPConn:
@@ -62,6 +67,25 @@ func plainSocket(c Conn) syscall.Conn {
 		return c
 	}
 	return nil
+}
+
+// takeOver makes fd, which duplicates the socket, the only way to it. Go's
+// poller must let go of the socket, which closing does without the peer
+// noticing.
+func (s *side) takeOver(fd int32) {
+	s.socket.fd = fd
+	t, secure := s.conn.(*tls.Conn)
+	if !secure {
+		_ = s.conn.Close()
+	} else {
+		_ = t.NetConn().Close()
+		s.socket.tls = newSession(t)
+		if s.party == Client {
+			s.socket.tls.forget()
+		}
+		s.early = s.socket.tls.drain(s.early)
+	}
+	s.conn = nil
 }
 
 // begin relays what has come already.
@@ -75,22 +99,40 @@ func (l *loop) begin(r *Relay) {
 	l.passEarly(r, &r.upstream, &r.client)
 }
 
-// passEarly passes on what came with the handshake, as far as the other side
-// takes it.
+// passEarly passes on what came before the loop took over, as far as the other
+// side takes it; and the end of the stream if TLS has brought that along.
 func (l *loop) passEarly(r *Relay, from, to *side) {
 	for r.place.settled && len(from.early) > 0 && to.socket.unsent == nil {
-		n := copy(l.chunk.data[:], from.early)
+		n := copy(l.room(to), from.early)
 		from.early = from.early[n:]
 		l.pass(r, from, to, l.chunk.data[:n])
 	}
-	if len(from.early) == 0 {
-		from.early = nil // not to be held for as long as the connection lives
+	if len(from.early) > 0 || !r.place.settled {
+		return
 	}
+	from.early = nil // not to be held for as long as the connection lives
+	if t := from.socket.tls; t != nil && t.ended != nil && !from.gone && to.socket.unsent == nil {
+		r.streamEnded(from, t.ended)
+		r.place.touched = true
+	}
+}
+
+// room is where to read to what is for a side. TLS makes it longer.
+func (l *loop) room(to *side) []byte {
+	if to.socket.tls != nil {
+		return l.chunk.data[:chunkSize/2]
+	}
+	return l.chunk.data[:]
 }
 
 // receive reads once from a side and passes on what there was.
 func (l *loop) receive(r *Relay, from, to *side) {
-	n, errno := receive(from.socket.fd, l.chunk.data[:])
+	if from.socket.tls != nil {
+		l.receiveRecords(r, from, to)
+		return
+	}
+	room := l.room(to)
+	n, errno := receive(from.socket.fd, room)
 	switch {
 	case errno == syscall.EAGAIN:
 	case errno != 0:
@@ -100,8 +142,8 @@ func (l *loop) receive(r *Relay, from, to *side) {
 		r.streamEnded(from, io.EOF)
 		r.place.touched = true
 	default:
-		l.again = l.again || n == chunkSize
-		l.pass(r, from, to, l.chunk.data[:n])
+		l.again = l.again || n == len(room)
+		l.pass(r, from, to, room[:n])
 	}
 }
 
@@ -113,15 +155,40 @@ func (l *loop) pass(r *Relay, from, to *side, p []byte) {
 			r.place.touched = true
 			return
 		}
-		sent, errno := send(to.socket.fd, p[:n])
-		if errno == 0 && sent < n {
-			l.keep(to, p[sent:n], p[n:])
+		err := l.write(to, &l.chunk, p[:n])
+		if c := to.socket.unsent; c != nil {
+			c.carries, c.dropped = cargoFrames, p[n:]
+			if to.socket.tls != nil {
+				c.dropped = slices.Clone(c.dropped) // they lie in the loop's chunk
+			}
 			r.place.touched = true
 			return
 		}
-		l.passed(r, from, to, errorOf(errno))
+		l.passed(r, from, to, err)
 		p = p[n:]
 	}
+}
+
+// write hands p, which lies in the chunk that the loop has at in, to a side. If
+// the side does not take it all, the rest is its unsent.
+func (l *loop) write(to *side, in **chunk, p []byte) error {
+	if to.socket.tls != nil {
+		return l.seal(to, p)
+	}
+	sent, errno := send(to.socket.fd, p)
+	if errno == 0 && sent < len(p) {
+		l.own(to, in, p[sent:])
+	}
+	return errorOf(errno)
+}
+
+// own makes a side the owner of the chunk that the loop has at in, for what it
+// has not taken of it.
+func (l *loop) own(to *side, in **chunk, unsent []byte) {
+	c := *in
+	*in = chunks.Get().(*chunk)
+	c.unsent, c.dropped, c.carries, c.moved = unsent, nil, cargoNothing, l.now
+	to.socket.unsent = c
 }
 
 // passed ends what takeBaton began.
@@ -140,15 +207,6 @@ func errorOf(errno syscall.Errno) error {
 		return nil
 	}
 	return errno
-}
-
-// keep makes a side the owner of the loop's chunk, for what it has not taken of
-// it. What lies behind a close frame is not to be sent at all.
-func (l *loop) keep(to *side, unsent, dropped []byte) {
-	c := l.chunk
-	l.chunk = chunks.Get().(*chunk)
-	c.unsent, c.dropped, c.closing, c.moved = unsent, dropped, false, l.now
-	to.socket.unsent = c
 }
 
 // flush writes on what a side has not taken yet.
@@ -170,16 +228,23 @@ func (l *loop) flushed(r *Relay, from, to *side, err error) {
 	to.socket.unsent = nil
 	defer chunks.Put(c)
 	r.place.touched = true
-	if c.closing {
-		r.mu.Lock()
-		r.closeWritten(to, err)
-		r.settleAndUnlock()
+	switch c.carries {
+	case cargoClose:
+		l.closeFramePassed(r, to, err)
 		return
-	}
-	l.passed(r, from, to, err)
-	if len(c.dropped) > 0 && r.place.settled {
-		r.mu.Lock()
-		r.dropAndUnlock(from, c.dropped)
+	case cargoFrames:
+		l.passed(r, from, to, err)
+		if len(c.dropped) > 0 && r.place.settled {
+			r.mu.Lock()
+			r.dropAndUnlock(from, c.dropped)
+		}
+	case cargoNothing:
+		if err != nil {
+			r.mu.Lock()
+			r.writeFailed(to, err)
+			r.settleAndUnlock()
+			return
+		}
 	}
 	l.passEarly(r, from, to)
 }
@@ -222,15 +287,17 @@ func (r *Relay) injectable() *side {
 
 // inject writes a frame from takePending.
 func (l *loop) inject(r *Relay, to *side, frame []byte) {
-	sent, errno := send(to.socket.fd, frame)
-	if errno == 0 && sent < len(frame) {
-		c := chunks.Get().(*chunk)
-		c.unsent, c.dropped, c.closing, c.moved = c.data[:copy(c.data[:], frame[sent:])], nil, true, l.now
-		to.socket.unsent = c
+	err := l.write(to, &l.out, l.out.data[:copy(l.out.data[:], frame)])
+	if c := to.socket.unsent; c != nil {
+		c.carries = cargoClose
 		return
 	}
+	l.closeFramePassed(r, to, err)
+}
+
+func (l *loop) closeFramePassed(r *Relay, to *side, err error) {
 	r.mu.Lock()
-	r.closeWritten(to, errorOf(errno))
+	r.closeWritten(to, err)
 	r.settleAndUnlock()
 }
 
@@ -298,6 +365,9 @@ func (l *loop) listen(r *Relay, s, other *side) {
 func (l *loop) close(r *Relay) {
 	l.evict(r)
 	for _, s := range []*side{&r.upstream, &r.client} {
+		if s.socket.tls != nil {
+			l.sealEnd(s)
+		}
 		if s.socket.watched != 0 {
 			watch(l.epoll, s.socket.fd, s.socket.watched, 0, key{})
 		}

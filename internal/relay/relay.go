@@ -1,39 +1,3 @@
-// Package relay moves the bytes of one WebSocket connection between a client
-// and an upstream until the connection ends, and ends it in order.
-//
-//	Client ───► pump ───► outlet ───► Upstream
-//	Client ◄─── outlet ◄─── pump ◄─── Upstream
-//
-// A pump reads from one side and hands what it read to the outlet of the other.
-// It passes bytes on unchanged and only notes where frames end. The outlet is
-// the one writer to its side: a pump takes its baton for every chunk, and a
-// close frame of ours enters when the baton is free and the stream stands
-// between two frames. If it is not, the pump puts the close frame in at the next
-// end of a frame. Nothing follows a close frame: once one was written to a side,
-// whatever else the other side sends is read and dropped.
-//
-// How a connection ends:
-//
-//	first cause               | outcome          | client gets     | upstream gets
-//	--------------------------|------------------|-----------------|--------------
-//	close frame from client   | client, its code | upstream's own  | that frame
-//	close frame from upstream | upstream, its    | that frame      | client's own
-//	client fails or stalls    | client, 1011     | nothing         | 1011
-//	upstream fails or stalls  | upstream, 1011   | 1011            | nothing
-//	client half-closes        | client, 1011     | what still came | then 1011
-//	upstream half-closes      | upstream, 1011   | then 1011       | what still came
-//	End                       | gateway, client's| as told         | as told
-//
-// A side fails if reading from it or writing to it does, and stalls if a write
-// times out. It half-closes if its stream ends without a close frame.
-//
-// After that a side is done with when its own close frame has come, or its
-// stream has ended. When both are, both are closed. A side to which a close
-// frame cannot be sent, because the other died in the middle of a frame, is just
-// closed. CloseTimeout bounds it all.
-//
-// A live connection has no timer of its own and, on a plain socket, no buffer.
-// No lock is held over I/O.
 package relay
 
 import (
@@ -126,8 +90,8 @@ type Outcome struct {
 }
 
 // Relay is one connection. While it is quiet it costs, on the loop, nothing
-// beyond this; else the stacks of two goroutines, and on sides other than plain
-// sockets also a small buffer each.
+// beyond this and what crypto/tls keeps; else the stacks of two goroutines, and on
+// sides other than plain sockets also a small buffer each.
 type Relay struct {
 	client, upstream side
 
@@ -191,8 +155,8 @@ func positiveOr(d, otherwise time.Duration) time.Duration {
 
 // Start begins to relay and returns at once. When the connection has ended and
 // both sides are closed, done is called, in a goroutine of its own. Where both
-// sides are plain sockets the event loop serves them; all others get the
-// goroutines of [Relay.Run]. Either Start or Run must be called, once.
+// sides are sockets, plain or under TLS, the event loop serves them; all others
+// get the goroutines of [Relay.Run]. Either Start or Run must be called, once.
 func (r *Relay) Start(done func(Outcome)) {
 	if r.startOnLoop(done) {
 		return

@@ -52,12 +52,15 @@ func TestBytesPassUnchanged(t *testing.T) {
 	tests := map[string]struct {
 		piece int // what the peers write at once
 		wrap  func(Conn) Conn
+		tls   bool
 	}{
-		"sockets":               {64 << 10, func(c Conn) Conn { return c }},
-		"sockets, small writes": {300, func(c Conn) Conn { return c }},
-		"wrapped":               {64 << 10, func(c Conn) Conn { return wrapped{c.(net.Conn)} }},
-		"wrapped, small writes": {300, func(c Conn) Conn { return wrapped{c.(net.Conn)} }},
-		"read byte by byte":     {300, func(c Conn) Conn { return byteConn{c.(net.Conn)} }},
+		"sockets":               {64 << 10, func(c Conn) Conn { return c }, false},
+		"sockets, small writes": {300, func(c Conn) Conn { return c }, false},
+		"wrapped":               {64 << 10, func(c Conn) Conn { return wrapped{c.(net.Conn)} }, false},
+		"wrapped, small writes": {300, func(c Conn) Conn { return wrapped{c.(net.Conn)} }, false},
+		"TLS":                   {64 << 10, func(c Conn) Conn { return c }, true},
+		"TLS, small writes":     {300, func(c Conn) Conn { return c }, true},
+		"read byte by byte":     {300, func(c Conn) Conn { return byteConn{c.(net.Conn)} }, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +77,11 @@ func TestBytesPassUnchanged(t *testing.T) {
 
 			// Cut inside a frame, as bytes that came with the handshake are.
 			const earlyClient, earlyUpstream = 777, 3
-			f := onTCP(t, Config{
+			open := onTCP
+			if tt.tls {
+				open = onTLS
+			}
+			f := open(t, Config{
 				EarlyFromClient:   fromClient[:earlyClient],
 				EarlyFromUpstream: fromUpstream[:earlyUpstream],
 				WriteTimeout:      time.Minute,

@@ -1,0 +1,97 @@
+// Package relay moves the bytes of one WebSocket connection between a client
+// and an upstream until the connection ends, and ends it in order.
+//
+//	Client ───► pump ───► outlet ───► Upstream
+//	Client ◄─── outlet ◄─── pump ◄─── Upstream
+//
+// A pump reads from one side and hands what it read to the outlet of the other.
+// It passes bytes on unchanged and only notes where frames end. The outlet is
+// the one writer to its side: a pump takes its baton for every chunk, and a
+// close frame of ours enters when the baton is free and the stream stands
+// between two frames. If it is not, the pump puts the close frame in at the next
+// end of a frame. Nothing follows a close frame: once one was written to a side,
+// whatever else the other side sends is read and dropped.
+//
+// How a connection ends:
+//
+//	first cause               | outcome          | client gets     | upstream gets
+//	--------------------------|------------------|-----------------|--------------
+//	close frame from client   | client, its code | upstream's own  | that frame
+//	close frame from upstream | upstream, its    | that frame      | client's own
+//	client fails or stalls    | client, 1011     | nothing         | 1011
+//	upstream fails or stalls  | upstream, 1011   | 1011            | nothing
+//	client half-closes        | client, 1011     | what still came | then 1011
+//	upstream half-closes      | upstream, 1011   | then 1011       | what still came
+//	End                       | gateway, client's| as told         | as told
+//
+// A side fails if reading from it or writing to it does, and stalls if a write
+// times out. It half-closes if its stream ends without a close frame.
+//
+// After that a side is done with when its own close frame has come, or its
+// stream has ended. When both are, both are closed. A side to which a close
+// frame cannot be sent, because the other died in the middle of a frame, is just
+// closed. CloseTimeout bounds it all.
+//
+// # Who pumps
+//
+// The rules are the same whoever does the reading and writing (ending.go and
+// outlet.go). [Relay.Start] chooses:
+//
+//	client         | upstream       | who pumps
+//	---------------|----------------|------------------------------------
+//	plain or TLS   | plain or TLS   | the loop, with no goroutine for it
+//	anything else                   | two goroutines
+//
+// Plain is a TCP or unix socket with nothing around it, and TLS is crypto/tls
+// around such a one. The loop exists on Linux alone, and not if the build tag
+// noloop is set; elsewhere all is as in the last row. So it is for [Relay.Run],
+// which is for callers that have to wait anyway.
+//
+// # The loop
+//
+//	        Start, End                      Go's network poller
+//	            │ queue                             │ one goroutine waits
+//	            ▼                                   ▼
+//	┌─ eventfd ─► epoll set ◄─ sockets ──► turns: for each event
+//	│                                        receive ─► chunk ─► send
+//	│                                                     └─ not all taken: the
+//	│  timers (stalls, closing, lingering)                   side keeps the chunk
+//	└─ clock ◄─┘
+//
+// A loop is one goroutine with an epoll set, which itself is waited for in Go's
+// poller, so that no thread is taken up. A turn handles what is ready, one read
+// of at most one chunk for each socket, so that nobody waits long for others.
+// The chunk is shared by all. Reading and writing are raw system calls that
+// never block.
+//
+// Each direction of a connection is in one of three states, which say what the
+// set is asked to tell (listen):
+//
+//	flowing | its source is watched for something to read
+//	blocked | its destination has a chunk, or the rest of one, and is watched for
+//	        | room; the source is not read from
+//	ended   | its source has been read to the end, and is not watched
+//
+// and a connection is queued, then settled at a place, and evicted when it is
+// finished. Timers are kept only for what is blocked or ending.
+//
+// A descriptor on the loop is a duplicate that belongs to the loop's goroutine
+// from the first to the last: it alone reads, writes, watches and closes it, and
+// forgets its number when it does. The conn that was handed over is closed at
+// once, so that Go's poller lets go of the socket. Events bear the place and its
+// generation, and those of an earlier generation are void. So nothing can be
+// written to a descriptor that was closed and given to somebody else.
+//
+// # TLS on the loop
+//
+//	socket ── receive ─► raw ─ whole records ─► crypto/tls ─► chunk ─► the other side
+//	socket ◄─── send ─── out ◄──── records ──── crypto/tls ◄──────── the other side
+//
+// Raw and out are the loop's, and shared by all. A session that is quiet keeps
+// neither; one that has got the beginning of a record keeps that much. crypto/tls
+// is asked for plaintext only when a whole record is there, so that it never
+// waits (tls_linux.go).
+//
+// A live connection on the loop has no timer of its own and no buffer. No lock is
+// held over I/O.
+package relay

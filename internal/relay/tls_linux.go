@@ -1,0 +1,278 @@
+//go:build !noloop && !386
+
+package relay
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"reflect"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// TLS on the loop. crypto/tls reads from its conn when it needs a record, and
+// would wait there. So the loop reads from the socket itself, puts what it read
+// where crypto/tls keeps what it has read, and asks for plaintext only when a
+// whole record is there. What crypto/tls writes is collected, and sent in one go.
+//
+// crypto/tls has no door for this: three of its fields are reached through the
+// layout that reflect knows. Where that is not the layout expected, TLS is left to
+// the goroutines.
+
+// rawSize is how much of a side's records is read in one go.
+const rawSize = 64 << 10
+
+// The sizes of records (RFC 8446, section 5).
+const (
+	recordHeaderSize = 5
+	maxRecord        = recordHeaderSize + 16<<10 + 2<<10 // TLS 1.2's, the larger one
+)
+
+// insides are where fields of a tls.Conn are.
+var insides = func() (in struct {
+	known                     bool
+	conn, raw, hand, settings uintptr
+}) {
+	in.known = true
+	find := func(name string, t reflect.Type) uintptr {
+		field, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)
+		in.known = in.known && ok && field.Type == t && len(field.Index) == 1
+		return field.Offset
+	}
+	in.conn = find("conn", reflect.TypeFor[net.Conn]())
+	in.raw = find("rawInput", reflect.TypeFor[bytes.Buffer]())
+	in.hand = find("hand", reflect.TypeFor[bytes.Buffer]())
+	in.settings = find("config", reflect.TypeFor[*tls.Config]())
+	return in
+}()
+
+func inside[T any](c *tls.Conn, offset uintptr) *T {
+	return (*T)(unsafe.Add(unsafe.Pointer(c), offset)) //nolint:gosec // checked above
+}
+
+// session is the TLS of a side. It belongs to the loop's goroutine.
+type session struct {
+	conn  *tls.Conn
+	raw   *bytes.Buffer // conn's own: the beginning of a record, or nothing
+	lent  *buffer       // what raw lies in
+	out   []byte        // what conn has written
+	ended error         // no more will come
+}
+
+var (
+	errNothing = nothingError{}
+	errFull    = errors.New("relay: TLS has more to say than its peer takes")
+)
+
+// nothingError is an error that crypto/tls does not take for the end.
+type nothingError struct{}
+
+// Error implements net.Error, as do those below.
+func (nothingError) Error() string { return "relay: no whole record has come" }
+
+// Timeout tells that it is not for good.
+func (nothingError) Timeout() bool { return true }
+
+// Temporary tells the same.
+func (nothingError) Temporary() bool { return true }
+
+// The configurations of clients' sessions that go on. What they were accepted
+// with would keep the configuration of Caddy that was loaded then.
+var established = map[bool]*tls.Config{
+	false: {MinVersion: tls.VersionTLS12},
+	true:  {MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true},
+}
+
+// newSession takes a connection over whose handshake is complete.
+func newSession(c *tls.Conn) *session {
+	s := &session{conn: c, raw: inside[bytes.Buffer](c, insides.raw)}
+	*inside[net.Conn](c, insides.conn) = s
+	if hand := inside[bytes.Buffer](c, insides.hand); hand.Len() == 0 {
+		*hand = bytes.Buffer{}
+	}
+	return s
+}
+
+// forget lets go of the configuration that a client was accepted with.
+func (s *session) forget() {
+	settings := inside[*tls.Config](s.conn, insides.settings)
+	*settings = established[(*settings).DynamicRecordSizingDisabled]
+}
+
+// drain appends what has been read from the socket already.
+func (s *session) drain(early []byte) []byte {
+	var piece [4 << 10]byte
+	for {
+		n, err := s.conn.Read(piece[:])
+		early = append(early, piece[:n]...)
+		if s.noteEnd(err); err != nil {
+			s.store()
+			return early
+		}
+	}
+}
+
+// noteEnd keeps an error for when all that came before is passed on.
+func (s *session) noteEnd(err error) {
+	if err != nil && !errors.Is(err, errNothing) {
+		s.ended = err
+	}
+}
+
+// whole tells that crypto/tls need not wait for more to get a record, or to
+// refuse it.
+func (s *session) whole() bool {
+	p := s.raw.Bytes()
+	if len(p) < recordHeaderSize {
+		return false
+	}
+	size := recordHeaderSize + int(p[3])<<8 + int(p[4])
+	return len(p) >= size || size > maxRecord || p[1] != tls.VersionTLS12>>8
+}
+
+// load moves the beginning of a record to where the rest of it is read to, and
+// returns how much that is.
+func (s *session) load(to []byte) int {
+	n := copy(to, s.raw.Bytes())
+	if s.lent != nil {
+		sharedBuffers.put(s.lent)
+		s.lent = nil
+	}
+	return n
+}
+
+// store keeps the beginning of a record, and only that, until there is more.
+func (s *session) store() {
+	left := s.raw.Bytes()
+	switch {
+	case len(left) == 0 || s.ended != nil:
+		*s.raw = bytes.Buffer{}
+	case len(left) <= smallSize:
+		*s.raw = *bytes.NewBuffer(bytes.Clone(left))
+	default:
+		s.lent = sharedBuffers.get()
+		*s.raw = *bytes.NewBuffer(s.lent[:copy(s.lent[:], left)])
+	}
+}
+
+// receiveRecords reads once from a side and passes on what the records hold that
+// are whole then.
+func (l *loop) receiveRecords(r *Relay, from, to *side) {
+	s := from.socket.tls
+	had := s.load(l.raw[:])
+	n, errno := receive(from.socket.fd, l.raw[had:])
+	*s.raw = *bytes.NewBuffer(l.raw[:had+n])
+	p := l.open(from)
+	switch {
+	case s.ended != nil, errno == syscall.EAGAIN:
+	case errno != 0:
+		s.ended = errno
+	case n == 0 && had == 0:
+		s.ended = io.EOF
+	case n == 0:
+		s.ended = io.ErrUnexpectedEOF
+	default:
+		l.again = l.again || had+n == len(l.raw)
+	}
+	s.store()
+	if from.socket.unsent != nil {
+		r.place.touched = true
+	}
+	l.pass(r, from, to, p)
+	l.passEarly(r, from, to)
+}
+
+// open returns what the whole records of a side hold. It lies in the loop's
+// chunk.
+func (l *loop) open(from *side) []byte {
+	s := from.socket.tls
+	n := 0
+	l.collect(from)
+	for s.ended == nil && s.whole() {
+		got, err := s.conn.Read(l.chunk.data[n:])
+		n += got
+		s.noteEnd(err)
+	}
+	_ = l.sendCollected(from) // alerts, and answers to key updates
+	return l.chunk.data[:n]
+}
+
+// seal writes p to a side.
+func (l *loop) seal(to *side, p []byte) error {
+	l.collect(to)
+	_, err := to.socket.tls.conn.Write(p)
+	return errors.Join(err, l.sendCollected(to))
+}
+
+// sealEnd tells a side that nothing will follow (RFC 8446, section 6.1), if it
+// can be told at once.
+func (l *loop) sealEnd(s *side) {
+	if s.socket.unsent != nil {
+		return
+	}
+	l.collect(s)
+	_ = s.socket.tls.conn.CloseWrite()
+	_ = l.sendCollected(s)
+}
+
+// collect lets TLS write behind what a side has not taken yet.
+func (l *loop) collect(to *side) {
+	to.socket.tls.out = l.out.data[:0]
+	if c := to.socket.unsent; c != nil {
+		to.socket.tls.out = c.unsent
+	}
+}
+
+// sendCollected sends what TLS has written since collect. What the side does not
+// take is its unsent.
+func (l *loop) sendCollected(to *side) error {
+	out := to.socket.tls.out
+	to.socket.tls.out = nil
+	switch c := to.socket.unsent; {
+	case c != nil:
+		c.unsent = out
+		return nil
+	case len(out) == 0:
+		return nil
+	}
+	sent, errno := send(to.socket.fd, out)
+	if errno == 0 && sent < len(out) {
+		l.own(to, &l.out, out[sent:])
+	}
+	return errorOf(errno)
+}
+
+// Read implements net.Conn: there is nothing but what the loop has put into raw.
+func (s *session) Read([]byte) (int, error) { return 0, errNothing }
+
+// Write implements net.Conn. It fails for who makes TLS answer, but does not
+// read the answers.
+func (s *session) Write(p []byte) (int, error) {
+	if len(p) > cap(s.out)-len(s.out) {
+		return 0, errFull
+	}
+	s.out = append(s.out, p...)
+	return len(p), nil
+}
+
+// Close implements net.Conn. The loop closes the descriptor itself.
+func (s *session) Close() error { return nil }
+
+// LocalAddr implements net.Conn; nobody asks.
+func (s *session) LocalAddr() net.Addr { return nil }
+
+// RemoteAddr implements net.Conn; nobody asks.
+func (s *session) RemoteAddr() net.Addr { return nil }
+
+// SetDeadline implements net.Conn. Nothing here waits.
+func (s *session) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline implements net.Conn. Nothing here waits.
+func (s *session) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline implements net.Conn. Nothing here waits.
+func (s *session) SetWriteDeadline(time.Time) error { return nil }
