@@ -14,7 +14,19 @@ import (
 // What a loop does at most in one go, and in how large pieces.
 const (
 	maxEvents = 256
-	chunkSize = 128 << 10
+
+	// A chunk is read at once where there is little else to do; a turn with many
+	// events reads smaller pieces, so that nobody waits long. Fewer and larger
+	// ones are cheaper: at 512 KiB bulk took a quarter less CPU than at 128.
+	chunkSize = 512 << 10
+	minPiece  = 64 << 10
+	turnSize  = 1 << 20
+
+	// What a side has not taken is moved out of the chunk if it is no more than
+	// this, so that a side that stalls holds little memory. A session may add
+	// something, for which there is some more room.
+	smallRest = 64 << 10
+	restRoom  = smallRest + 1<<10
 
 	// After so many turns in a row the loop waits all the same, with a call to
 	// itself pending. Only when a goroutine waits does Go's scheduler look at
@@ -29,6 +41,7 @@ type loop struct {
 	file   *os.File
 	caller int // an eventfd that is written to after something was queued
 
+	piece  int           // how much is read at once in this turn
 	chunk  *chunk        // what is read into
 	out    *chunk        // where records are sealed, and close frames of ours made
 	raw    [rawSize]byte // where records are read to
@@ -78,7 +91,7 @@ type chunk struct {
 	dropped []byte // what is not to be written, and has to be followed then
 	carries cargo
 	moved   time.Time
-	data    [chunkSize]byte
+	data    []byte
 }
 
 // cargo is what the unsent of a side is.
@@ -90,7 +103,20 @@ const (
 	cargoClose                // one of ours, behind nothing or the former
 )
 
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
+// Chunks, and what small rests are moved to.
+var (
+	chunks = sync.Pool{New: func() any { return &chunk{data: make([]byte, chunkSize)} }}
+	rests  = sync.Pool{New: func() any { return &chunk{data: make([]byte, restRoom)} }}
+)
+
+// release lets the chunk be used again.
+func (c *chunk) release() {
+	if len(c.data) == chunkSize {
+		chunks.Put(c)
+	} else {
+		rests.Put(c)
+	}
+}
 
 // loops are made when the first connection comes and last as long as the
 // process. One for two processors was cheapest.
@@ -135,8 +161,9 @@ func newLoop() (*loop, error) {
 		epoll:  epoll,
 		file:   os.NewFile(uintptr(epoll), "epoll"), // non-blocking, so that Go's poller takes it
 		caller: caller,
-		chunk:  new(chunk),
-		out:    new(chunk),
+		piece:  minPiece,
+		chunk:  chunks.Get().(*chunk),
+		out:    chunks.Get().(*chunk),
 		vacant: nil,
 		places: make([]tenancy, 1), // place 0 is the caller's
 	}
@@ -165,6 +192,7 @@ func (l *loop) turns(uintptr) bool {
 		n := readyEvents(l.epoll, l.events[:])
 		l.now = time.Now()
 		l.again = n == len(l.events)
+		l.piece = min(max(turnSize/max(n, 1), minPiece), chunkSize)
 		for i := range l.events[:n] {
 			l.handle(&l.events[i])
 		}

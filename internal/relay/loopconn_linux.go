@@ -120,9 +120,9 @@ func (l *loop) passEarly(r *Relay, from, to *side) {
 // room is where to read to what is for a side. TLS makes it longer.
 func (l *loop) room(to *side) []byte {
 	if to.socket.tls != nil {
-		return l.chunk.data[:chunkSize/2]
+		return l.chunk.data[:min(l.piece, chunkSize/2)]
 	}
-	return l.chunk.data[:]
+	return l.chunk.data[:l.piece]
 }
 
 // receive reads once from a side and passes on what there was.
@@ -157,10 +157,7 @@ func (l *loop) pass(r *Relay, from, to *side, p []byte) {
 		}
 		err := l.write(to, &l.chunk, p[:n])
 		if c := to.socket.unsent; c != nil {
-			c.carries, c.dropped = cargoFrames, p[n:]
-			if to.socket.tls != nil {
-				c.dropped = slices.Clone(c.dropped) // they lie in the loop's chunk
-			}
+			c.carries, c.dropped = cargoFrames, slices.Clone(p[n:])
 			r.place.touched = true
 			return
 		}
@@ -182,11 +179,17 @@ func (l *loop) write(to *side, in **chunk, p []byte) error {
 	return errorOf(errno)
 }
 
-// own makes a side the owner of the chunk that the loop has at in, for what it
-// has not taken of it.
+// own makes a side the owner of what it has not taken of the chunk that the loop
+// has at in: of a copy if that is small, else of the chunk.
 func (l *loop) own(to *side, in **chunk, unsent []byte) {
-	c := *in
-	*in = chunks.Get().(*chunk)
+	var c *chunk
+	if len(unsent) <= smallRest {
+		c = rests.Get().(*chunk)
+		unsent = c.data[:copy(c.data, unsent)]
+	} else {
+		c = *in
+		*in = chunks.Get().(*chunk)
+	}
 	c.unsent, c.dropped, c.carries, c.moved = unsent, nil, cargoNothing, l.now
 	to.socket.unsent = c
 }
@@ -226,7 +229,7 @@ func (l *loop) flush(r *Relay, from, to *side) {
 func (l *loop) flushed(r *Relay, from, to *side, err error) {
 	c := to.socket.unsent
 	to.socket.unsent = nil
-	defer chunks.Put(c)
+	defer c.release()
 	r.place.touched = true
 	switch c.carries {
 	case cargoClose:
@@ -287,7 +290,7 @@ func (r *Relay) injectable() *side {
 
 // inject writes a frame from takePending.
 func (l *loop) inject(r *Relay, to *side, frame []byte) {
-	err := l.write(to, &l.out, l.out.data[:copy(l.out.data[:], frame)])
+	err := l.write(to, &l.out, l.out.data[:copy(l.out.data, frame)])
 	if c := to.socket.unsent; c != nil {
 		c.carries = cargoClose
 		return
@@ -373,7 +376,7 @@ func (l *loop) close(r *Relay) {
 		}
 		closeDescriptor(s.socket.fd)
 		if c := s.socket.unsent; c != nil {
-			chunks.Put(c)
+			c.release()
 		}
 		s.socket = socket{fd: -1}
 		s.early = nil

@@ -23,8 +23,8 @@ import (
 // layout that reflect knows. Where that is not the layout expected, TLS is left to
 // the goroutines.
 
-// rawSize is how much of a side's records is read in one go.
-const rawSize = 64 << 10
+// rawSize is how much of a side's records is read at once at most.
+const rawSize = chunkSize / 2
 
 // The sizes of records (RFC 8446, section 5).
 const (
@@ -163,9 +163,10 @@ func (s *session) store() {
 // are whole then.
 func (l *loop) receiveRecords(r *Relay, from, to *side) {
 	s := from.socket.tls
-	had := s.load(l.raw[:])
-	n, errno := receive(from.socket.fd, l.raw[had:])
-	*s.raw = *bytes.NewBuffer(l.raw[:had+n])
+	raw := l.raw[:min(l.piece, rawSize)]
+	had := s.load(raw)
+	n, errno := receive(from.socket.fd, raw[had:])
+	*s.raw = *bytes.NewBuffer(raw[:had+n])
 	p := l.open(from)
 	switch {
 	case s.ended != nil, errno == syscall.EAGAIN:
@@ -176,7 +177,7 @@ func (l *loop) receiveRecords(r *Relay, from, to *side) {
 	case n == 0:
 		s.ended = io.ErrUnexpectedEOF
 	default:
-		l.again = l.again || had+n == len(l.raw)
+		l.again = l.again || had+n == len(raw)
 	}
 	s.store()
 	if from.socket.unsent != nil {
