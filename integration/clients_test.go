@@ -52,10 +52,7 @@ func libraryEcho(t *testing.T) (addr string) {
 
 // TestNodeClient drives the npm package ws.
 func TestNodeClient(t *testing.T) {
-	node, err := exec.LookPath("node")
-	need(t, err != nil, "node is not installed")
-	_, err = os.Stat("clients/node_modules/ws")
-	need(t, err != nil, "clients/node_modules is missing: run npm ci in integration/clients")
+	node := needNode(t)
 	g := start(t, "ws_gateway "+libraryEcho(t)+` {
 		auth {
 			token header

@@ -44,10 +44,7 @@ func assertToken(t *testing.T, g *gateway, token string) {
 
 // TestTokensOfNPMJose verifies tokens that the npm package jose has signed.
 func TestTokensOfNPMJose(t *testing.T) {
-	node, err := exec.LookPath("node")
-	need(t, err != nil, "node is not installed")
-	_, err = os.Stat("clients/node_modules/jose")
-	need(t, err != nil, "clients/node_modules is missing: run npm ci in integration/clients")
+	node := needNode(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, node, "clients/issuer.mjs", soonClaims()).Output()
