@@ -211,7 +211,6 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		c.start()
 		return nil
 	}
-	defer client.restore()
 	c.run()
 	return nil
 }

@@ -92,7 +92,6 @@ type upgraded struct {
 	conn     relay.Conn
 	early    []byte // what arrived behind the handshake
 	detached bool   // the connection is ours, and the handler may return
-	restore  func() // undoes what was changed for the time of a stream
 }
 
 // negotiated are the fields of an answer that no header operation may touch.
@@ -164,7 +163,7 @@ func hijack(w http.ResponseWriter) (upgraded, error) {
 		return upgraded{}, err
 	}
 	_ = conn.SetDeadline(time.Time{})
-	up := upgraded{conn: conn, detached: true, restore: func() {}}
+	up := upgraded{conn: conn, detached: true}
 	if n := rw.Reader.Buffered(); n > 0 {
 		up.early = make([]byte, n)
 		_, _ = io.ReadFull(rw.Reader, up.early)
@@ -180,22 +179,21 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) (upgraded, erro
 	// Caddy ends a stream whose client is silent for a minute; a WebSocket may
 	// be silent for as long as it likes. Stalled writes are ended as over h1.
 	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
-	restore := func() {}
+	// That is not undone, as the stream ends with the handler: over HTTP/2 it
+	// would set a timer, and that would keep a stream that was reset in memory,
+	// its server and the configuration as well.
 	if rd != nil {
-		restore = rd.Override(forever, 0)
+		rd.Override(forever, 0)
 	}
 	if wr != nil {
-		inner := restore
-		restoreWriter := wr.Override(h.writeTimeout(), 0, 0)
-		restore = func() { restoreWriter(); inner() }
+		wr.Override(h.writeTimeout(), 0, 0)
 		s.deadlined = true
 	}
 	w.WriteHeader(http.StatusOK)
 	if err := rc.Flush(); err != nil {
-		restore()
 		return upgraded{}, err
 	}
-	return upgraded{conn: s, restore: restore}, nil
+	return upgraded{conn: s}, nil
 }
 
 // forever is longer than any connection lives.
