@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -161,9 +162,15 @@ func TestFailingConfigurationChangesNothing(t *testing.T) {
 	conns := oneOfEach(t, g)
 	fails := func(site string) {
 		t.Helper()
+		g.setState(t, b.addr, "maintenance")
+		_, before := g.adminDo(t, "GET", "/ws_gateway/", "", "")
 		if err := g.load(site); err == nil {
 			t.Errorf("this was loaded:\n%s", site)
 		}
+		if _, after := g.adminDo(t, "GET", "/ws_gateway/", "", ""); after != before {
+			t.Errorf("a failed load made\n%s of\n%s", after, before)
+		}
+		g.setState(t, b.addr, "ready")
 		for _, conn := range conns {
 			conn.ping(t, "after a failed load")
 		}
@@ -210,6 +217,58 @@ func TestClientThatDoesNotReadHangsNoReload(t *testing.T) {
 	}
 	g.reload(t, "respond hello")
 	g.waitConnections(t, 0)
+}
+
+// TestClientThatDoesNotReadKeepsItsConnection through a reload that does not
+// concern it, and gets everything as soon as it reads again.
+func TestClientThatDoesNotReadKeepsItsConnection(t *testing.T) {
+	b := newBackend(t, handOver())
+	site := "ws_gateway " + b.addr + " {\n write_timeout 1h\n %s\n }"
+	g := start(t, fmt.Sprintf(site, ""))
+	chunk := frame{fin: true, op: opBinary, payload: make([]byte, 1<<20)}
+	for _, c := range carriers {
+		client, upstream := pair(t, g, b, c)
+		stop, done := make(chan struct{}), make(chan struct{})
+		var sent atomic.Int64
+		go func() {
+			defer close(done)
+			for upstream.write(chunk) == nil {
+				sent.Add(1)
+				select {
+				case <-stop:
+					_ = upstream.write(closing(1000, "bye"))
+					return
+				default:
+				}
+			}
+		}()
+		stuckAt := int64(0)
+		eventually(t, "the buffers to fill", func() bool {
+			before := stuckAt
+			<-time.After(200 * time.Millisecond)
+			stuckAt = sent.Load()
+			return stuckAt > 0 && stuckAt == before
+		})
+		g.reload(t, fmt.Sprintf(site, "max_conns 50"))
+		close(stop)
+		for read := int64(0); ; read++ {
+			f, err := client.next()
+			if err != nil {
+				t.Fatalf("over %s after %d messages: %v", c.name, read, err)
+			}
+			if f.op == opClose {
+				receive(t, "the upstream to be done", done)
+				if f.closeCode() != 1000 || read != sent.Load() {
+					t.Errorf("over %s: %d of %d messages came, then %v", c.name, read, sent.Load(), f)
+				}
+				break
+			}
+			if len(f.payload) != len(chunk.payload) {
+				t.Fatalf("over %s message %d is %v", c.name, read, f)
+			}
+		}
+		client.kill()
+	}
 }
 
 // TestUpstreamThatComesBackIsNotDrained removes an upstream and configures it
