@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -71,5 +72,6 @@ func megabytes(n int) float64 { return float64(n) / 1e6 }
 
 func (b *bench) quantile(q float64) time.Duration {
 	sorted := slices.Sorted(slices.Values(b.took))
-	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))].Round(100 * time.Microsecond)
+	rank := int(math.Ceil(q * float64(len(sorted))))
+	return sorted[max(0, rank-1)].Round(100 * time.Microsecond)
 }
