@@ -16,7 +16,7 @@ func (b *bench) due() int { return len(b.took) / 4 * movers(b.conns) }
 const (
 	moreGoroutines  = 20
 	moreDescriptors = 20
-	moreHeap        = 0.25 // of what it was
+	moreHeap        = 0.10 // of what it was
 
 	longestExit = 10 * time.Second
 )

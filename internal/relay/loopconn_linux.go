@@ -80,9 +80,6 @@ func (s *side) takeOver(fd int32) {
 	} else {
 		_ = t.NetConn().Close()
 		s.socket.tls = newSession(t)
-		if s.party == Client {
-			s.socket.tls.forget()
-		}
 		s.early = s.socket.tls.drain(s.early)
 	}
 	s.conn = nil

@@ -135,6 +135,7 @@ type side struct {
 
 // New returns a relay that is ready to run.
 func New(c Config) *Relay {
+	forgetSettings(c.Client)
 	return &Relay{
 		client:        side{party: Client, conn: c.Client, early: c.EarlyFromClient},
 		upstream:      side{party: Upstream, conn: c.Upstream, early: c.EarlyFromUpstream, masked: true},

@@ -8,10 +8,8 @@ import (
 	"errors"
 	"io"
 	"net"
-	"reflect"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
 // TLS on the loop. crypto/tls reads from its conn when it needs a record, and
@@ -19,9 +17,8 @@ import (
 // where crypto/tls keeps what it has read, and asks for plaintext only when a
 // whole record is there. What crypto/tls writes is collected, and sent in one go.
 //
-// crypto/tls has no door for this: three of its fields are reached through the
-// layout that reflect knows. Where that is not the layout expected, TLS is left to
-// the goroutines.
+// crypto/tls has no door for this, see insides. Where its layout is not the one
+// expected, TLS is left to the goroutines.
 
 // rawSize is how much of a side's records is read at once at most.
 const rawSize = chunkSize / 2
@@ -31,28 +28,6 @@ const (
 	recordHeaderSize = 5
 	maxRecord        = recordHeaderSize + 16<<10 + 2<<10 // TLS 1.2's, the larger one
 )
-
-// insides are where fields of a tls.Conn are.
-var insides = func() (in struct {
-	known                     bool
-	conn, raw, hand, settings uintptr
-}) {
-	in.known = true
-	find := func(name string, t reflect.Type) uintptr {
-		field, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)
-		in.known = in.known && ok && field.Type == t && len(field.Index) == 1
-		return field.Offset
-	}
-	in.conn = find("conn", reflect.TypeFor[net.Conn]())
-	in.raw = find("rawInput", reflect.TypeFor[bytes.Buffer]())
-	in.hand = find("hand", reflect.TypeFor[bytes.Buffer]())
-	in.settings = find("config", reflect.TypeFor[*tls.Config]())
-	return in
-}()
-
-func inside[T any](c *tls.Conn, offset uintptr) *T {
-	return (*T)(unsafe.Add(unsafe.Pointer(c), offset)) //nolint:gosec // checked above
-}
 
 // session is the TLS of a side. It belongs to the loop's goroutine.
 type session struct {
@@ -80,13 +55,6 @@ func (nothingError) Timeout() bool { return true }
 // Temporary tells the same.
 func (nothingError) Temporary() bool { return true }
 
-// The configurations of clients' sessions that go on. What they were accepted
-// with would keep the configuration of Caddy that was loaded then.
-var established = map[bool]*tls.Config{
-	false: {MinVersion: tls.VersionTLS12},
-	true:  {MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true},
-}
-
 // newSession takes a connection over whose handshake is complete.
 func newSession(c *tls.Conn) *session {
 	s := &session{conn: c, raw: inside[bytes.Buffer](c, insides.raw)}
@@ -95,12 +63,6 @@ func newSession(c *tls.Conn) *session {
 		*hand = bytes.Buffer{}
 	}
 	return s
-}
-
-// forget lets go of the configuration that a client was accepted with.
-func (s *session) forget() {
-	settings := inside[*tls.Config](s.conn, insides.settings)
-	*settings = established[(*settings).DynamicRecordSizingDisabled]
 }
 
 // drain appends what has been read from the socket already.

@@ -163,7 +163,8 @@ func TestClientsSessionForgetsWhatItWasAcceptedWith(t *testing.T) {
 		if err := <-shaken; err != nil {
 			t.Fatal(err)
 		}
-		f.Relay.client.conn, f.client = ours, peer
+		f.Relay = New(Config{Client: ours, Upstream: f.Relay.upstream.conn})
+		f.client = peer
 	}()
 	f.run()
 	mustWrite(t, f.client, maskedText("hi"))
