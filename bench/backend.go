@@ -1,162 +1,188 @@
+//go:build linux
+
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"crypto/sha1" //nolint:gosec // RFC 6455 asks for it
 	"encoding/base64"
-	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
-	"sync"
+	"syscall"
 	"time"
 )
 
-// backend is the server behind every proxy. It echoes each message, and on the
-// path /push sends one a second of its own accord.
+// backend is the server behind every proxy, one of two. It sends each frame
+// back, and on the path /push a message a second of its own accord.
 type backend struct {
-	mu     sync.Mutex
-	pushed map[net.Conn]struct{}
+	*loop
+	pushes *shape
+	slots  [slots][]*sock // the connections of /push, by the millisecond that is theirs
+	slot   int
+	start  time.Time
+	ticks  int64
+	opened uint32
 }
 
-const pushSlots = 100 // a second's messages are spread over so many moments
+// slots is how many moments a second's messages are spread over.
+const slots = int(time.Second / tickEvery)
 
-func serveBackend(addr string) error {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	b := &backend{pushed: make(map[net.Conn]struct{})}
-	go b.push()
-	for {
-		c, err := l.Accept()
+// served is what a backend knows of a connection.
+type served struct {
+	head   []byte // of the request, until it is whole
+	open   bool
+	frames unmask
+	slot   int // -1 without pushes
+}
+
+const pushSize = 32
+
+// serveBackend serves each of the addresses with a loop of its own.
+func serveBackend(addrs string) error {
+	failed := make(chan error, 1)
+	for addr := range strings.SplitSeq(addrs, ",") {
+		b, err := newBackend(addr)
 		if err != nil {
 			return err
 		}
-		go b.serve(c)
+		go func() { failed <- b.run() }()
 	}
+	return <-failed
 }
 
-func (b *backend) serve(c net.Conn) {
-	defer c.Close()
-	br := bufio.NewReaderSize(c, 4<<10)
-	var key, path string
+func newBackend(addr string) (*backend, error) {
+	l, err := newLoop()
+	if err != nil {
+		return nil, err
+	}
+	b := &backend{loop: l, pushes: shapeOf(pushSize)}
+	b.received, b.accepted, b.tick, b.gone = b.receive, b.accept, b.push, b.forget
+	at, err := net.ResolveTCPAddr("tcp4", addr)
+	if err != nil {
+		return nil, err
+	}
+	if b.listener, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0); err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	err = errors.Join(
+		syscall.SetsockoptInt(b.listener, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
+		syscall.Bind(b.listener, &syscall.SockaddrInet4{Port: at.Port, Addr: [4]byte{127, 0, 0, 1}}),
+		syscall.Listen(b.listener, 4096),
+	)
+	if err != nil {
+		return nil, os.NewSyscallError("listen", err)
+	}
+	b.start = time.Now()
+	return b, errors.Join(b.control(syscall.EPOLL_CTL_ADD, b.listener, syscall.EPOLLIN), b.startTicks())
+}
+
+func (b *backend) accept() {
 	for {
-		line, err := br.ReadString('\n')
+		fd, _, err := syscall.Accept4(b.listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		if err != nil {
 			return
 		}
-		line = strings.TrimRight(line, "\r\n")
-		if line == "" {
-			break
+		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
+		b.opened++
+		s := &sock{fd: fd, number: b.opened, server: &served{slot: -1}}
+		if b.add(s) != nil {
+			_ = syscall.Close(fd)
 		}
-		if rest, ok := strings.CutPrefix(line, "GET "); ok {
-			path, _, _ = strings.Cut(rest, " ")
+	}
+}
+
+func (b *backend) receive(s *sock, p []byte) error {
+	v := s.server
+	if !v.open {
+		var err error
+		if p, err = b.shake(s, p); err != nil || len(p) == 0 {
+			return err
 		}
-		if name, value, ok := strings.Cut(line, ": "); ok && strings.EqualFold(name, "Sec-WebSocket-Key") {
-			key = value
+	}
+	if out := v.frames.apply(p); len(out) > 0 {
+		if err := b.send(s, out); err != nil {
+			return err
+		}
+	}
+	if v.frames.closed && v.frames.remaining == 0 {
+		if len(s.out) == 0 {
+			return io.EOF
+		}
+		s.closing = true
+	}
+	return nil
+}
+
+// shake answers the handshake once it is whole; it returns what follows it.
+func (b *backend) shake(s *sock, p []byte) ([]byte, error) {
+	v := s.server
+	v.head = append(v.head, p...)
+	head, rest, ok := bytes.Cut(v.head, []byte("\r\n\r\n"))
+	if !ok {
+		return nil, nil
+	}
+	v.head, v.open = nil, true
+	var key string
+	lines := strings.Split(string(head), "\r\n")
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ":")
+		switch {
+		case strings.EqualFold(name, "Sec-WebSocket-Key"):
+			key = strings.TrimSpace(value)
+		case strings.EqualFold(name, "Authorization"):
+			return nil, errors.New("a credential reached the backend")
 		}
 	}
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
-	_, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
-		base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n")
-	if err != nil {
-		return
+	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
+		base64.StdEncoding.EncodeToString(sum[:]) + "\r\n\r\n"
+	if err := b.send(s, []byte(answer)); err != nil {
+		return nil, err
 	}
-	if path == "/push" {
-		b.mu.Lock()
-		b.pushed[c] = struct{}{}
-		b.mu.Unlock()
-		defer func() {
-			b.mu.Lock()
-			delete(b.pushed, c)
-			b.mu.Unlock()
-		}()
+	if strings.HasPrefix(lines[0], "GET /push ") {
+		v.slot = int(s.number) * 617 % slots // evenly, from the first on
+		b.slots[v.slot] = append(b.slots[v.slot], s)
 	}
-	echo(c, br)
+	return rest, nil
 }
 
-// echo answers every frame with its payload.
-func echo(c net.Conn, br *bufio.Reader) {
-	var out []byte
-	for {
-		opcode, n, err := readHeader(br)
-		if err != nil {
-			return
-		}
-		out = appendHeader(out[:0], opcode, n, false)
-		at := len(out)
-		if cap(out) < at+n {
-			out = append(make([]byte, 0, at+n), out...)
-		}
-		out = out[:at+n]
-		if _, err := io.ReadFull(br, out[at:]); err != nil {
-			return
-		}
-		if _, err := c.Write(out); err != nil || opcode == 8 {
-			return
-		}
-		if n > 64<<10 {
-			out = nil
-		}
-	}
-}
-
-// push sends every connection of /push a message a second.
-func (b *backend) push() {
-	message := appendHeader(nil, 2, 32, false)
-	message = append(message, make([]byte, 32)...)
-	for tick, slot := time.NewTicker(time.Second/pushSlots), 0; ; slot = (slot + 1) % pushSlots {
-		<-tick.C
-		b.mu.Lock()
-		i := 0
-		for c := range b.pushed { // in random order: a message a second is the mean
-			if i%pushSlots == slot {
-				_, _ = c.Write(message)
+// push sends to those whose moment has come. A message is due when its
+// millisecond begins, however late this loop gets to it.
+func (b *backend) push(n uint64) {
+	for range n {
+		b.ticks++
+		due := b.start.Add(time.Duration(b.ticks) * tickEvery).UnixNano()
+		b.slot = (b.slot + 1) % slots
+		for _, s := range b.slots[b.slot] {
+			s.sent++
+			p := b.pushes.header
+			if err := b.send(s, b.pushed(p, stamp{due, s.number, s.sent})); err != nil {
+				_ = syscall.Shutdown(s.fd, syscall.SHUT_RDWR) // the loop sees to the rest
 			}
-			i++
 		}
-		b.mu.Unlock()
 	}
 }
 
-func readHeader(br *bufio.Reader) (opcode byte, n int, err error) {
-	var h [8]byte
-	if _, err = io.ReadFull(br, h[:2]); err != nil {
-		return 0, 0, err
-	}
-	opcode, n = h[0]&0x0F, int(h[1]&0x7F)
-	masked := h[1]&0x80 != 0
-	switch n {
-	case 126:
-		_, err = io.ReadFull(br, h[:2])
-		n = int(binary.BigEndian.Uint16(h[:2]))
-	case 127:
-		_, err = io.ReadFull(br, h[:8])
-		n = int(binary.BigEndian.Uint64(h[:8]))
-	}
-	if masked && err == nil {
-		_, err = io.ReadFull(br, h[:4]) // zeros
-	}
-	return opcode, n, err
+// pushed is a server's frame with that stamp, until the next call.
+func (b *backend) pushed(header []byte, st stamp) []byte {
+	frame := b.pushes.stamped(st)
+	from := b.pushes.at - len(header)
+	copy(frame[from:], header)
+	return frame[from:]
 }
 
-func appendHeader(b []byte, opcode byte, n int, masked bool) []byte {
-	var mask byte
-	if masked {
-		mask = 0x80
+func (b *backend) forget(s *sock, _ error) {
+	if at := s.server.slot; at >= 0 {
+		for i, other := range b.slots[at] {
+			if other == s {
+				last := len(b.slots[at]) - 1
+				b.slots[at][i] = b.slots[at][last]
+				b.slots[at] = b.slots[at][:last]
+				break
+			}
+		}
 	}
-	b = append(b, 0x80|opcode)
-	switch {
-	case n < 126:
-		b = append(b, mask|byte(n))
-	case n < 1<<16:
-		b = binary.BigEndian.AppendUint16(append(b, mask|126), uint16(n))
-	default:
-		b = binary.BigEndian.AppendUint64(append(b, mask|127), uint64(n))
-	}
-	if masked {
-		b = append(b, 0, 0, 0, 0)
-	}
-	return b
 }

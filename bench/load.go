@@ -1,227 +1,248 @@
+//go:build linux
+
 package main
 
 import (
-	"bufio"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"net"
+	"runtime"
+	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// client opens WebSockets at one address.
-type client struct {
-	addr string
-	tls  *tls.Config // nil for ws
+// traffic is a kind of load on open connections.
+type traffic struct {
+	conns int
+	size  int
+	rate  int  // messages a second in all, each in its time; 0: the next when the last is back
+	push  bool // the backend sends instead, one a second on each connection
 }
 
-const request = "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+// window is the time that is measured: begin and end are called around it.
+type window struct {
+	warm, length time.Duration
+	begin, end   func()
+}
 
-func (c client) dial(path string) (net.Conn, error) {
-	conn, err := net.Dial("tcp", c.addr)
+// outcome is what a load came to within the window.
+type outcome struct {
+	units     int
+	latencies []int64 // in ns, sorted
+}
+
+// generator puts traffic on connections from one loop.
+type generator struct {
+	*loop
+	traffic
+	shape    *shape
+	all      []*sock
+	every    time.Duration // on each connection
+	start    time.Time
+	ticks    int
+	count    atomic.Int64
+	counting *atomic.Bool
+	timed    []int64
+	failed   error
+}
+
+// play opens connections and puts traffic on them.
+func (c client) play(t traffic, w window) (outcome, error) {
+	path := "/"
+	if t.push {
+		path = "/push"
+	}
+	links, err := c.dialMany(t.conns, path)
 	if err != nil {
-		return nil, err
+		return outcome{}, err
 	}
-	if c.tls != nil {
-		conn = tls.Client(conn, c.tls)
-	}
-	if err := shake(conn, path); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return conn, nil
+	defer closeAll(links)
+	return playOn(links, t, w)
 }
 
-func shake(conn net.Conn, path string) error {
-	if _, err := fmt.Fprintf(conn, request, path); err != nil {
-		return err
-	}
-	var head []byte
-	p := make([]byte, 1024)
-	for !strings.Contains(string(head), "\r\n\r\n") {
-		n, err := conn.Read(p)
-		head = append(head, p[:n]...)
+// playOn puts traffic on connections, which are of no more use afterwards.
+func playOn(links []*link, t traffic, w window) (outcome, error) {
+	var counting atomic.Bool
+	loops := make([]*generator, min(runtime.NumCPU(), 2, t.conns))
+	for i := range loops {
+		g, err := newGenerator(t, &counting)
 		if err != nil {
-			return fmt.Errorf("handshake: %w after %q", err, head)
+			return outcome{}, err
+		}
+		defer g.close()
+		loops[i] = g
+		for at := i; at < len(links); at += len(loops) {
+			if err := links[at].give(g.loop, uint32(at)); err != nil {
+				return outcome{}, err
+			}
 		}
 	}
-	if !strings.HasPrefix(string(head), "HTTP/1.1 101") {
-		return fmt.Errorf("handshake: %.60q", head)
+	var running sync.WaitGroup
+	errs := make([]error, len(loops))
+	for i, g := range loops {
+		running.Go(func() { errs[i] = g.play() })
 	}
-	return nil
+	time.Sleep(w.warm + time.Duration(t.conns)*100*time.Microsecond)
+	sum := func() (n int) {
+		for _, g := range loops {
+			n += int(g.count.Load())
+		}
+		return n
+	}
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // ours must not look like the proxy's latency
+	w.begin()
+	counting.Store(true)
+	before := sum()
+	time.Sleep(w.length)
+	counting.Store(false)
+	o := outcome{units: sum() - before}
+	w.end()
+	for _, g := range loops {
+		g.stop.Store(true)
+	}
+	running.Wait()
+	for i, g := range loops {
+		o.latencies = append(o.latencies, g.timed...)
+		errs[i] = errors.Join(errs[i], g.failed)
+	}
+	slices.Sort(o.latencies)
+	if o.units == 0 {
+		errs = append(errs, errors.New("nothing came back"))
+	}
+	return o, errors.Join(errs...)
 }
 
-// dialMany opens n connections, a few at a time.
-func (c client) dialMany(n int, path string) ([]net.Conn, error) {
-	conns := make([]net.Conn, n)
-	errs := make([]error, n)
-	var next atomic.Int64
-	var all sync.WaitGroup
-	for range 16 {
-		all.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				conns[i], errs[i] = c.dial(path)
-			}
-		})
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		closeAll(slices.DeleteFunc(conns, func(c net.Conn) bool { return c == nil }))
-		return nil, fmt.Errorf("%.200w", err)
-	}
-	return conns, nil
-}
-
-func closeAll(conns []net.Conn) {
-	for _, c := range conns {
-		_ = c.Close()
-	}
-}
-
-// message is a masked frame, with zeros for a mask, and size bytes.
-func message(size int) []byte {
-	return append(appendHeader(nil, 2, size, true), make([]byte, size)...)
-}
-
-// roundTrip sends a message and waits for its echo.
-func roundTrip(c net.Conn, m []byte, echo []byte) error {
-	if _, err := c.Write(m); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(c, echo)
-	return err
-}
-
-// flatOut has each of n connections send the next message as soon as the echo
-// of the last is there. It returns how many there were.
-func (c client) flatOut(n, size int, d time.Duration, begin func()) (int, []time.Duration, error) {
-	conns, err := c.dialMany(n, "/")
+func newGenerator(t traffic, counting *atomic.Bool) (*generator, error) {
+	l, err := newLoop()
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	defer closeAll(conns)
-	var count atomic.Int64
-	var all sync.WaitGroup
-	begin()
-	until := time.Now().Add(d)
-	for _, conn := range conns {
-		all.Go(func() {
-			m := message(size)
-			echo := make([]byte, len(m)-4)
-			for time.Now().Before(until) && roundTrip(conn, m, echo) == nil {
-				count.Add(1)
-			}
-		})
+	g := &generator{loop: l, traffic: t, shape: shapeOf(t.size), counting: counting}
+	g.received, g.tick, g.gone = g.receive, g.pace, g.lose
+	if t.rate > 0 {
+		g.every = time.Duration(t.conns) * time.Second / time.Duration(t.rate)
 	}
-	all.Wait()
-	return int(count.Load()), nil, nil
+	return g, nil
 }
 
-// paced has n connections send at rate messages a second in all.
-func (c client) paced(n, rate int, d time.Duration, begin func()) (int, []time.Duration, error) {
-	conns, err := c.dialMany(n, "/")
-	if err != nil {
-		return 0, nil, err
+func (g *generator) play() error {
+	for _, s := range g.socks {
+		if s != nil {
+			g.all = append(g.all, s)
+		}
 	}
-	defer closeAll(conns)
-	every := time.Duration(n) * time.Second / time.Duration(rate)
-	took := make([][]time.Duration, n)
-	var all sync.WaitGroup
-	begin()
-	start := time.Now()
-	for i, conn := range conns {
-		all.Go(func() {
-			m := message(32)
-			echo := make([]byte, len(m)-4)
-			at := start.Add(every * time.Duration(i) / time.Duration(n))
-			for ; at.Before(start.Add(d)); at = at.Add(every) {
-				time.Sleep(time.Until(at))
-				sent := time.Now()
-				if roundTrip(conn, m, echo) != nil {
-					return
-				}
-				took[i] = append(took[i], time.Since(sent))
+	g.start = time.Now()
+	switch {
+	case g.rate > 0:
+		if err := g.startTicks(); err != nil {
+			return err
+		}
+	case !g.push:
+		for _, s := range g.all {
+			if err := g.next(s, g.start.UnixNano()); err != nil {
+				return err
 			}
-		})
+		}
 	}
-	all.Wait()
-	latencies := slices.Concat(took...)
-	return len(latencies), latencies, nil
+	return g.run()
 }
 
-// pushed has n connections receive a message a second each.
-func (c client) pushed(n int, d time.Duration, begin func()) (int, []time.Duration, error) {
-	conns, err := c.dialMany(n, "/push")
-	if err != nil {
-		return 0, nil, err
-	}
-	var count atomic.Int64
-	var all sync.WaitGroup
-	for _, conn := range conns {
-		all.Go(func() {
-			p := make([]byte, 34)
-			for {
-				if _, err := io.ReadFull(conn, p); err != nil {
-					return
-				}
-				count.Add(1)
+func (g *generator) next(s *sock, due int64) error {
+	s.sent++
+	return g.send(s, g.shape.stamped(stamp{due, s.number, s.sent}))
+}
+
+// pace sends what has become due. A connection's messages are due in their time,
+// whether the ones before are back or not, and waiting counts from then.
+func (g *generator) pace(n uint64) {
+	for range n {
+		due := g.start.Add(time.Duration(g.ticks+1) * tickEvery)
+		from, to := g.upTo(g.ticks), g.upTo(g.ticks+1)
+		for i := from; i < to; i++ {
+			s := g.all[i%len(g.all)]
+			if g.socks[s.fd] != s {
+				continue
 			}
-		})
+			if err := g.next(s, due.UnixNano()); err != nil {
+				g.end(s, err)
+			}
+		}
+		g.ticks++
 	}
-	time.Sleep(time.Second)
-	before := count.Load()
-	begin()
-	time.Sleep(d)
-	got := int(count.Load() - before)
-	closeAll(conns)
-	all.Wait()
-	return got, nil, nil
+}
+
+// upTo is how many messages of this loop are due within so many ticks.
+func (g *generator) upTo(ticks int) int {
+	return int(time.Duration(ticks) * tickEvery * time.Duration(len(g.all)) / g.every)
+}
+
+func (g *generator) receive(s *sock, p []byte) error {
+	return s.in.take(g.shape, p, func(st stamp) error { return g.got(s, st) })
+}
+
+func (g *generator) got(s *sock, st stamp) error {
+	s.back++
+	g.count.Add(1)
+	if st.seq != s.back || !g.push && st.conn != s.number {
+		return fmt.Errorf("%w: message %d of connection %d came as number %d of %d", errChanged, st.seq, st.conn, s.back, s.number)
+	}
+	timed := g.push || g.rate > 0 || g.conns == 1
+	now := int64(0)
+	if timed {
+		now = time.Now().UnixNano()
+		if g.counting.Load() {
+			g.timed = append(g.timed, now-st.due)
+		}
+	}
+	if g.push || g.rate > 0 {
+		return nil
+	}
+	return g.next(s, now)
+}
+
+func (g *generator) lose(s *sock, err error) {
+	if g.failed == nil {
+		g.failed = fmt.Errorf("connection %d after %d messages: %w", s.number, s.back, err)
+	}
 }
 
 // storm opens connections, uses each once and closes it in order.
-func (c client) storm(workers int, d time.Duration, begin func()) (int, []time.Duration, error) {
+func (c client) storm(workers int, w window) (outcome, error) {
 	var count atomic.Int64
+	var stop atomic.Bool
 	var all sync.WaitGroup
 	errs := make([]error, workers)
-	begin()
-	until := time.Now().Add(d)
-	for w := range workers {
+	for i := range workers {
 		all.Go(func() {
-			m := message(32)
-			for time.Now().Before(until) {
-				if errs[w] = c.useOnce(m); errs[w] != nil {
-					return
-				}
+			s := shapeOf(pushSize)
+			for n := uint32(0); !stop.Load() && errs[i] == nil; n++ {
+				errs[i] = c.useOnce(s, stamp{conn: uint32(i), seq: n})
 				count.Add(1)
 			}
 		})
 	}
+	time.Sleep(w.warm)
+	before := count.Load()
+	w.begin()
+	time.Sleep(w.length)
+	units := count.Load() - before
+	w.end()
+	stop.Store(true)
 	all.Wait()
-	return int(count.Load()), nil, errors.Join(errs...)
+	return outcome{units: int(units)}, errors.Join(errs...)
 }
 
-func (c client) useOnce(m []byte) error {
-	conn, err := c.dial("/")
+func (c client) useOnce(s *shape, st stamp) error {
+	l, err := c.dial("/")
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if err := roundTrip(conn, m, make([]byte, len(m)-4)); err != nil {
+	if err := l.echo(s, st); err != nil {
+		_ = l.wire.Close()
 		return err
 	}
-	if _, err := conn.Write([]byte{0x88, 0x82, 0, 0, 0, 0, 3, 232}); err != nil {
-		return err
-	}
-	br := bufio.NewReaderSize(conn, 64)
-	for {
-		if _, err := br.ReadByte(); err != nil {
-			return nil
-		}
-	}
+	return l.leave()
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <errno.h>
@@ -44,11 +45,16 @@ static struct sockaddr_in address(const char *port) {
 	return a;
 }
 
-static void open_pair(int l, struct sockaddr_in *to) {
+static struct sockaddr_in backends[8];
+static unsigned backend_count, turn;
+
+static void open_pair(int l) {
 	int c, one = 1;
 	while ((c = accept4(l, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
 		int u = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		if (connect(u, (struct sockaddr *)to, sizeof *to) < 0 && errno != EINPROGRESS) {
+		struct sockaddr_in *to = &backends[turn++ % backend_count];
+		if (c >= MAXFD || u < 0 || u >= MAXFD ||
+			(connect(u, (struct sockaddr *)to, sizeof *to) < 0 && errno != EINPROGRESS)) {
 			close(c);
 			close(u);
 			continue;
@@ -107,9 +113,16 @@ static void copy(int fd) {
 }
 
 int main(int argc, char **argv) {
-	if (argc != 3)
+	if (argc < 3 || argc > 10)
 		return 2;
-	struct sockaddr_in at = address(argv[1]), to = address(argv[2]);
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	struct sockaddr_in at = address(argv[1]);
+	for (int i = 2; i < argc; i++)
+		backends[backend_count++] = address(argv[i]);
 	int l = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), one = 1;
 	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	if (bind(l, (struct sockaddr *)&at, sizeof at) < 0 || listen(l, 4096) < 0) {
@@ -124,7 +137,7 @@ int main(int argc, char **argv) {
 		for (int i = 0; i < n; i++) {
 			int fd = events[i].data.fd;
 			if (fd == l) {
-				open_pair(l, &to);
+				open_pair(l);
 				continue;
 			}
 			if (!peer[fd])

@@ -1,0 +1,168 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/bench/svg"
+)
+
+// look is what was seen at a time.
+type look struct {
+	at                     time.Duration
+	live, opened, messages int64
+	rss, heap              float64 // MiB; heap is what is live after a collection
+	files                  int
+}
+
+func (l look) String() string {
+	return fmt.Sprintf("| %.1f | %d | %d | %d | %.1f | %.1f | %d |", l.at.Minutes(), l.live, l.opened, l.messages, l.rss, l.heap, l.files)
+}
+
+var admin = http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// look asks the gateway's process what it holds.
+func (s *soak) look(at time.Duration) (look, error) {
+	l := look{
+		at: at, live: s.live.Load(), opened: s.opened.Load(), messages: s.messages.Load(),
+		rss: rss(s.gateway.pid()) / 1024, files: descriptors(s.gateway.pid()),
+	}
+	if _, err := s.get("/debug/pprof/heap?gc=1"); err != nil {
+		return l, err
+	}
+	vars, err := s.get("/debug/vars")
+	if err != nil {
+		return l, err
+	}
+	var v struct {
+		Memstats struct{ HeapAlloc float64 } `json:"memstats"`
+	}
+	if err := json.Unmarshal(vars, &v); err != nil {
+		return l, fmt.Errorf("reading the gateway's memory: %w", err)
+	}
+	l.heap = v.Memstats.HeapAlloc / (1 << 20)
+	return l, nil
+}
+
+func (s *soak) get(path string) ([]byte, error) {
+	answer, err := admin.Get("http://" + s.admin + path)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	return io.ReadAll(answer.Body)
+}
+
+// again reloads the configuration, with something in it changed.
+func (s *soak) again() {
+	s.reloads++
+	s.setup.Generation = s.reloads
+	err := func() error {
+		file, err := s.setup.write(nameGateway + ".caddyfile")
+		if err != nil {
+			return err
+		}
+		config, err := os.ReadFile(file) //nolint:gosec // which we wrote
+		if err != nil {
+			return err
+		}
+		answer, err := admin.Post("http://"+s.admin+"/load", "text/caddyfile", bytes.NewReader(config))
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			said, _ := io.ReadAll(answer.Body)
+			return fmt.Errorf("%s: %.200s", answer.Status, said)
+		}
+		return nil
+	}()
+	if err != nil {
+		s.complain(fmt.Errorf("reloading: %w", err))
+	}
+}
+
+// settle waits until the descriptors of what has ended are closed.
+func (s *soak) settle(first look) (look, error) {
+	for until := time.Now().Add(15 * time.Second); time.Now().Before(until) && descriptors(s.gateway.pid()) > first.files; {
+		time.Sleep(100 * time.Millisecond)
+	}
+	last, err := s.look(s.soak)
+	fmt.Println(last)
+	return last, err
+}
+
+// judge compares the second quarter with the last, and the end with the
+// beginning.
+func (s *soak) judge(first, last look) error {
+	var errs []error
+	if n := s.failed.Load(); n > 0 {
+		errs = append(errs, fmt.Errorf("%d connections failed, the first: %s", n, s.failures[0]))
+	}
+	if spare := 8; last.files > first.files+spare {
+		errs = append(errs, fmt.Errorf("%d descriptors at the end, %d at the beginning", last.files, first.files))
+	}
+	fmt.Printf("\n%d reloads, %d failures; descriptors from %d to %d\n", s.reloads, s.failed.Load(), first.files, last.files)
+	if quarter := len(s.looks) / 4; quarter >= 2 {
+		for _, m := range soakMetrics {
+			before, after := mean(s.looks[quarter:2*quarter], m.value), mean(s.looks[3*quarter:], m.value)
+			fmt.Printf("%s: %.1f in the second quarter, %.1f in the last\n", m.name, before, after)
+			if after > before*1.1+m.spare {
+				errs = append(errs, fmt.Errorf("%s grows from %.1f to %.1f", m.name, before, after))
+			}
+		}
+	} else {
+		fmt.Println("too short to tell whether memory is flat")
+	}
+	if len(errs) == 0 {
+		fmt.Println("flat")
+	}
+	return errors.Join(errs...)
+}
+
+// soakMetrics are what must not grow, by more than a tenth and what is spare.
+var soakMetrics = []struct {
+	name  string
+	spare float64
+	value func(look) float64
+}{
+	{"RSS, MiB", 8, func(l look) float64 { return l.rss }},
+	{"live heap, MiB", 4, func(l look) float64 { return l.heap }},
+	{"descriptors", 200, func(l look) float64 { return float64(l.files) }},
+}
+
+func mean(looks []look, value func(look) float64) float64 {
+	sum := 0.0
+	for _, l := range looks {
+		sum += value(l)
+	}
+	return sum / float64(len(looks))
+}
+
+// plot draws the soak, where there is a folder for it.
+func (s *soak) plot() error {
+	if s.out == "" || len(s.looks) == 0 {
+		return nil
+	}
+	p := svg.Plot{Title: fmt.Sprintf("%d connections that come and go", s.conns), XLabel: "minutes", YLabel: "MiB"}
+	for _, m := range soakMetrics[:2] {
+		l := svg.Line{Name: m.name}
+		for _, seen := range s.looks {
+			l.X, l.Y = append(l.X, seen.at.Minutes()), append(l.Y, m.value(seen))
+		}
+		p.Lines = append(p.Lines, l)
+	}
+	if err := os.MkdirAll(s.out, 0o750); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.out, "soak.svg"), []byte(p.SVG()), 0o644) //nolint:gosec // for everybody to read
+}
