@@ -133,7 +133,7 @@ func (l *loop) serve(s *sock, events uint32) {
 	}
 	n, err := syscall.Read(s.fd, l.buf)
 	switch {
-	case err == syscall.EAGAIN || err == syscall.EINTR:
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
 		return
 	case err == nil && n == 0:
 		err = io.EOF
@@ -162,7 +162,7 @@ func (l *loop) sendRaw(s *sock, p []byte) error {
 		return nil
 	}
 	n, err := syscall.Write(s.fd, p)
-	if err == syscall.EAGAIN {
+	if errors.Is(err, syscall.EAGAIN) {
 		n, err = 0, nil
 	}
 	if err != nil {
@@ -178,7 +178,7 @@ func (l *loop) sendRaw(s *sock, p []byte) error {
 func (l *loop) flush(s *sock) error {
 	for len(s.out) > 0 {
 		n, err := syscall.Write(s.fd, s.out)
-		if err == syscall.EAGAIN {
+		if errors.Is(err, syscall.EAGAIN) {
 			return nil
 		}
 		if err != nil {

@@ -104,11 +104,12 @@ func (r *report) writeCPU(b *strings.Builder, transport string, names []string, 
 }
 
 func (r *report) writeMemory(b *strings.Builder, transport string, names []string) {
-	var list []row
-	for _, m := range []struct{ metric, name string }{
+	metrics := []struct{ metric, name string }{
 		{"RSS", "resident, quiet"}, {"RSS after burst", "resident, after a burst"},
 		{"sockets", "buffers in the kernel, quiet"}, {"sockets after burst", "buffers in the kernel, after a burst"},
-	} {
+	}
+	list := make([]row, 0, len(metrics))
+	for _, m := range metrics {
 		line := row{name: m.name}
 		for _, name := range names {
 			line.cells = append(line.cells, r.of(transport, "idle", m.metric, name).String())
@@ -119,11 +120,12 @@ func (r *report) writeMemory(b *strings.Builder, transport string, names []strin
 }
 
 func (r *report) writeGrowth(b *strings.Builder, transport string, names []string) {
+	steps := r.growthSteps(transport)
 	for _, m := range []struct{ metric, title string }{
 		{"CPU", "Growth: CPU per message, in µs"}, {"RSS", "Growth: resident memory per quiet connection, in KiB"},
 	} {
-		var list []row
-		for _, n := range r.growthSteps(transport) {
+		list := make([]row, 0, len(steps))
+		for _, n := range steps {
 			line := row{name: fmt.Sprintf("%d connections", n)}
 			for _, name := range names {
 				line.cells = append(line.cells, r.of(transport, fmt.Sprintf("growth %d", n), m.metric, name).String())

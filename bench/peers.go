@@ -110,7 +110,8 @@ func buildFloor(w *workshop) error {
 }
 
 func startFloor(s setup) (*exec.Cmd, error) {
-	args := []string{s.Port}
+	args := make([]string, 0, 1+len(s.Upstreams))
+	args = append(args, s.Port)
 	for _, upstream := range s.Upstreams {
 		args = append(args, portOf(upstream))
 	}
@@ -174,7 +175,7 @@ func installNode(w *workshop) error {
 }
 
 func nodeVersion(*workshop) string {
-	lock, _ := os.ReadFile(filepath.Join(nodeDir(), "package.json")) //nolint:gosec // our own
+	lock, _ := os.ReadFile(filepath.Join(nodeDir(), "package.json"))
 	var manifest struct{ Dependencies map[string]string }
 	_ = json.Unmarshal(lock, &manifest)
 	return fmt.Sprintf("http-proxy-middleware %s, Node %s", manifest.Dependencies["http-proxy-middleware"], strings.TrimSpace(output("node", "--version")))

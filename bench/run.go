@@ -174,8 +174,7 @@ func (b *bench) with(ctx context.Context, s *subject, do func(*bench, *subject) 
 		return errors.Join(errors.New("it died"), <-finished)
 	case <-ctx.Done():
 		p.stop() // which ends what is going on
-		<-finished
-		return ctx.Err()
+		return errors.Join(ctx.Err(), <-finished)
 	}
 }
 

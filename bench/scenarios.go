@@ -16,7 +16,8 @@ type scenario struct {
 }
 
 func scenarios() []scenario {
-	list := []scenario{
+	list := make([]scenario, 0, 16)
+	list = append(list, []scenario{
 		{"echo", "64 connections, 32 bytes, each sent when the last is back", "message", load(traffic{conns: 64, size: 32})},
 		{"echo64k", "16 connections, 64 KiB, each sent when the last is back", "message", load(traffic{conns: 16, size: 64 << 10})},
 		{"bulk", "4 connections, 1 MiB, each sent when the last is back", "message", load(traffic{conns: 4, size: 1 << 20})},
@@ -25,7 +26,7 @@ func scenarios() []scenario {
 		{"ping-pong", "1 connection, 32 bytes, each sent when the last is back", "message", load(traffic{conns: 1, size: 32})},
 		{"storm", "16 clients that connect, show a token, use the connection once, close it, and begin again", "connection", storm},
 		{"idle", "memory of quiet connections", "", quiet}, // and the last step of growth
-	}
+	}...)
 	for _, n := range growthSteps {
 		list = append(list, scenario{fmt.Sprintf("growth %d", n),
 			fmt.Sprintf("%d connections, 4,000 echoes of 32 bytes a second in all", n), "message", growth(n)})

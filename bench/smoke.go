@@ -35,7 +35,8 @@ func (b *bench) touchAll(ctx context.Context) {
 	}
 }
 
-// judgeSmoke says what worked, and fails if the gateway has no figures.
+// judgeSmoke says what worked, and fails if the gateway did not: the others are
+// not ours to keep working.
 func (b *bench) judgeSmoke() error {
 	for _, transport := range b.report.transports() {
 		for _, name := range b.report.names(transport) {
@@ -51,12 +52,12 @@ func (b *bench) judgeSmoke() error {
 	for _, line := range b.missing {
 		fmt.Println("without", line)
 	}
-	if len(b.report.Failures) > 0 {
-		return fmt.Errorf("%d measurements failed, the first: %s", len(b.report.Failures), b.report.Failures[0])
+	for _, line := range b.report.Failures {
+		fmt.Println("failed:", line)
 	}
 	for _, transport := range []string{"ws", "wss"} {
-		if listed(b.transports, transport) && b.report.of(transport, "echo", "CPU", nameGateway).n == 0 {
-			return errors.New("the gateway has no figures over " + transport)
+		if listed(b.transports, transport) && b.report.of(transport, "idle", "RSS", nameGateway).n == 0 {
+			return errors.New("the gateway did not come through all scenarios over " + transport)
 		}
 	}
 	return nil

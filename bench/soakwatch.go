@@ -108,10 +108,14 @@ func (s *soak) judge(first, last look) error {
 	if n := s.failed.Load(); n > 0 {
 		errs = append(errs, fmt.Errorf("%d connections failed, the first: %s", n, s.failures[0]))
 	}
+	if lost, most := s.dropped.Load(), int64(s.reloads*10); lost > most {
+		errs = append(errs, fmt.Errorf("%d handshakes failed, with %d reloads", lost, s.reloads))
+	}
 	if spare := 8; last.files > first.files+spare {
 		errs = append(errs, fmt.Errorf("%d descriptors at the end, %d at the beginning", last.files, first.files))
 	}
-	fmt.Printf("\n%d reloads, %d failures; descriptors from %d to %d\n", s.reloads, s.failed.Load(), first.files, last.files)
+	fmt.Printf("\n%d reloads, %d handshakes lost to them, %d failures; descriptors from %d to %d\n",
+		s.reloads, s.dropped.Load(), s.failed.Load(), first.files, last.files)
 	if quarter := len(s.looks) / 4; quarter >= 2 {
 		for _, m := range soakMetrics {
 			before, after := mean(s.looks[quarter:2*quarter], m.value), mean(s.looks[3*quarter:], m.value)
