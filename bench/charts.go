@@ -80,9 +80,11 @@ func (r *report) growthPlots(files map[string]string, transport string, names []
 					l.X, l.Y = append(l.X, float64(n)), append(l.Y, max(0, s.median))
 				}
 			}
-			p.Lines = append(p.Lines, l)
+			if len(l.X) > 1 {
+				p.Lines = append(p.Lines, l)
+			}
 		}
-		if len(p.Lines) > 0 && len(p.Lines[0].X) > 1 {
+		if len(p.Lines) > 0 {
 			files[m.file+"-"+transport+".svg"] = p.SVG()
 		}
 	}
