@@ -22,9 +22,11 @@ type backend struct {
 	pushes *shape
 	slots  [slots][]*sock // the connections of /push, by the millisecond that is theirs
 	slot   int
-	start  time.Time
-	ticks  int64
 	opened uint32
+
+	pushers int // connections of /push; there are ticks while there are any
+	start   time.Time
+	ticks   int64
 }
 
 // slots is how many moments a second's messages are spread over.
@@ -75,8 +77,7 @@ func newBackend(addr string) (*backend, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("listen", err)
 	}
-	b.start = time.Now()
-	return b, errors.Join(b.control(syscall.EPOLL_CTL_ADD, b.listener, syscall.EPOLLIN), b.startTicks())
+	return b, b.control(syscall.EPOLL_CTL_ADD, b.listener, syscall.EPOLLIN)
 }
 
 func (b *backend) accept() {
@@ -145,6 +146,10 @@ func (b *backend) shake(s *sock, p []byte) ([]byte, error) {
 	if strings.HasPrefix(lines[0], "GET /push ") {
 		v.slot = int(s.number) * 617 % slots // evenly, from the first on
 		b.slots[v.slot] = append(b.slots[v.slot], s)
+		if b.pushers++; b.pushers == 1 {
+			b.start, b.ticks = time.Now(), 0
+			return rest, b.startTicks()
+		}
 	}
 	return rest, nil
 }
@@ -176,6 +181,9 @@ func (b *backend) pushed(header []byte, st stamp) []byte {
 
 func (b *backend) forget(s *sock, _ error) {
 	if at := s.server.slot; at >= 0 {
+		if b.pushers--; b.pushers == 0 {
+			b.stopTicks() // which would cost CPU while others are measured
+		}
 		for i, other := range b.slots[at] {
 			if other == s {
 				last := len(b.slots[at]) - 1

@@ -77,6 +77,13 @@ func (l *loop) startTicks() error {
 	return l.control(syscall.EPOLL_CTL_ADD, l.timer, syscall.EPOLLIN)
 }
 
+func (l *loop) stopTicks() {
+	if l.timer >= 0 {
+		_ = syscall.Close(l.timer)
+		l.timer = -1
+	}
+}
+
 func (l *loop) control(op, fd int, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(l.epoll, op, fd, &syscall.EpollEvent{Events: events, Fd: int32(fd)}))
 }
@@ -223,8 +230,6 @@ func (l *loop) close() {
 			_ = syscall.Close(s.fd)
 		}
 	}
-	if l.timer >= 0 {
-		_ = syscall.Close(l.timer)
-	}
+	l.stopTicks()
 	_ = syscall.Close(l.epoll)
 }
