@@ -12,14 +12,19 @@ import (
 
 // BenchmarkRelay sends a message through and back.
 func BenchmarkRelay(b *testing.B) {
-	for _, size := range []int{32, 64 << 10} {
-		for _, wrap := range []bool{false, true} {
-			b.Run(fmt.Sprintf("size=%d/wrapped=%v", size, wrap), func(b *testing.B) {
-				f := onTCP(b, Config{WriteTimeout: time.Minute})
-				if wrap {
-					f.Relay.client.conn = wrapped{f.Relay.client.conn.(net.Conn)}
-					f.Relay.upstream.conn = wrapped{f.Relay.upstream.conn.(net.Conn)}
-				}
+	wrap := func(tb testing.TB, c Config) *fixture {
+		f := onTCP(tb, c)
+		f.Relay.client.conn = wrapped{f.Relay.client.conn.(net.Conn)}
+		f.Relay.upstream.conn = wrapped{f.Relay.upstream.conn.(net.Conn)}
+		return f
+	}
+	for _, kind := range []struct {
+		name string
+		open func(testing.TB, Config) *fixture
+	}{{"tcp", onTCP}, {"tls", onTLS}, {"wrapped", wrap}} {
+		for _, size := range []int{32, 64 << 10} {
+			b.Run(fmt.Sprintf("%s/size=%d", kind.name, size), func(b *testing.B) {
+				f := kind.open(b, Config{WriteTimeout: time.Minute})
 				f.run()
 				message := frame(wsframe.Binary, true, make([]byte, size))
 				go func() { _, _ = io.Copy(f.upstream, f.upstream) }()
