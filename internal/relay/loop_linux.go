@@ -28,6 +28,8 @@ const (
 	smallRest = 64 << 10
 	restRoom  = smallRest + 1<<10
 
+	epollET = 1 << 31 // syscall's is negative
+
 	// After so many turns in a row the loop waits all the same, with a call to
 	// itself pending. Only when a goroutine waits does Go's scheduler look at
 	// the network for others.
@@ -56,9 +58,10 @@ type loop struct {
 	clock  *time.Timer // calls the loop at clockAt
 	ringAt time.Time
 
-	mu    sync.Mutex // guards queue
+	mu    sync.Mutex // guards queue and awake
 	queue []*Relay   // have to be looked after
 	spare []*Relay   // the queue of next time
+	awake bool       // the loop will look at the queue before it waits
 }
 
 // tenancy says who has a place, and how many have had it before. A key from an
@@ -167,7 +170,8 @@ func newLoop() (*loop, error) {
 		vacant: nil,
 		places: make([]tenancy, 1), // place 0 is the caller's
 	}
-	watch(epoll, int32(caller), 0, syscall.EPOLLIN, key{})
+	// Edge-triggered, so that nobody has to read it.
+	watch(epoll, int32(caller), 0, syscall.EPOLLIN|epollET, key{})
 	l.clock = time.AfterFunc(time.Hour, l.call)
 	l.clock.Stop()
 	return l, nil
@@ -188,6 +192,9 @@ func (l *loop) run() {
 // the read found less than it had room for, then whatever comes now makes a new
 // wake-up.
 func (l *loop) turns(uintptr) bool {
+	l.mu.Lock()
+	l.awake = true
+	l.mu.Unlock()
 	for turn := 1; ; turn++ {
 		n := readyEvents(l.epoll, l.events[:])
 		l.now = time.Now()
@@ -196,22 +203,33 @@ func (l *loop) turns(uintptr) bool {
 		for i := range l.events[:n] {
 			l.handle(&l.events[i])
 		}
+		l.answerCalls()
 		l.ring()
-		if !l.again {
+		if !l.again && l.mayWait() {
 			return false
 		}
 		if turn == breatheAfter {
+			l.mu.Lock()
+			l.awake = false
+			l.mu.Unlock()
 			l.call()
 			return false
 		}
 	}
 }
 
+// mayWait reports whether nobody is queued; from then on the loop must be called.
+func (l *loop) mayWait() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.awake = len(l.queue) > 0
+	return !l.awake
+}
+
 // handle does what an event asks for.
 func (l *loop) handle(event *syscall.EpollEvent) {
 	if event.Fd < 2 {
-		l.answerCall()
-		return
+		return // a call, which made the loop turn; the queue says what for
 	}
 	at := l.places[event.Fd>>1]
 	r := at.relay
@@ -243,9 +261,10 @@ func (r *Relay) callLoop() {
 	l := r.place.loop
 	l.mu.Lock()
 	l.queue = append(l.queue, r)
-	first := len(l.queue) == 1
+	asleep := !l.awake
+	l.awake = true // it is about to be
 	l.mu.Unlock()
-	if first {
+	if asleep {
 		l.call()
 	}
 }
@@ -256,12 +275,13 @@ func (l *loop) call() {
 	_, _ = syscall.Write(l.caller, one[:])
 }
 
-// answerCall looks after the connections that are queued, and those whose
-// moment has come.
-func (l *loop) answerCall() {
-	var count [8]byte
-	_, _ = syscall.Read(l.caller, count[:])
+// answerCalls looks after the connections that are queued.
+func (l *loop) answerCalls() {
 	l.mu.Lock()
+	if len(l.queue) == 0 {
+		l.mu.Unlock()
+		return
+	}
 	queue := l.queue
 	l.queue = l.spare[:0]
 	l.mu.Unlock()
