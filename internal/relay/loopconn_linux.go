@@ -65,6 +65,8 @@ func plainSocket(c Conn) syscall.Conn {
 		return c
 	case *net.UnixConn:
 		return c
+	case Socket:
+		return c
 	}
 	return nil
 }

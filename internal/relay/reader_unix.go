@@ -9,15 +9,18 @@ import (
 	"syscall"
 )
 
-// newReader returns the reader that suits the conn. Only the very types of the
-// standard library are known to hold nothing back: what wraps them may have read
-// ahead, and then the socket says nothing about whether there is more.
+// newReader returns the reader that suits the conn. Only a Socket and the very
+// types of the standard library are known to hold nothing back: what wraps them
+// may have read ahead, and then the socket says nothing about whether there is
+// more.
 func newReader(c Conn, buffers *bufferSource) reader {
 	var sc syscall.Conn
 	switch c := c.(type) {
 	case *net.TCPConn:
 		sc = c
 	case *net.UnixConn:
+		sc = c
+	case Socket:
 		sc = c
 	}
 	if sc != nil {

@@ -3,6 +3,7 @@ package relay
 import (
 	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
@@ -15,6 +16,14 @@ type Conn interface {
 	io.Writer
 	io.Closer
 	SetWriteDeadline(t time.Time) error
+}
+
+// Socket is a Conn that is a stream socket with nothing around it that may have
+// read ahead, as those of the net package are.
+type Socket interface {
+	Conn
+	syscall.Conn
+	PlainSocket()
 }
 
 // Party is who ended a connection.
