@@ -87,7 +87,7 @@ func duplicate(c syscall.Conn) (int32, error) {
 	return int32(fd), nil
 }
 
-func closeDescriptor(fd int32) { _ = syscall.Close(int(fd)) }
+func closeDescriptor(fd int32) { _, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0) }
 
 func newEventfd() (int, error) {
 	fd, _, errno := syscall.Syscall(syscall.SYS_EVENTFD2, 0, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
