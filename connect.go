@@ -124,27 +124,40 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 			lease.Release()
 		}
 	}()
-	info, err := dialInfo(up, address)
-	if err != nil {
-		return nil, &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
+	info := h.dialInfos[address]
+	if info == nil || info.Upstream != up {
+		made, err := dialInfo(up, address)
+		if err != nil {
+			return nil, &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
+		}
+		info = &made
 	}
-	shake := h.forUpstream(out, info, address)
+	shake := h.forUpstream(out, info, address, t)
 	start := time.Now()
 	a, err := h.dialer.shake(shake, info)
 	t.count++
 	t.failed = true
 	t.tried = append(t.tried, address)
-	if err == nil {
-		if a.conn == nil && h.retriesAnswer(shake, a.res) {
-			_ = a.res.Body.Close()
-			t.last, t.lastStatus = fmt.Errorf("upstream %s refused with status %d", address, a.res.StatusCode), a.res.StatusCode
-			return nil, nil
-		}
-		h.observe(address, a, time.Since(start))
-		kept = true
-		return &connected{answer: a, lease: lease, upstream: up, address: address, member: h.memberOf(up)}, nil
+	if err != nil {
+		return nil, h.failedTry(address, err, t)
 	}
-	return nil, h.failedTry(address, err, t)
+	if h.triesAgain(shake, a, address, t) {
+		return nil, nil
+	}
+	h.observe(address, a, time.Since(start))
+	kept = true
+	return &connected{answer: a, lease: lease, upstream: up, address: address, member: h.memberOf(up)}, nil
+}
+
+// triesAgain tells whether the configuration has another upstream tried after
+// this answer.
+func (h *Handler) triesAgain(shake *http.Request, a *answer, address string, t *tries) bool {
+	if a.conn != nil || !h.retriesAnswer(shake, a.res) {
+		return false
+	}
+	_ = a.res.Body.Close()
+	t.last, t.lastStatus = fmt.Errorf("upstream %s refused with status %d", address, a.res.StatusCode), a.res.StatusCode
+	return true
 }
 
 // failedTry turns the error of an attempt into the answer for the client, or
@@ -211,18 +224,11 @@ func (h *Handler) outgoing(r *http.Request) (*http.Request, error) {
 
 // forUpstream applies the header operations, whose placeholders may depend on
 // the upstream.
-func (h *Handler) forUpstream(out *http.Request, info reverseproxy.DialInfo, address string) *http.Request {
-	repl := replacerOf(out)
-	repl.Set("http.reverse_proxy.upstream.address", info.String())
-	repl.Set("http.reverse_proxy.upstream.hostport", info.Address)
-	repl.Set("http.reverse_proxy.upstream.host", info.Host)
-	repl.Set("http.reverse_proxy.upstream.port", info.Port)
-	repl.Set("http.reverse_proxy.upstream.max_requests", info.Upstream.MaxRequests)
-	if host := info.Upstream.Host; host != nil {
-		repl.Set("http.reverse_proxy.upstream.requests", host.NumRequests())
-		repl.Set("http.reverse_proxy.upstream.fails", host.Fails())
+func (h *Handler) forUpstream(out *http.Request, info *reverseproxy.DialInfo, address string, t *tries) *http.Request {
+	if t.described.info == nil {
+		replacerOf(out).Map(t.described.placeholder)
 	}
-	setUpstreamPlaceholder(out, address)
+	t.described.info, t.described.address = info, address
 	if h.transportOps == nil && h.requestOps == nil {
 		return out
 	}
@@ -237,8 +243,58 @@ func (h *Handler) forUpstream(out *http.Request, info reverseproxy.DialInfo, add
 	return shake
 }
 
+// described answers for the placeholders of the upstream that was tried last.
+// Nobody asks for most of them most of the time.
+type described struct {
+	info    *reverseproxy.DialInfo // nil before
+	address string
+}
+
+// placeholder implements caddy.ReplacerFunc.
+func (d *described) placeholder(name string) (any, bool) {
+	if d.info == nil {
+		return nil, false
+	}
+	switch name {
+	case "http.ws_gateway.upstream":
+		return d.address, true
+	case "http.reverse_proxy.upstream.address":
+		return d.info.String(), true
+	case "http.reverse_proxy.upstream.hostport":
+		return d.info.Address, true
+	case "http.reverse_proxy.upstream.host":
+		return d.info.Host, true
+	case "http.reverse_proxy.upstream.port":
+		return d.info.Port, true
+	case "http.reverse_proxy.upstream.max_requests":
+		return d.info.Upstream.MaxRequests, true
+	}
+	host := d.info.Upstream.Host
+	if host == nil {
+		return nil, false
+	}
+	switch name {
+	case "http.reverse_proxy.upstream.requests":
+		return host.NumRequests(), true
+	case "http.reverse_proxy.upstream.fails":
+		return host.Fails(), true
+	}
+	return nil, false
+}
+
 func setUpstreamPlaceholder(r *http.Request, address string) {
 	replacerOf(r).Set("http.ws_gateway.upstream", address)
+}
+
+// dialInfosOf prepares what dialInfo says of upstreams without placeholders.
+func dialInfosOf(pool reverseproxy.UpstreamPool) map[string]*reverseproxy.DialInfo {
+	infos := make(map[string]*reverseproxy.DialInfo, len(pool))
+	for _, up := range pool {
+		if info, err := dialInfo(up, up.Dial); err == nil && !hasPlaceholder(up.Dial) {
+			infos[up.Dial] = &info
+		}
+	}
+	return infos
 }
 
 // dialInfo says where and how to reach an upstream.

@@ -162,8 +162,7 @@ func stripInPlace(a *authenticator, r *http.Request) {
 	}
 }
 
-// serveWebSocket brings a handshake to an upstream, upgrades the client and
-// lets the relay take over.
+// serveWebSocket brings a handshake to an upstream, and the two sides together.
 func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, who identity) error {
 	id := newConnectionID()
 	replacerOf(r).Set("http.ws_gateway.connection", id)
@@ -176,6 +175,12 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		defer got.lease.Release()
 		return h.passRefusal(w, r, next, got)
 	}
+	h.join(w, r, who, got, id)
+	return nil
+}
+
+// join upgrades the client and lets the relay take over.
+func (h *Handler) join(w http.ResponseWriter, r *http.Request, who identity, got *connected, id string) {
 	handedOver := false
 	defer func() { // also where something on the way panics
 		if !handedOver {
@@ -191,28 +196,31 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	if err != nil {
 		h.count(resultCanceled)
 		h.logRefused(r, &refusal{0, resultCanceled, "upgrading the client: " + err.Error()})
-		return nil // the 101 is written: there is no other answer any more
+		return // the 101 is written: there is no other answer any more
 	}
 	c := h.newConnection(r, who, got)
 	c.id, c.subprotocol = id, strings.Clone(subprotocol)
-	c.relay = relay.New(relay.Config{
-		Client:            client.conn,
-		Upstream:          got.answer.conn,
-		EarlyFromClient:   client.early,
-		EarlyFromUpstream: got.answer.early,
-		WriteTimeout:      h.writeTimeout(),
-		CloseTimeout:      closeTimeout,
-	})
-	h.count(resultOK)
+	c.relay = h.newRelay(client, got.answer)
+	h.handshakesOK().Inc()
 	handedOver = true
 	process.add(c)
 	c.reportOpened() // now that it can be found
 	if client.detached {
 		c.start()
-		return nil
+		return
 	}
 	c.run()
-	return nil
+}
+
+func (h *Handler) newRelay(client upgraded, upstream *answer) *relay.Relay {
+	return relay.New(relay.Config{
+		Client:            client.conn,
+		Upstream:          upstream.conn,
+		EarlyFromClient:   client.early,
+		EarlyFromUpstream: upstream.early,
+		WriteTimeout:      h.writeTimeout(),
+		CloseTimeout:      closeTimeout,
+	})
 }
 
 // newConnection describes a connection without holding on to the request or the

@@ -20,6 +20,20 @@ var hopByHop = []string{
 	"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Accept", ":protocol",
 }
 
+// isHopByHop tells whether a field is one of hopByHop, by whatever case.
+func isHopByHop(name string) bool {
+	_, found := hopByHopSet[http.CanonicalHeaderKey(name)]
+	return found
+}
+
+var hopByHopSet = func() map[string]struct{} {
+	set := make(map[string]struct{}, len(hopByHop))
+	for _, name := range hopByHop {
+		set[http.CanonicalHeaderKey(name)] = struct{}{}
+	}
+	return set
+}()
+
 // forwardedFields are set for every upstream from what is known of the client.
 var forwardedFields = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
 

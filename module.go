@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
 
@@ -176,6 +178,9 @@ type running struct {
 
 	endAll func() // ends all connections of the process, which exits
 
+	handshakesOK func() prometheus.Counter
+	dialInfos    map[string]*reverseproxy.DialInfo // of the upstreams that are always the same
+
 	dynamicMember string                   // what stands for the dynamic upstreams in the registry
 	dynamicSeen   atomic.Pointer[[]string] // their addresses, when last asked for
 
@@ -205,6 +210,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.checkProxy(); err != nil {
 		return err
 	}
+	h.handshakesOK = sync.OnceValue(func() prometheus.Counter { return handshakesTotal.WithLabelValues(h.name, resultOK) })
 	var err error
 	if h.Auth != nil {
 		if h.auth, err = loadAuth(ctx, h.Auth); err != nil {

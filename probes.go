@@ -159,7 +159,7 @@ func (p *probes) probe(ctx context.Context, h *Handler, address string) error {
 		}
 		r.Header[http.CanonicalHeaderKey(name)] = values
 	}
-	a, err := h.dialer.shake(r, info)
+	a, err := h.dialer.shake(r, &info)
 	if err != nil {
 		return err
 	}

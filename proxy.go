@@ -193,6 +193,7 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 		return err
 	}
 	choice.balancer = h.balancer
+	h.dialInfos = dialInfosOf(h.Proxy.Upstreams)
 	if h.transportOps = h.transport.RequestHeaderOps(); h.transportOps != nil {
 		if err := h.transportOps.Provision(ctx); err != nil {
 			return fmt.Errorf("provisioning the transport's header operations: %w", err)

@@ -21,6 +21,7 @@ type tries struct {
 	failed     bool     // an attempt has, since upstreams were asked for
 	last       error    // why the last attempt failed
 	lastStatus int      // what the upstream answered, where that is why
+	described  described
 
 	pool      []string       // the addresses of the upstreams, when last asked for
 	place     *balance.Place // in the line, while waiting

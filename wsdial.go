@@ -1,30 +1,25 @@
 package wsgateway
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/tcpdial"
 )
 
 // What a try at an upstream may end in, other than an answer.
@@ -41,11 +36,6 @@ var (
 	errUnsendable = errors.New("handshake cannot be sent")
 )
 
-const (
-	maxAnswerHead    = 64 << 10 // bytes of an upstream's response head
-	maxInterimAnswer = 5        // 1xx responses before the answer
-)
-
 // answer is what an upstream said to a handshake: an open connection after a
 // verified 101, or else a refusal with its body.
 type answer struct {
@@ -60,6 +50,7 @@ type dialer struct {
 	inner   http.RoundTripper
 	http    *reverseproxy.HTTPTransport // nil where inner is something else
 	oneShot *http.Transport             // for network proxies; never keeps a connection
+	bare    bool                        // a connection of the transport is TCP and no more, TLS aside
 	timeout time.Duration
 }
 
@@ -67,6 +58,7 @@ func newDialer(inner http.RoundTripper, timeout time.Duration) *dialer {
 	d := &dialer{inner: inner, timeout: timeout}
 	if t, ok := inner.(*reverseproxy.HTTPTransport); ok && t.Transport != nil {
 		d.http = t
+		d.bare = t.DialTimeout > 0 && t.ProxyProtocol == "" && t.LocalAddress == "" && t.ReadTimeout <= 0 && t.WriteTimeout <= 0
 		d.oneShot = t.Transport.Clone()
 		d.oneShot.DisableKeepAlives = true
 		d.oneShot.ForceAttemptHTTP2 = false
@@ -79,12 +71,24 @@ func newDialer(inner http.RoundTripper, timeout time.Duration) *dialer {
 }
 
 // shake sends the handshake in r to the upstream and verifies what it says.
-func (d *dialer) shake(r *http.Request, info reverseproxy.DialInfo) (*answer, error) {
+func (d *dialer) shake(r *http.Request, info *reverseproxy.DialInfo) (*answer, error) {
+	if addr, ok := d.directly(r, info); ok {
+		a, err := d.shakeDirectly(r, addr)
+		if err != tcpdial.ErrUnsupported { //nolint:errorlint // it is not wrapped
+			return a, err
+		}
+	}
+	return d.shakeByTransport(r, *info)
+}
+
+// shakeByTransport makes the handshake over a connection of the transport's.
+func (d *dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (*answer, error) {
 	client := r.Context()
 	ctx := context.WithValue(client, caddy.CtxKey("reverse_proxy.dial_info"), info)
 	caddyhttp.SetVar(ctx, "reverse_proxy.tls_h1_only", true)
 	caddyhttp.SetVar(ctx, "reverse_proxy.proxy_protocol_info", reverseproxy.ProxyProtocolInfo{AddrPort: clientAddrPort(r)})
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	deadline := time.Now().Add(d.timeout)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	r = r.WithContext(ctx)
 
 	key := newKey()
@@ -112,7 +116,53 @@ func (d *dialer) shake(r *http.Request, info reverseproxy.DialInfo) (*answer, er
 		}
 		return nil, fmt.Errorf("%w: %w", errDead, err)
 	}
-	return exchange(client, r, conn, head, key)
+	return exchange(client, r, conn, head, key, deadline)
+}
+
+// directly tells whether the upstream is reached by TCP alone, at an address
+// that needs no looking up.
+func (d *dialer) directly(r *http.Request, info *reverseproxy.DialInfo) (addr netip.AddrPort, ok bool) {
+	if !d.bare || info.Network != "tcp" || d.overTLS(*info) {
+		return addr, false
+	}
+	addr, err := netip.ParseAddrPort(info.Address)
+	return addr, err == nil && !d.viaNetworkProxy(r, *info)
+}
+
+// shakeDirectly makes the handshake at such an address.
+func (d *dialer) shakeDirectly(r *http.Request, addr netip.AddrPort) (*answer, error) {
+	key, start := newKey(), time.Now()
+	conn, err := d.dialDirectly(r, addr, key, start)
+	if err != nil {
+		return nil, err
+	}
+	return exchange(r.Context(), r, conn, nil, key, start.Add(d.timeout))
+}
+
+// dialDirectly connects and sends the head of the handshake.
+func (d *dialer) dialDirectly(r *http.Request, addr netip.AddrPort, key string, start time.Time) (net.Conn, error) {
+	head := heads.Get().(*[]byte) //nolint:forcetypeassert // it holds nothing else
+	defer heads.Put(head)
+	written, err := appendHead((*head)[:0], r, key)
+	if err != nil {
+		return nil, err
+	}
+	if cap(written) <= maxKeptHead {
+		*head = written
+	}
+	conn, err := tcpdial.Dial(r.Context(), addr, written, start.Add(min(d.timeout, time.Duration(d.http.DialTimeout))))
+	switch {
+	case err == nil, errors.Is(err, tcpdial.ErrUnsupported):
+		return conn, err
+	case r.Context().Err() != nil:
+		return nil, context.Canceled
+	}
+	return nil, fmt.Errorf("%w: %w", errDead, err)
+}
+
+// overTLS tells whether the transport speaks TLS to the upstream.
+func (d *dialer) overTLS(info reverseproxy.DialInfo) bool {
+	return d.http.TLS != nil && !slices.Contains(d.http.TLS.ExceptPorts, info.Port)
 }
 
 // clientAddrPort is what the PROXY protocol tells upstreams of the client; our
@@ -131,7 +181,7 @@ func clientAddrPort(r *http.Request) netip.AddrPort {
 // dial opens the connection, with TLS where the transport says so.
 func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn, error) {
 	t := d.http.Transport
-	if d.http.TLS == nil || slices.Contains(d.http.TLS.ExceptPorts, info.Port) {
+	if !d.overTLS(info) {
 		return t.DialContext(ctx, info.Network, info.Address)
 	}
 	if t.DialTLSContext != nil {
@@ -160,128 +210,6 @@ func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn
 	return tlsConn, nil
 }
 
-// exchange writes the head of the handshake on conn and reads the answer. It
-// owns conn until it returns it in an answer. client is the context of the
-// client's request, which outlasts the handshake's in r.
-func exchange(client context.Context, r *http.Request, conn net.Conn, head []byte, key string) (*answer, error) {
-	ctx := r.Context()
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-
-	br := readers.Get().(*bufio.Reader)
-	limited := &io.LimitedReader{R: conn, N: maxAnswerHead}
-	br.Reset(limited)
-	res, err := ask(r, conn, br, head) //nolint:bodyclose // a refusal's body goes out with the answer, a 101 has none
-	if limited.N <= 0 && err != nil {
-		err = fmt.Errorf("%w: its head is larger than %d bytes", errInvalid, maxAnswerHead)
-	}
-	limited.N = math.MaxInt64
-	if !stop() && err == nil {
-		err = failedExchange(ctx, context.Cause(ctx))
-	}
-	if err != nil {
-		_ = conn.Close()
-		putReader(br)
-		return nil, err
-	}
-	_ = conn.SetDeadline(time.Time{})
-
-	if res.StatusCode != http.StatusSwitchingProtocols {
-		stop := context.AfterFunc(client, func() { _ = conn.Close() })
-		res.Body = &hookedBody{ReadCloser: res.Body, onClose: func() { stop(); _ = conn.Close(); putReader(br) }}
-		return &answer{res: res}, nil
-	}
-	if reason := checkAnswer(res, key, r.Header); reason != "" {
-		_ = conn.Close()
-		putReader(br)
-		return nil, fmt.Errorf("%w: %s", errInvalid, reason)
-	}
-	a := &answer{res: res, conn: conn}
-	if n := br.Buffered(); n > 0 {
-		peeked, _ := br.Peek(n)
-		a.early = bytes.Clone(peeked)
-	}
-	putReader(br)
-	return a, nil
-}
-
-// ask sends the head and reads responses up to the first that is final.
-func ask(r *http.Request, conn net.Conn, br *bufio.Reader, head []byte) (*http.Response, error) {
-	if _, err := conn.Write(head); err != nil {
-		return nil, failedExchange(r.Context(), err)
-	}
-	for range maxInterimAnswer + 1 {
-		res, err := http.ReadResponse(br, r)
-		if err != nil {
-			return nil, failedExchange(r.Context(), err)
-		}
-		if res.StatusCode == http.StatusSwitchingProtocols || res.StatusCode >= 200 {
-			return res, nil
-		}
-	}
-	return nil, fmt.Errorf("%w: too many interim responses", errInvalid)
-}
-
-// failedExchange tells a dead upstream from a silent and from a wrong one.
-func failedExchange(ctx context.Context, err error) error {
-	var netErr net.Error
-	switch {
-	case errors.Is(context.Cause(ctx), context.Canceled):
-		return context.Canceled
-	case errors.As(err, &netErr) && netErr.Timeout(), ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", errSilent, err)
-	case errors.As(err, &netErr), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: %w", errDead, err)
-	}
-	return fmt.Errorf("%w: %w", errInvalid, err)
-}
-
-// appendHead writes our own handshake (RFC 6455 section 4.1). Nothing that
-// could end a line early may get into it.
-func appendHead(b []byte, r *http.Request, key string) ([]byte, error) {
-	uri := r.URL.RequestURI()
-	if strings.ContainsFunc(uri, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-		return nil, fmt.Errorf("%w: its URI has a character that HTTP does not allow", errUnsendable)
-	}
-	if !httpguts.ValidHostHeader(r.Host) {
-		return nil, fmt.Errorf("%w: its Host has a character that HTTP does not allow", errUnsendable)
-	}
-	b = append(b, "GET "...)
-	b = append(b, uri...)
-	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, r.Host...)
-	b = append(b, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "...)
-	b = append(b, key...)
-	b = append(b, "\r\n"...)
-	for name, values := range r.Header {
-		if name == "Host" || slices.Contains(hopByHop, http.CanonicalHeaderKey(name)) {
-			continue
-		}
-		wire := name
-		switch name {
-		case "Sec-Websocket-Protocol":
-			wire = "Sec-WebSocket-Protocol"
-		case "Sec-Websocket-Extensions":
-			wire = "Sec-WebSocket-Extensions"
-		}
-		if !httpguts.ValidHeaderFieldName(wire) {
-			return nil, fmt.Errorf("%w: header field %s has a bad name", errUnsendable, strconv.Quote(name))
-		}
-		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				return nil, fmt.Errorf("%w: header field %s has a value that HTTP does not allow", errUnsendable, name)
-			}
-			b = append(b, wire...)
-			b = append(b, ": "...)
-			b = append(b, value...)
-			b = append(b, "\r\n"...)
-		}
-	}
-	return append(b, "\r\n"...), nil
-}
-
 // viaNetworkProxy tells whether the transport reaches the upstream through
 // another proxy, which net/http's transport knows how to talk to.
 func (d *dialer) viaNetworkProxy(r *http.Request, info reverseproxy.DialInfo) bool {
@@ -297,7 +225,7 @@ func forTransport(d *dialer, r *http.Request, info reverseproxy.DialInfo) *http.
 	out := r.WithContext(r.Context())
 	u := *r.URL
 	u.Scheme, u.Host = "http", info.Address
-	if d.http != nil && d.http.TLS != nil && !slices.Contains(d.http.TLS.ExceptPorts, info.Port) {
+	if d.http != nil && d.overTLS(info) {
 		u.Scheme = "https"
 	}
 	out.URL = &u
@@ -358,25 +286,4 @@ func (c tracedConn) SetWriteDeadline(t time.Time) error {
 		return nil
 	}
 	return c.raw.SetWriteDeadline(t)
-}
-
-// hookedBody does something more when the body is closed, once.
-type hookedBody struct {
-	io.ReadCloser
-	once    sync.Once
-	onClose func()
-}
-
-// Close implements io.Closer.
-func (b *hookedBody) Close() error {
-	err := b.ReadCloser.Close()
-	b.once.Do(b.onClose)
-	return err
-}
-
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
-
-func putReader(br *bufio.Reader) {
-	br.Reset(nil)
-	readers.Put(br)
 }

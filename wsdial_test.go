@@ -14,8 +14,25 @@ import (
 	"time"
 )
 
+// bothWays runs a test with a handshake that is sent by exchange, and with one
+// that was sent as soon as the connection was there.
+func bothWays(t *testing.T, test func(t *testing.T, talk talker)) {
+	for name, sent := range map[string]bool{"sent by exchange": false, "sent at once": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				test(t, func(ctx context.Context, script func(conn net.Conn, head *http.Request)) (*answer, error) {
+					return talk(t, ctx, sent, script)
+				})
+			})
+		})
+	}
+}
+
+type talker func(ctx context.Context, script func(conn net.Conn, head *http.Request)) (*answer, error)
+
 // talk makes a handshake over a pipe whose other end answers by a script.
-func talk(t *testing.T, ctx context.Context, script func(conn net.Conn, head *http.Request)) (*answer, error) {
+func talk(t *testing.T, ctx context.Context, sent bool, script func(conn net.Conn, head *http.Request)) (*answer, error) {
 	t.Helper()
 	near, far := net.Pipe()
 	go func() {
@@ -27,9 +44,6 @@ func talk(t *testing.T, ctx context.Context, script func(conn net.Conn, head *ht
 		}
 		script(far, head)
 	}()
-	client := ctx
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/chat?room=1", nil)
 	r.Host = "backend.example.com"
 	r.Header.Set("Sec-WebSocket-Protocol", "chat")
@@ -38,7 +52,13 @@ func talk(t *testing.T, ctx context.Context, script func(conn net.Conn, head *ht
 	if err != nil {
 		t.Fatalf("writing our handshake: %v", err)
 	}
-	return exchange(client, r, near, head, key)
+	if sent {
+		if _, err := near.Write(head); err != nil {
+			t.Fatal(err)
+		}
+		head = nil
+	}
+	return exchange(ctx, r, near, head, key, time.Now().Add(10*time.Second))
 }
 
 func say(text string) func(net.Conn, *http.Request) {
@@ -52,8 +72,8 @@ func switchProtocols(conn net.Conn, head *http.Request, more string) {
 
 func TestUpgradeKeepsWhatCameBehindTheAnswer(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		a, err := talk(t, t.Context(), func(conn net.Conn, head *http.Request) {
+	bothWays(t, func(t *testing.T, talk talker) {
+		a, err := talk(t.Context(), func(conn net.Conn, head *http.Request) {
 			if head.Method != http.MethodGet || head.RequestURI != "/chat?room=1" || head.Host != "backend.example.com" {
 				t.Errorf("our handshake is %s %s to %s", head.Method, head.RequestURI, head.Host)
 			}
@@ -73,8 +93,8 @@ func TestUpgradeKeepsWhatCameBehindTheAnswer(t *testing.T) {
 
 func TestInterimResponsesArePassedOver(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		a, err := talk(t, t.Context(), func(conn net.Conn, head *http.Request) {
+	bothWays(t, func(t *testing.T, talk talker) {
+		a, err := talk(t.Context(), func(conn net.Conn, head *http.Request) {
 			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
 			switchProtocols(conn, head, "")
 		})
@@ -87,9 +107,9 @@ func TestInterimResponsesArePassedOver(t *testing.T) {
 
 func TestRefusalKeepsItsBodyAndItsConnectionIsClosed(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T, talk talker) {
 		closed := make(chan error, 1)
-		a, err := talk(t, t.Context(), func(conn net.Conn, _ *http.Request) {
+		a, err := talk(t.Context(), func(conn net.Conn, _ *http.Request) {
 			_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\ngo away!\nGET /internal HTTP/1.1\r\n")
 			_, err := conn.Read(make([]byte, 1))
 			closed <- err
@@ -125,11 +145,15 @@ func TestFailedExchangesAreToldApart(t *testing.T) {
 		"endless hints":   {say(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10)), errInvalid},
 		"no accept":       {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), errInvalid},
 		"only the status": {say("HTTP/1.1 101 Switching Protocols\r\n\r\n"), errInvalid},
+		"stops in its head": {func(conn net.Conn, _ *http.Request) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: ")
+			_, _ = conn.Read(make([]byte, 1))
+		}, errSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				if _, err := talk(t, t.Context(), row.script); !errors.Is(err, row.want) {
+			bothWays(t, func(t *testing.T, talk talker) {
+				if _, err := talk(t.Context(), row.script); !errors.Is(err, row.want) {
 					t.Errorf("got %v, want %v", err, row.want)
 				}
 			})
@@ -139,14 +163,18 @@ func TestFailedExchangesAreToldApart(t *testing.T) {
 
 func TestLeavingClientEndsTheHandshake(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bothWays(t, func(t *testing.T, talk talker) {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := talk(t, ctx, func(conn net.Conn, _ *http.Request) {
+		start := time.Now()
+		_, err := talk(ctx, func(conn net.Conn, _ *http.Request) {
 			cancel()
 			_, _ = conn.Read(make([]byte, 1))
 		})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
+		}
+		if took := time.Since(start); took > patience {
+			t.Errorf("took %s", took)
 		}
 	})
 }

@@ -1,0 +1,211 @@
+//go:build !386
+
+package tcpdial
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// What the net package asks of the connections that it makes.
+const (
+	keepAliveSeconds = 15
+	keepAliveProbes  = 9
+)
+
+// Dial connects to addr and sends first. It gives up at the deadline, or when
+// the context is done.
+func Dial(ctx context.Context, addr netip.AddrPort, first []byte, deadline time.Time) (net.Conn, error) {
+	target := addr.Addr().Unmap()
+	if !target.IsValid() || target.IsUnspecified() || target.Zone() != "" {
+		return nil, ErrUnsupported
+	}
+	fd, err := open(target, addr.Port())
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+	}
+	sent, err := send(fd, first)
+	if err != nil {
+		_ = syscall.Close(fd)
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+	}
+	c := &conn{file: os.NewFile(uintptr(fd), "tcp"), addr: addr} // non-blocking, so that Go's poller takes it
+	if sent == len(first) {
+		return c, nil
+	}
+	if err := c.sendRest(ctx, first[sent:], deadline); err != nil {
+		_ = c.Close()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+	}
+	return c, nil
+}
+
+// open makes a socket that is connected, or about to be. None of the system
+// calls here waits for anything, so that the scheduler need not hear of them.
+func open(target netip.Addr, port uint16) (fd int, err error) {
+	var to address
+	family, size := to.set(target, port)
+	raw, _, errno := syscall.RawSyscall(syscall.SYS_SOCKET, uintptr(family), syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, os.NewSyscallError("socket", errno)
+	}
+	fd = int(raw)
+	if err = tune(fd, target); err == nil {
+		_, _, errno = syscall.RawSyscall(syscall.SYS_CONNECT, raw, uintptr(unsafe.Pointer(&to)), size) //nolint:gosec // the kernel wants an address
+		// One that was interrupted goes on by itself, like any that does not wait.
+		if errno == 0 || errno == syscall.EINPROGRESS || errno == syscall.EINTR {
+			return fd, nil
+		}
+		err = os.NewSyscallError("connect", errno)
+	}
+	_ = syscall.Close(fd)
+	return -1, err
+}
+
+// address is a socket address as the kernel reads it.
+type address struct {
+	family uint16
+	port   [2]byte
+	rest   [24]byte
+}
+
+// set fills the address in, and says how much of it counts.
+func (a *address) set(target netip.Addr, port uint16) (family uint16, size uintptr) {
+	binary.BigEndian.PutUint16(a.port[:], port)
+	if target.Is4() {
+		ip := target.As4()
+		copy(a.rest[:], ip[:])
+		a.family = syscall.AF_INET
+		return a.family, syscall.SizeofSockaddrInet4
+	}
+	ip := target.As16()
+	copy(a.rest[4:], ip[:]) // behind the flow's label
+	a.family = syscall.AF_INET6
+	return a.family, syscall.SizeofSockaddrInet6
+}
+
+// tune sets the options that the net package sets. The peer of a connection
+// within this machine cannot vanish without the kernel's knowledge, so nobody
+// needs to ask after it.
+func tune(fd int, target netip.Addr) error {
+	options := [...]struct {
+		level, name uintptr
+		value       int32
+	}{
+		{syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
+		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, keepAliveSeconds},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, keepAliveSeconds},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, keepAliveProbes},
+	}
+	wanted := options[:]
+	if target.IsLoopback() {
+		wanted = options[:1]
+	}
+	for i := range wanted {
+		o := &wanted[i]
+		if _, _, errno := syscall.RawSyscall6(syscall.SYS_SETSOCKOPT, uintptr(fd), o.level, o.name,
+			uintptr(unsafe.Pointer(&o.value)), unsafe.Sizeof(o.value), 0); errno != 0 { //nolint:gosec // as above
+			return os.NewSyscallError("setsockopt", errno)
+		}
+	}
+	return nil
+}
+
+// send writes what the kernel takes, which is nothing before the connection is
+// there.
+func send(fd int, p []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0) //nolint:gosec // as above
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EAGAIN:
+			return 0, nil
+		case syscall.EINTR:
+		default:
+			return 0, os.NewSyscallError("connect", errno)
+		}
+	}
+}
+
+// conn is a connection that the net package has not seen.
+type conn struct {
+	file *os.File
+	addr netip.AddrPort
+}
+
+// sendRest waits for the connection, and sends.
+func (c *conn) sendRest(ctx context.Context, p []byte, deadline time.Time) error {
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := c.file.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.file.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		var n int
+		n, failed = send(int(fd), p)
+		p = p[n:]
+		return failed != nil || len(p) == 0
+	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return errors.Join(err, failed)
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) { return c.file.Read(p) }
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) { return c.file.Write(p) }
+
+// Close implements net.Conn.
+func (c *conn) Close() error { return c.file.Close() }
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error { return c.file.SetDeadline(t) }
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.addr) }
+
+// LocalAddr implements net.Conn.
+func (c *conn) LocalAddr() net.Addr {
+	local := new(net.TCPAddr)
+	if raw, err := c.file.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			switch sa, _ := syscall.Getsockname(int(fd)); sa := sa.(type) {
+			case *syscall.SockaddrInet4:
+				local.IP, local.Port = sa.Addr[:], sa.Port
+			case *syscall.SockaddrInet6:
+				local.IP, local.Port = sa.Addr[:], sa.Port
+			}
+		})
+	}
+	return local
+}
+
+// SyscallConn implements syscall.Conn.
+func (c *conn) SyscallConn() (syscall.RawConn, error) { return c.file.SyscallConn() }
+
+// PlainSocket tells the relay that nothing of the connection is held back here.
+func (c *conn) PlainSocket() {}

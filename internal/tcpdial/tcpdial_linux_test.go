@@ -1,0 +1,221 @@
+//go:build !386
+
+package tcpdial
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// listen returns a listener and its address.
+func listen(t testing.TB, at string) (*net.TCPListener, netip.AddrPort) {
+	t.Helper()
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	tcp := l.(*net.TCPListener)
+	return tcp, tcp.Addr().(*net.TCPAddr).AddrPort()
+}
+
+func TestFirstBytesArrive(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		at   string
+		size int
+	}{
+		"IPv4":                  {"127.0.0.1:0", 300},
+		"IPv6":                  {"[::1]:0", 300},
+		"nothing":               {"127.0.0.1:0", 0},
+		"more than a bufferful": {"127.0.0.1:0", 16 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, addr := listen(t, row.at)
+			first := bytes.Repeat([]byte("0123456789abcdef"), row.size/16+1)[:row.size]
+			got := make(chan []byte, 1)
+			go func() {
+				c, err := l.Accept()
+				if err != nil {
+					t.Error(err)
+				}
+				defer c.Close()
+				_, _ = io.WriteString(c, "welcome")
+				p, _ := io.ReadAll(c)
+				got <- p
+			}()
+			c, err := Dial(t.Context(), addr, first, time.Now().Add(time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			welcome := make([]byte, 7)
+			if _, err := io.ReadFull(c, welcome); err != nil || string(welcome) != "welcome" {
+				t.Errorf("read %q, %v", welcome, err)
+			}
+			if c.RemoteAddr().String() != addr.String() || c.LocalAddr().(*net.TCPAddr).Port == 0 {
+				t.Errorf("it goes from %v to %v", c.LocalAddr(), c.RemoteAddr())
+			}
+			_, err = c.Write([]byte("more"))
+			_ = c.Close()
+			if p := <-got; err != nil || !bytes.Equal(p, append(first, "more"...)) {
+				t.Errorf("%d bytes arrived of %d, %v", len(p), len(first)+4, err)
+			}
+		})
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	t.Parallel()
+	l, addr := listen(t, "127.0.0.1:0")
+	_ = l.Close()
+	c, err := Dial(t.Context(), addr, []byte("hello"), time.Now().Add(time.Minute))
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+// busy returns the address of a listener that takes no connections any more.
+func busy(t *testing.T) netip.AddrPort {
+	t.Helper()
+	l, addr := listen(t, "127.0.0.1:0")
+	raw, err := l.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		c, err := net.DialTimeout("tcp", addr.String(), 50*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	t.Skip("a listener without a backlog takes connections all the same")
+	return addr
+}
+
+func TestGivesUpAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	c, err := Dial(t.Context(), busy(t), []byte("hello"), time.Now().Add(20*time.Millisecond))
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+func TestGivesUpWhenTheContextIsDone(t *testing.T) {
+	t.Parallel()
+	addr := busy(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	c, err := Dial(ctx, addr, []byte("hello"), time.Now().Add(time.Minute))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+func TestAddressesForAnotherDialer(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []netip.AddrPort{
+		{},
+		netip.MustParseAddrPort("0.0.0.0:80"),
+		netip.MustParseAddrPort("[::]:80"),
+		netip.MustParseAddrPort("[fe80::1%eth0]:80"),
+	} {
+		if c, err := Dial(t.Context(), addr, nil, time.Time{}); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%v: got %v, %v", addr, c, err)
+		}
+	}
+}
+
+func TestOptionsAreThoseOfTheNetPackage(t *testing.T) {
+	t.Parallel()
+	for name, target := range map[string]netip.Addr{
+		"elsewhere":    netip.MustParseAddr("192.0.2.1"),
+		"this machine": netip.MustParseAddr("127.0.0.1"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer syscall.Close(fd)
+			if err := tune(fd, target); err != nil {
+				t.Fatal(err)
+			}
+			get := func(level, option int) int {
+				v, err := syscall.GetsockoptInt(fd, level, option)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return v
+			}
+			if get(syscall.IPPROTO_TCP, syscall.TCP_NODELAY) == 0 {
+				t.Error("small messages wait")
+			}
+			asks := get(syscall.SOL_SOCKET, syscall.SO_KEEPALIVE) != 0
+			if asks == target.IsLoopback() {
+				t.Errorf("keep-alive is %t", asks)
+			}
+			if idle := get(syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE); asks && idle != keepAliveSeconds {
+				t.Errorf("keep-alive begins after %d s", idle)
+			}
+		})
+	}
+}
+
+func TestConnectionToItself(t *testing.T) {
+	t.Parallel()
+	l, addr := listen(t, "127.0.0.1:0")
+	c, err := Dial(t.Context(), addr, nil, time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if ToItself(c) {
+		t.Error("to a listener, that is")
+	}
+	_ = l.Close()
+	own := net.TCPAddrFromAddrPort(addr)
+	self, err := (&net.Dialer{LocalAddr: own}).Dial("tcp", addr.String())
+	if err != nil {
+		t.Skip(err)
+	}
+	defer self.Close()
+	if !ToItself(self) {
+		t.Error("from a port to itself")
+	}
+}
+
+func BenchmarkDial(b *testing.B) {
+	l, addr := listen(b, "127.0.0.1:0")
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := Dial(b.Context(), addr, []byte("hello"), time.Now().Add(time.Minute))
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = c.Close()
+	}
+}

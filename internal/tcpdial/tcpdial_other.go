@@ -1,0 +1,15 @@
+//go:build !linux || 386
+
+package tcpdial
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Dial returns ErrUnsupported.
+func Dial(context.Context, netip.AddrPort, []byte, time.Time) (net.Conn, error) {
+	return nil, ErrUnsupported
+}
