@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
@@ -21,31 +22,59 @@ func commonFields(gateway, remoteIP, proto, userID string) []zap.Field {
 	return fields
 }
 
-func (c *connection) fields() []zap.Field {
-	return append(commonFields(c.gateway, c.remoteIP, c.proto, c.userID),
-		zap.String("connection", c.id),
-		zap.String("upstream", c.upstream),
-		zap.String("subprotocol", c.subprotocol))
+// openedLine and closedLine write themselves into a line, which spares a slice
+// of fields.
+type (
+	openedLine connection
+	closedLine struct {
+		c       *connection
+		outcome *relay.Outcome
+	}
+)
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (l *openedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
+	e.AddString("gateway", l.gateway)
+	e.AddString("remote_ip", l.remoteIP)
+	e.AddString("proto", l.proto)
+	if l.userID != "" {
+		e.AddString("user_id", l.userID)
+	}
+	e.AddString("connection", l.id)
+	e.AddString("upstream", l.upstream)
+	e.AddString("subprotocol", l.subprotocol)
+	return nil
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (l closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
+	out := l.outcome
+	err := (*openedLine)(l.c).MarshalLogObject(e)
+	e.AddString("by", out.By.String())
+	e.AddInt("code", out.Code)
+	e.AddString("reason", out.Reason)
+	e.AddDuration("duration", time.Since(l.c.openedAt))
+	e.AddUint64("messages_from_client", out.FromClient.Messages)
+	e.AddUint64("messages_from_upstream", out.FromUpstream.Messages)
+	e.AddUint64("bytes_from_client", out.FromClient.Bytes)
+	e.AddUint64("bytes_from_upstream", out.FromUpstream.Bytes)
+	return err
 }
 
 func (c *connection) reportOpened() {
 	if entry := process.reporter(c.gateway).Check(zap.InfoLevel, "opened"); entry != nil {
-		entry.Write(c.fields()...)
+		entry.Write(zap.Inline((*openedLine)(c)))
 	}
 }
 
 func (c *connection) reportClosed(out relay.Outcome) {
-	entry := process.reporter(c.gateway).Check(zap.InfoLevel, "closed")
-	if entry == nil {
-		return
+	if entry := process.reporter(c.gateway).Check(zap.InfoLevel, "closed"); entry != nil {
+		entry.Write(zap.Inline(closedLine{c, &out}))
 	}
-	entry.Write(append(c.fields(),
-		zap.Stringer("by", out.By),
-		zap.Int("code", out.Code),
-		zap.String("reason", out.Reason),
-		zap.Duration("duration", time.Since(c.openedAt)),
-		zap.Uint64("messages_from_client", out.FromClient.Messages),
-		zap.Uint64("messages_from_upstream", out.FromUpstream.Messages),
-		zap.Uint64("bytes_from_client", out.FromClient.Bytes),
-		zap.Uint64("bytes_from_upstream", out.FromUpstream.Bytes))...)
 }
+
+// Interface guards
+var (
+	_ zapcore.ObjectMarshaler = (*openedLine)(nil)
+	_ zapcore.ObjectMarshaler = closedLine{}
+)

@@ -219,7 +219,7 @@ func (g *gateway) send(t *testing.T, method, path string, header http.Header, bo
 var nextPort = 20000 + rand.IntN(8000)
 
 // freePort finds an address on loopback that is free for both TCP and UDP.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	for range 2000 {
 		nextPort++
