@@ -97,6 +97,7 @@ var layout = map[string]struct {
 	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile", ""},
 	"defaults.go":          {leaf, "caddy", ""},
 	"drain.go":             {work, "", ""},
+	"exit.go":              {entry, "caddy caddyhttp", ""},
 	"earlyclose.go":        {work, "relay", "Handler"},
 	"view.go":              {work, "balance", "Handler"},
 	"probes.go":            {work, "caddy caddyhttp reverseproxy zap wsframe", "WebSocketHealth Handler dialInfo"},

@@ -25,7 +25,6 @@
 package wsgateway
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -43,15 +42,7 @@ import (
 
 const moduleID = "http.handlers.ws_gateway"
 
-func init() {
-	caddy.RegisterModule(new(Handler))
-
-	// For what is left of gateways that the running configuration has no more.
-	caddy.OnExit(func(context.Context) {
-		process.exit(defaultExitPeriod)
-		process.awaitEmpty()
-	})
-}
+func init() { caddy.RegisterModule(new(Handler)) }
 
 // Handler is an HTTP handler that authenticates, decorates, balances and
 // relays WebSocket connections. Other requests on its route get the same
@@ -369,41 +360,6 @@ func (h *Handler) Cleanup() error {
 		process.awaitEmpty()
 	}
 	return err
-}
-
-// listenForExit makes the handler hear of an exit when its server begins to shut
-// down, because the server will wait for streams that only we can end.
-func (h *Handler) listenForExit(ctx caddy.Context) {
-	h.endAll = func() { endAll(gracePeriod(ctx)) }
-	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok {
-		return
-	}
-	server.RegisterOnShutdown(func() {
-		if caddy.Exiting() {
-			endAll(gracePeriod(ctx))
-		}
-	})
-}
-
-// gracePeriod is how long servers have to shut down; 0 is for ever.
-func gracePeriod(ctx caddy.Context) caddy.Duration {
-	app, err := ctx.AppIfConfigured("http")
-	if err != nil {
-		return 0
-	}
-	web, ok := app.(*caddyhttp.App)
-	if !ok {
-		return 0
-	}
-	return web.GracePeriod
-}
-
-// endAll ends every connection of the process, which exits.
-func endAll(grace caddy.Duration) {
-	if process.exit(orDefault(grace, defaultExitPeriod)) && grace == 0 {
-		process.hangUp()
-	}
 }
 
 func (h *Handler) writeTimeout() time.Duration { return orDefault(h.WriteTimeout, defaultWriteTimeout) }

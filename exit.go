@@ -1,0 +1,51 @@
+package wsgateway
+
+import (
+	"context"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	// For what is left of gateways that the running configuration has no more.
+	caddy.OnExit(func(context.Context) {
+		process.exit(defaultExitPeriod)
+		process.awaitEmpty()
+	})
+}
+
+// listenForExit makes the handler hear of an exit when its server begins to shut
+// down, because the server will wait for streams that only we can end.
+func (h *Handler) listenForExit(ctx caddy.Context) {
+	h.endAll = func() { endAll(gracePeriod(ctx)) }
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return
+	}
+	server.RegisterOnShutdown(func() {
+		if caddy.Exiting() {
+			endAll(gracePeriod(ctx))
+		}
+	})
+}
+
+// gracePeriod is how long servers have to shut down; 0 is for ever.
+func gracePeriod(ctx caddy.Context) caddy.Duration {
+	app, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return 0
+	}
+	web, ok := app.(*caddyhttp.App)
+	if !ok {
+		return 0
+	}
+	return web.GracePeriod
+}
+
+// endAll ends every connection of the process, which exits.
+func endAll(grace caddy.Duration) {
+	if process.exit(orDefault(grace, defaultExitPeriod)) && grace == 0 {
+		process.hangUp()
+	}
+}
