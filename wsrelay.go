@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -163,12 +164,31 @@ func hijack(w http.ResponseWriter) (upgraded, error) {
 		return upgraded{}, err
 	}
 	_ = conn.SetDeadline(time.Time{})
-	up := upgraded{conn: conn, detached: true}
+	up := upgraded{conn: belowPreface(conn), detached: true}
 	if n := rw.Reader.Buffered(); n > 0 {
 		up.early = make([]byte, n)
 		_, _ = io.ReadFull(rw.Reader, up.early)
 	}
 	return up, nil
+}
+
+// belowPreface returns what Caddy has wrapped where a server speaks HTTP/1.1 but
+// not HTTP/2: it looks at the first bytes of a connection only, and they have
+// been read. The relay needs the socket itself.
+func belowPreface(c net.Conn) net.Conn {
+	wrapper := reflect.ValueOf(c)
+	if wrapper.Kind() != reflect.Pointer || wrapper.Elem().Kind() != reflect.Struct {
+		return c
+	}
+	if t := wrapper.Type().Elem(); t.Name() != "http2Conn" || t.PkgPath() != reflect.TypeFor[caddyhttp.App]().PkgPath() {
+		return c
+	}
+	if field := wrapper.Elem().FieldByName("Conn"); field.IsValid() && field.CanInterface() {
+		if inner, ok := reflect.TypeAssert[net.Conn](field); ok {
+			return inner
+		}
+	}
+	return c
 }
 
 // stream makes the request's stream the connection (RFC 8441, RFC 9220). The
