@@ -110,6 +110,7 @@ func connectAs(h *Handler, does func(*peer)) (client, backend *peer, at string, 
 type crowd struct {
 	gateway func() *Handler // the one that is loaded
 	does    func(*peer)     // what each does with its connection
+	pause   time.Duration   // each stays away for less than that; a second if 0
 
 	mu    sync.Mutex
 	moved []time.Time // when each was told to
@@ -127,7 +128,18 @@ func newCrowd(gateway func() *Handler, n int) *crowd {
 	return c
 }
 
-// join makes one client, who comes back within a second of a close.
+// drop ends one connection from the client's side, and has another client come.
+func (c *crowd) drop() {
+	c.mu.Lock()
+	i := rand.IntN(len(c.live))
+	client := c.live[i]
+	c.live = slices.Delete(c.live, i, i+1)
+	c.mu.Unlock()
+	_ = client.Close()
+	c.join()
+}
+
+// join makes one client, who comes back after a pause when it is told to go.
 func (c *crowd) join() {
 	client, _, _, refused := connectAs(c.gateway(), c.does)
 	if refused != balance.None {
@@ -147,7 +159,11 @@ func (c *crowd) join() {
 		stay := c.gone
 		c.mu.Unlock()
 		if !stay {
-			elapse(time.Duration(rand.Int64N(int64(time.Second))))
+			pause := c.pause
+			if pause == 0 {
+				pause = time.Second
+			}
+			elapse(time.Duration(rand.Int64N(int64(pause))))
 			c.join()
 		}
 	})

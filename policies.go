@@ -189,6 +189,8 @@ func policyOf(selector reverseproxy.Selector) chosenPolicy {
 		return chosenPolicy{policy: balance.LeastConn{}}
 	case *reverseproxy.RandomChoiceSelection:
 		return chosenPolicy{policy: balance.RandomChoose{Choose: s.Choose}}
+	case *reverseproxy.RandomSelection:
+		return chosenPolicy{policy: balance.RandomChoose{Choose: 1}}
 	case *reverseproxy.RoundRobinSelection:
 		return chosenPolicy{policy: new(balance.RoundRobin)}
 	case *reverseproxy.WeightedRoundRobinSelection:

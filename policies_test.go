@@ -155,6 +155,7 @@ func TestPoliciesThatCompareLoadsAreOurs(t *testing.T) {
 	}{
 		"least_conn":           {new(reverseproxy.LeastConnSelection), "balance.LeastConn{}", nil},
 		"random_choose":        {&reverseproxy.RandomChoiceSelection{Choose: 3}, "balance.RandomChoose{Choose:3}", nil},
+		"random":               {new(reverseproxy.RandomSelection), "balance.RandomChoose{Choose:1}", nil},
 		"weighted_round_robin": {&reverseproxy.WeightedRoundRobinSelection{Weights: []int{2, 1}}, "", []float64{2, 1}},
 		"weighted_least_conn":  {&WeightedLeastConn{Weights: []int{2, 1}}, "balance.LeastConn{}", []float64{2, 1}},
 		"bounded_hash":         {&BoundedHash{Key: "{x}"}, "balance.BoundedHash{Factor:1.25}", nil},

@@ -39,6 +39,7 @@ type registry struct {
 	reporters   map[string][]*zap.Logger // by gateway, the newest last
 	gateways    map[string][]*Handler    // loaded ones, by name
 	series      map[seriesKey]*series
+	unfinished  map[string]bool // gateways whose rebalance ended with a configuration
 	exiting     bool
 	exitBy      time.Time     // how long an exit waits for connections
 	emptied     chan struct{} // closed when the last connection is gone; nil while nobody waits
@@ -115,6 +116,7 @@ func newRegistry() *registry {
 		reporters:   make(map[string][]*zap.Logger),
 		gateways:    make(map[string][]*Handler),
 		series:      make(map[seriesKey]*series),
+		unfinished:  make(map[string]bool),
 	}
 	return g
 }
@@ -269,6 +271,22 @@ func (g *registry) shared(h *Handler) bool {
 	return slices.ContainsFunc(g.gateways[h.name], func(other *Handler) bool {
 		return !slices.Equal(other.joined, h.joined)
 	})
+}
+
+// handOver leaves the rest of a gateway's rebalance to the next configuration;
+// takeOver tells that one, once.
+func (g *registry) handOver(gateway string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unfinished[gateway] = true
+}
+
+func (g *registry) takeOver(gateway string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	unfinished := g.unfinished[gateway]
+	delete(g.unfinished, gateway)
+	return unfinished
 }
 
 // addressesOf lists where connections are that opened as one of the members.

@@ -99,7 +99,7 @@ func (r *Rebalance) validate(b *balancer) error {
 		return fmt.Errorf("rebalance: %s is not a time to move that many in", time.Duration(r.Per))
 	case b != nil && (b.selector != nil || b.key != ""):
 		return errors.New("rebalance: with this lb_policy, clients would come back to where they were: " +
-			"use least_conn, weighted_least_conn, random_choose, round_robin or weighted_round_robin")
+			"use least_conn, weighted_least_conn, random, random_choose, round_robin or weighted_round_robin")
 	}
 	return nil
 }
@@ -110,24 +110,32 @@ func (r *Rebalance) validate(b *balancer) error {
 func (h *Handler) rebalance(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
+	arrived, warned := false, false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		switch arrived := h.balancer.Arrived(); {
+		arrived = h.balancer.Arrived() || process.takeOver(h.name) || arrived
+		switch {
 		case !arrived:
-		case process.shared(h):
+		case !process.shared(h):
+			arrived = false
+			if !h.rebalanceOnce(ctx) {
+				process.handOver(h.name)
+			}
+		case !warned: // it may be over, if that is the configuration before this one
+			warned = true
 			h.logger.Warn("not rebalancing: another handler with other upstreams has the same name, so that nobody "+
 				"knows whose connections may move: give this one a name of its own", zap.String("gateway", h.name))
-		default:
-			h.rebalanceOnce(ctx)
 		}
 	}
 }
 
-func (h *Handler) rebalanceOnce(ctx context.Context) {
+// rebalanceOnce tells whether it came to its end: the configuration may end
+// before.
+func (h *Handler) rebalanceOnce(ctx context.Context) bool {
 	shares := h.shares()
 	total := 0
 	for i := range shares {
@@ -136,7 +144,7 @@ func (h *Handler) rebalanceOnce(ctx context.Context) {
 	}
 	budget := balance.Surplus(shares)
 	if _, uneven := balance.Fullest(shares); !uneven || budget == 0 {
-		return
+		return true
 	}
 	pace := time.Duration(float64(h.Rebalance.Per) / (float64(total) * h.Rebalance.Percent / 100))
 	until := time.Now().Add(time.Duration(h.SlowStart) + time.Duration(float64(h.Rebalance.Per)*100/h.Rebalance.Percent))
@@ -147,7 +155,7 @@ func (h *Handler) rebalanceOnce(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return
+			return false
 		case <-timer.C:
 		}
 		fullest, uneven := balance.Fullest(h.shares())
@@ -159,9 +167,11 @@ func (h *Handler) rebalanceOnce(ctx context.Context) {
 		}
 		if process.endIdlest(h.name, fullest.Address, endRebalance) {
 			moved++
+			h.balancer.Moved()
 		}
 	}
 	h.logger.Info("rebalanced", zap.String("gateway", h.name), zap.Int("connections", moved))
+	return true
 }
 
 // shares is what this gateway holds at each available upstream.

@@ -54,12 +54,26 @@ func expectEven(t *testing.T, held []int, weights ...float64) {
 
 func TestScaleUpIsRebalancedAtThePaceAndEnds(t *testing.T) {
 	t.Parallel()
+	for name, policy := range map[string]reverseproxy.Selector{
+		"least_conn":    new(reverseproxy.LeastConnSelection),
+		"round_robin":   new(reverseproxy.RoundRobinSelection),
+		"random_choose": &reverseproxy.RandomChoiceSelection{Choose: 2},
+		"random":        new(reverseproxy.RandomSelection),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scaleUp(t, "rebalance-scale-up-"+name, policy)
+		})
+	}
+}
+
+func scaleUp(t *testing.T, gateway string, policy reverseproxy.Selector) {
 	synctest.Test(t, func(t *testing.T) {
-		const clients, gateway = 400, "rebalance-scale-up"
+		const clients = 400
 		addresses := addressesOf(t, 5)
-		policy := new(reverseproxy.LeastConnSelection)
 		loaded := load(t, gateway, policy, addresses[:4], at(10, time.Minute))
 		stop := rebalancing(t, loaded)
+		elapse(time.Minute) // that they are new is over
 		c := newCrowd(func() *Handler { return loaded }, clients)
 		elapse(time.Minute)
 		if n := c.movedSoFar(); n != 0 {
@@ -67,6 +81,10 @@ func TestScaleUpIsRebalancedAtThePaceAndEnds(t *testing.T) {
 		}
 
 		stop()
+		surplus := 0
+		for _, n := range loads(gateway, addresses[:4]) {
+			surplus += max(0, n-clients/5)
+		}
 		old := loaded
 		loaded = load(t, gateway, policy, addresses, at(10, time.Minute))
 		unload(t, old)
@@ -75,7 +93,6 @@ func TestScaleUpIsRebalancedAtThePaceAndEnds(t *testing.T) {
 		elapse(time.Hour)
 		held := loads(gateway, addresses)
 		expectEven(t, held)
-		const surplus = clients / 5
 		moved := c.movedSoFar()
 		if moved > surplus {
 			t.Errorf("%d were moved, more than the %d that were over", moved, surplus)
@@ -112,6 +129,9 @@ func TestRecoveredUpstreamIsRebalanced(t *testing.T) {
 		"least_conn":                   {new(reverseproxy.LeastConnSelection), nil, 0},
 		"weighted_least_conn":          {&WeightedLeastConn{Weights: []int{2, 1, 1}}, []float64{2, 1, 1}, 0},
 		"least_conn with a slow start": {new(reverseproxy.LeastConnSelection), nil, 2 * time.Minute},
+		"round_robin":                  {new(reverseproxy.RoundRobinSelection), nil, 0},
+		"weighted_round_robin":         {&reverseproxy.WeightedRoundRobinSelection{Weights: []int{2, 1, 1}}, []float64{2, 1, 1}, 0},
+		"round_robin with slow start":  {new(reverseproxy.RoundRobinSelection), nil, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -189,6 +209,107 @@ func TestRebalanceMovesNoMoreThanTheSurplusWhoeverComesBack(t *testing.T) {
 		stop()
 		c.leave()
 		unload(t, h)
+	})
+}
+
+// Those who are moved may come back long after the last was told to, and others
+// come and go meanwhile.
+func TestRebalanceWithoutRegardToLoadsIsEvenUnderChurn(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]reverseproxy.Selector{
+		"round_robin": new(reverseproxy.RoundRobinSelection),
+		"random":      new(reverseproxy.RandomSelection),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				gateway := "rebalance-churn-" + name
+				addresses := addressesOf(t, 4)
+				h := load(t, gateway, policy, addresses, at(100, 10*time.Second))
+				stop := rebalancing(t, h)
+				elapse(time.Minute)
+				process.setState(addresses[3], balance.Maintenance)
+				c := newCrowd(func() *Handler { return h }, 400)
+				c.pause = 20 * time.Second
+				process.setState(addresses[3], balance.Ready)
+				for range 50 { // by themselves
+					c.drop()
+					elapse(time.Second)
+				}
+				elapse(time.Minute)
+				expectEven(t, loads(gateway, addresses))
+				moved := c.movedSoFar()
+				if moved == 0 || moved > 200 {
+					t.Errorf("%d were moved of 400 to one of four", moved)
+				}
+				elapse(24 * time.Hour)
+				if more := c.movedSoFar() - moved; more != 0 {
+					t.Errorf("%d more were moved when all was even", more)
+				}
+				stop()
+				c.leave()
+				unload(t, h)
+			})
+		})
+	}
+}
+
+// A configuration that is loaded while connections are moved has the same upstreams,
+// so that nothing arrives by it.
+func TestRebalanceGoesOnAfterAReload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const gateway = "rebalance-reload"
+		addresses := addressesOf(t, 2)
+		policy := new(reverseproxy.LeastConnSelection)
+		loaded := load(t, gateway, policy, addresses, at(10, time.Minute))
+		stop := rebalancing(t, loaded)
+		elapse(time.Minute)
+		process.setState(addresses[1], balance.Maintenance)
+		c := newCrowd(func() *Handler { return loaded }, 100)
+		process.setState(addresses[1], balance.Ready)
+		for range 10 { // each ends before it is done
+			elapse(20 * time.Second)
+			old := loaded
+			loaded = load(t, gateway, policy, addresses, at(10, time.Minute))
+			stop()
+			unload(t, old)
+			stop = rebalancing(t, loaded)
+		}
+		elapse(time.Hour)
+		expectEven(t, loads(gateway, addresses))
+		if n := c.movedSoFar(); n > 50 {
+			t.Errorf("%d were moved, more than the 50 that were over", n)
+		}
+		stop()
+		c.leave()
+		unload(t, loaded)
+	})
+}
+
+// What is new is told once, and may be told while the old configuration with fewer
+// upstreams is there still.
+func TestRebalanceWaitsForTheOldConfigurationToGo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const gateway = "rebalance-overlap"
+		addresses := addressesOf(t, 3)
+		policy := new(reverseproxy.LeastConnSelection)
+		old := load(t, gateway, policy, addresses[:2], at(100, time.Minute))
+		loaded := old
+		c := newCrowd(func() *Handler { return loaded }, 90)
+		loaded = load(t, gateway, policy, addresses, at(100, time.Minute))
+		stop := rebalancing(t, loaded)
+		elapse(time.Minute)
+		if n := c.movedSoFar(); n != 0 {
+			t.Errorf("%d were moved while nobody knew whose they are", n)
+		}
+		unload(t, old)
+		elapse(time.Hour)
+		expectEven(t, loads(gateway, addresses))
+		stop()
+		c.leave()
+		unload(t, loaded)
 	})
 }
 

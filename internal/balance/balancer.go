@@ -76,6 +76,7 @@ type Balancer struct {
 	aside   []int // members put aside while one is looked for
 
 	arrived bool // an upstream has become available since Arrived was asked
+	moved   int  // connections that were, and for whom nobody has come yet
 	line    []*Place
 }
 
@@ -155,7 +156,7 @@ func (b *Balancer) acquireFrom(into *Lease, ask Ask, members []Member, now time.
 	if len(b.scratch) == 0 {
 		return 0, refusal
 	}
-	chosen := b.scratch[b.settings.Policy.choose(ask.Key, b.scratch)]
+	chosen := b.scratch[b.policyLocked(ask).choose(ask.Key, b.scratch)]
 	b.ledger.countLocked(into, ask.Use, b.ledger.backendLocked(chosen.Address, now))
 	return chosen.Index, None
 }

@@ -25,6 +25,24 @@ func (b *Balancer) Shares(members []Member, live func(address string) int) []Sha
 	return shares
 }
 
+// Moved tells that a connection was ended for it to move. For each, one who comes
+// goes where the least is held for its weight, whatever the policy: one that does
+// not look at loads would give the full ones back what was taken.
+func (b *Balancer) Moved() {
+	b.ledger.mu.Lock()
+	defer b.ledger.mu.Unlock()
+	b.moved++
+}
+
+// policyLocked is the policy for an ask.
+func (b *Balancer) policyLocked(ask Ask) Policy {
+	if ask.Use != WebSocket || b.moved == 0 {
+		return b.settings.Policy
+	}
+	b.moved--
+	return LeastConn{}
+}
+
 // Slack is how far off its share an upstream may stay: 10 %.
 const Slack = 0.1
 
