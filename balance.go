@@ -1,8 +1,6 @@
 package wsgateway
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -73,35 +71,12 @@ func newBalancer(h *Handler, selector reverseproxy.Selector, probes *probes) (*b
 		settings.MaxFails = hc.Passive.MaxFails
 		settings.FailDuration = time.Duration(hc.Passive.FailDuration)
 	}
-	b.fixed = h.Proxy.DynamicUpstreams == nil && !slices.ContainsFunc(h.Proxy.Upstreams, func(up *reverseproxy.Upstream) bool {
-		return hasPlaceholder(up.Dial)
-	})
+	b.fixed = h.Proxy.DynamicUpstreams == nil && !hasPlaceholderUpstream(h.Proxy)
 	if b.fixed {
 		b.members = b.membersOf(nil, h.Proxy.Upstreams, nil)
 	}
 	b.Balancer = process.ledger.New(settings, b.members)
 	return b, nil
-}
-
-// checkWeights refuses weights that do not say what is to be done.
-func checkWeights(weights []float64, proxy *reverseproxy.Handler) error {
-	switch n := len(proxy.Upstreams); {
-	case proxy.DynamicUpstreams != nil || proxy.DynamicUpstreamsRaw != nil:
-		return errors.New("lb_policy: weights need upstreams that are named one by one, not dynamic ones")
-	case len(weights) != n:
-		return fmt.Errorf("lb_policy: %d weights for %d upstreams: give each upstream one, in their order", len(weights), n)
-	}
-	sum := 0.0
-	for _, w := range weights {
-		if w < 0 {
-			return fmt.Errorf("lb_policy: weight %g is negative: use 0 for an upstream that is to take nothing", w)
-		}
-		sum += w
-	}
-	if sum == 0 {
-		return errors.New("lb_policy: all weights are 0: at least one upstream has to take something")
-	}
-	return nil
 }
 
 // membersOf describes a pool for the balance.

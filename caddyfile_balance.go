@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -56,7 +57,7 @@ func (h *Handler) unmarshalRebalance(d *caddyfile.Dispenser) error {
 	if h.Rebalance.Per, err = positiveDuration(d, "rebalance's time", per); err != nil {
 		return err
 	}
-	if err := h.Rebalance.validate(nil); err != nil {
+	if err := h.Rebalance.validate(); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil
@@ -159,7 +160,7 @@ func (h *Handler) checkTogether(d *caddyfile.Dispenser) error {
 	if h.Queue != nil && h.MaxConns == 0 {
 		return d.Err("queue has nothing to wait for without max_conns: set it, or remove queue")
 	}
-	if err := h.validateEarlyClose(); err != nil {
+	if err := errors.Join(h.validateEarlyClose(), h.validateDrainUnhealthy()); err != nil {
 		return d.WrapErr(err)
 	}
 	if lb := h.Proxy.LoadBalancing; lb != nil && lb.SelectionPolicyRaw != nil {

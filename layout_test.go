@@ -72,6 +72,7 @@ var layout = map[string]struct {
 	"refusal.go":           {leaf, "", ""},
 	"matcher.go":           {leaf, "caddy caddyfile caddyhttp httpguts", ""},
 	"balance.go":           {work, "caddy reverseproxy balance", "Handler"},
+	"balance_config.go":    {work, "caddy reverseproxy", "Handler Rebalance"},
 	"registry.go":          {work, "caddy zap relay balance", "moduleID Handler"},
 	"maxage.go":            {work, "", "MaxAge"},
 	"expiry.go":            {work, "", ""},

@@ -107,7 +107,8 @@ type Handler struct {
 
 	// Moves connections to an upstream that was added or has recovered, by
 	// closing idle ones of the fullest upstreams (1012) at this pace, until all
-	// are within 10 % of their share. Default: off.
+	// are within 10 % of their share. Not for policies that keep a client or a
+	// key at its upstream, nor for upstreams with placeholders. Default: off.
 	Rebalance *Rebalance `json:"rebalance,omitempty"`
 
 	// How many connections an upstream may end soon after it accepted them,
@@ -128,7 +129,9 @@ type Handler struct {
 	WebSocketHealth *WebSocketHealth `json:"health_websocket,omitempty"`
 
 	// Whether the live connections of an upstream that health checks take out
-	// are drained (1012). Default: false, they stay.
+	// are drained (1012). Needs something that tells: active checks, which do not
+	// reach dynamic upstreams, `health_websocket`, or `fail_duration`. Default:
+	// false, they stay.
 	DrainUnhealthy bool `json:"drain_unhealthy,omitempty"`
 
 	// How old a connection may become; then it is closed (1012), so that
@@ -213,7 +216,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.Proxy.DynamicUpstreamsRaw != nil {
-		h.dynamicMember = "dynamic:" + string(h.Proxy.DynamicUpstreamsRaw)
+		h.dynamicMember = dynamicPrefix + string(h.Proxy.DynamicUpstreamsRaw)
 	}
 	if err := h.provisionProxy(ctx); err != nil {
 		return err
@@ -317,7 +320,8 @@ func (h *Handler) Validate() error {
 	case h.DrainPeriod != nil && *h.DrainPeriod < 0:
 		return fmt.Errorf("drain_period: %s is negative: use 0 to end connections at once", time.Duration(*h.DrainPeriod))
 	}
-	return errors.Join(h.validateEarlyClose(), h.Rebalance.validate(h.balancer), h.MaxAge.validate(), h.WebSocketHealth.validate())
+	return errors.Join(h.validateEarlyClose(), h.validateDrainUnhealthy(), h.validateRebalance(),
+		h.MaxAge.validate(), h.WebSocketHealth.validate())
 }
 
 // Cleanup gives back what Provision took. Live connections go on, unless no

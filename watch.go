@@ -2,8 +2,6 @@ package wsgateway
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -36,13 +34,22 @@ func (h *Handler) currentMembers() []balance.Member {
 	if h.balancer.fixed {
 		return h.balancer.members
 	}
-	addresses := process.addressesOf(h.joined)
+	return h.membersAt(append(process.addressesOf(h.joined), h.seenDynamic()...))
+}
+
+// seenDynamic are the dynamic upstreams as they were when last asked for.
+func (h *Handler) seenDynamic() []string {
 	if seen := h.dynamicSeen.Load(); seen != nil {
-		addresses = append(addresses, *seen...)
+		return *seen
 	}
-	slices.Sort(addresses)
-	var members []balance.Member
-	for _, address := range slices.Compact(addresses) {
+	return nil
+}
+
+// membersAt describes upstreams of which nothing but the address is known.
+func (h *Handler) membersAt(addresses []string) []balance.Member {
+	addresses = slices.Compact(slices.Sorted(slices.Values(addresses)))
+	members := make([]balance.Member, 0, len(addresses))
+	for _, address := range addresses {
 		up := &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: address}
 		members = append(members, balance.Member{Address: address, Weight: 1, Source: source{
 			Upstream: up, breaker: h.Proxy.CB, probes: h.probes, address: address,
@@ -87,21 +94,6 @@ func (h *Handler) drainUnhealthy(ctx context.Context, address string) {
 			return ctx.Err() == nil && !b.Panicked(members) && slices.Contains(b.Down(members), address)
 		},
 	)
-}
-
-func (r *Rebalance) validate(b *balancer) error {
-	switch {
-	case r == nil:
-		return nil
-	case !(r.Percent > 0 && r.Percent <= 100):
-		return fmt.Errorf("rebalance: %g percent is not above 0 and up to 100", r.Percent)
-	case r.Per <= 0:
-		return fmt.Errorf("rebalance: %s is not a time to move that many in", time.Duration(r.Per))
-	case b != nil && (b.selector != nil || b.key != ""):
-		return errors.New("rebalance: with this lb_policy, clients would come back to where they were: " +
-			"use least_conn, weighted_least_conn, random, random_choose, round_robin or weighted_round_robin")
-	}
-	return nil
 }
 
 // rebalance moves connections after an upstream has become available, until all
@@ -174,10 +166,15 @@ func (h *Handler) rebalanceOnce(ctx context.Context) bool {
 	return true
 }
 
-// shares is what this gateway holds at each available upstream.
+// shares is what this gateway holds at each available upstream. Dynamic ones that
+// are there no more take nothing, whoever is there still.
 func (h *Handler) shares() []balance.Share {
 	held := process.staying(h.name)
-	return h.balancer.Shares(h.currentMembers(), func(address string) int { return held[address] })
+	members := h.balancer.members
+	if !h.balancer.fixed {
+		members = h.membersAt(h.seenDynamic())
+	}
+	return h.balancer.Shares(members, func(address string) int { return held[address] })
 }
 
 // fullWeight is an upstream's weight when it has warmed up.

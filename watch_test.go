@@ -313,6 +313,39 @@ func TestRebalanceWaitsForTheOldConfigurationToGo(t *testing.T) {
 	})
 }
 
+// noSource is a dynamic source that nobody asks.
+type noSource struct{ reverseproxy.UpstreamSource }
+
+func TestDynamicUpstreamThatIsGoneHasNoShare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const gateway = "rebalance-gone"
+		addresses := addressesOf(t, 4)
+		h := load(t, gateway, new(reverseproxy.LeastConnSelection), addresses, func(h *Handler) {
+			h.Proxy.DynamicUpstreams = noSource{}
+			at(100, time.Minute)(h)
+		})
+		h.Proxy.Upstreams = pool(addresses[:3]...)
+		h.noteDynamic(h.Proxy.Upstreams)
+		stop := rebalancing(t, h)
+		c := newCrowd(func() *Handler { return h }, 90)
+		elapse(time.Minute)
+		h.Proxy.Upstreams = pool(addresses[1:]...)
+		h.noteDynamic(h.Proxy.Upstreams)
+		client, _, _, _ := connectTo(h) // what makes the new one known
+		elapse(time.Hour)
+		held := loads(gateway, addresses)
+		if held[0] != 30 {
+			t.Errorf("%v are held, want the 30 at the first as they were", held)
+		}
+		expectEven(t, held[1:])
+		stop()
+		_ = client.Close()
+		c.leave()
+		unload(t, h)
+	})
+}
+
 // dawdle reads a close frame and answers it two seconds later.
 func dawdle(p *peer) {
 	buf := make([]byte, 256)

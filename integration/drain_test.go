@@ -137,10 +137,10 @@ func TestUnhealthyUpstreamIsDrainedByOption(t *testing.T) {
 			ill.set(func() {
 				ill.health = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 			})
-			site := "ws_gateway %s %s {\n lb_policy first\n drain_period 0s\n " + row.option + "\n %s\n }"
+			site := "ws_gateway %s %s {\n lb_policy first\n drain_period 0s\n %s\n }"
 			g := start(t, fmt.Sprintf(site, ill.addr, well.addr, ""))
 			conns := oneOfEach(t, g)
-			g.reload(t, fmt.Sprintf(site, ill.addr, well.addr, "health_uri /health\n health_interval 50ms"))
+			g.reload(t, fmt.Sprintf(site, ill.addr, well.addr, "health_uri /health\n health_interval 50ms\n "+row.option))
 			eventually(t, "new connections to go elsewhere", func() bool {
 				if a, err := overWS.try(g, "/ws", nil); err == nil && a.conn != nil {
 					a.conn.kill()

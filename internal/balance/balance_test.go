@@ -169,6 +169,23 @@ func TestBoundedHashKeepsAKeyAndBoundsTheLoad(t *testing.T) {
 	}
 }
 
+func TestBoundIsOfTheMembersThatAreThere(t *testing.T) {
+	t.Parallel()
+	members, _ := newMembers(3)
+	b := NewLedger().New(Settings{Policy: BoundedHash{1}}, nil)
+	for range 90 {
+		b.AcquireFrom(new(Lease), Ask{Key: "one"}, members)
+	}
+	got := make([]int, 2)
+	for range 20 { // the third is gone, and whoever is there still
+		i, _ := b.AcquireFrom(new(Lease), Ask{Key: "one"}, members[:2])
+		got[i]++
+	}
+	if !slices.Equal(got, []int{10, 10}) {
+		t.Errorf("got %v, want each as many", got)
+	}
+}
+
 func TestRemovingAnUpstreamMovesOnlyItsOwnKeys(t *testing.T) {
 	t.Parallel()
 	members, _ := newMembers(5)
