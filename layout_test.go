@@ -100,6 +100,7 @@ var layout = map[string]struct {
 	"drain.go":             {work, "", ""},
 	"exit.go":              {entry, "caddy caddyhttp", ""},
 	"earlyclose.go":        {work, "relay", "Handler"},
+	"totals.go":            {work, "", ""},
 	"view.go":              {work, "balance", "Handler"},
 	"probes.go":            {work, "caddy caddyhttp reverseproxy zap wsframe", "WebSocketHealth Handler dialInfo"},
 	"policies.go":          {work, "caddy caddyfile reverseproxy balance", ""},

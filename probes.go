@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -38,6 +39,7 @@ type probes struct {
 type probed struct {
 	isDown       bool
 	passed, lost int // in a row
+	at           time.Time
 }
 
 func (c *WebSocketHealth) validate() error {
@@ -88,6 +90,7 @@ func (p *probes) record(address string, ok bool) (changed bool) {
 		state = new(probed)
 		p.states[address] = state
 	}
+	state.at = time.Now()
 	if ok {
 		state.passed, state.lost = state.passed+1, 0
 	} else {
@@ -118,6 +121,20 @@ func (p *probes) run(ctx caddy.Context, h *Handler) {
 	}
 }
 
+// forgetProbed is how long the state of an upstream is kept that is not probed any
+// more, or ten intervals if that is longer: what a name leads to may change at
+// every look.
+const forgetProbed = 10 * time.Minute
+
+// forget drops what is known of upstreams that are gone for long.
+func (p *probes) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.states, func(_ string, state *probed) bool {
+		return time.Since(state.at) > max(forgetProbed, 10*p.interval)
+	})
+}
+
 // probeAll probes what is known now, all at once.
 func (p *probes) probeAll(ctx context.Context, h *Handler) {
 	var all sync.WaitGroup
@@ -134,6 +151,7 @@ func (p *probes) probeAll(ctx context.Context, h *Handler) {
 		})
 	}
 	all.Wait()
+	p.forget()
 }
 
 // probe makes one handshake and takes leave.

@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -44,6 +45,24 @@ func TestProbesTakeOutAndLetInAfterSoManyInARow(t *testing.T) {
 			t.Errorf("%s: another one is down too", name)
 		}
 	}
+}
+
+func TestStateOfUpstreamsThatAreGoneIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newProbes(new(WebSocketHealth), nil)
+		for i := range 1000 {
+			p.record(fmt.Sprintf("pod-%d:80", i), i%2 == 0)
+			p.forget()
+			elapse(time.Minute)
+		}
+		if n := len(p.states); n > 12 {
+			t.Errorf("of 1000 that came and went, %d are remembered", n)
+		}
+		if !p.down("pod-999:80") {
+			t.Error("one that was there a minute ago is forgotten")
+		}
+	})
 }
 
 func TestProbesGoByTheSettingsOfActiveChecks(t *testing.T) {

@@ -39,6 +39,7 @@ type registry struct {
 	reporters   map[string][]*zap.Logger // by gateway, the newest last
 	gateways    map[string][]*Handler    // loaded ones, by name
 	series      map[seriesKey]*series
+	absent      absent          // what was in series
 	unfinished  map[string]bool // gateways whose rebalance ended with a configuration
 	exiting     bool
 	exitBy      time.Time     // how long an exit waits for connections
@@ -86,8 +87,7 @@ type seriesKey struct{ gateway, upstream string }
 type series struct {
 	live   int
 	wanted int // configurations that name the upstream
-
-	opened, failed uint64
+	totals
 }
 
 // member is the value in members; its end drains what is left of the upstream.
@@ -116,6 +116,7 @@ func newRegistry() *registry {
 		reporters:   make(map[string][]*zap.Logger),
 		gateways:    make(map[string][]*Handler),
 		series:      make(map[seriesKey]*series),
+		absent:      absent{kept: make(map[seriesKey]*keptTotals)},
 		unfinished:  make(map[string]bool),
 	}
 	return g
@@ -154,7 +155,7 @@ func (g *registry) show(key seriesKey, delta int) {
 func (g *registry) countLocked(key seriesKey, live, wanted int) {
 	s := g.series[key]
 	if s == nil {
-		s = new(series)
+		s = &series{totals: g.absent.take(key)}
 		g.series[key] = s
 	}
 	s.live += live
@@ -164,6 +165,7 @@ func (g *registry) countLocked(key seriesKey, live, wanted int) {
 	}
 	if s.live == 0 && s.wanted == 0 {
 		delete(g.series, key)
+		g.absent.keep(key, s.totals, g.presentLocked)
 	}
 }
 
@@ -173,7 +175,9 @@ func (g *registry) failed(key seriesKey) {
 	defer g.mu.Unlock()
 	if s := g.series[key]; s != nil {
 		s.failed++
+		return
 	}
+	g.absent.keep(key, totals{failed: 1}, g.presentLocked)
 }
 
 // stays tells whether nothing asks for the connection to leave its upstream.

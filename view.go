@@ -26,9 +26,14 @@ type upstreamView struct {
 	Address string  `json:"address"`
 	State   string  `json:"state"`
 	Weight  float64 `json:"weight"`
-	Live    int     `json:"live"`
-	Opened  uint64  `json:"opened"`
-	Failed  uint64  `json:"failed"`
+
+	// Weights is what each handler of this name gives it, the oldest first, where
+	// they do not agree; Weight is the largest then.
+	Weights []float64 `json:"weights,omitempty"`
+
+	Live   int    `json:"live"`
+	Opened uint64 `json:"opened"`
+	Failed uint64 `json:"failed"`
 }
 
 // view lists all gateways: those that are loaded, and those that still have
@@ -46,6 +51,9 @@ func (g *registry) view() []gatewayView {
 			handlers[key.gateway] = []*Handler{}
 		}
 	}
+	for key, k := range g.absent.kept {
+		counts[key] = series{totals: k.totals}
+	}
 	g.mu.Unlock()
 
 	views := make([]gatewayView, 0, len(handlers))
@@ -59,9 +67,9 @@ func (g *registry) view() []gatewayView {
 func (g *registry) viewOf(name string, handlers []*Handler, counts map[seriesKey]series) gatewayView {
 	view := gatewayView{Name: name, Upstreams: []upstreamView{}}
 	upstreams := make(map[string]upstreamView)
-	for key := range counts {
-		if key.gateway == name {
-			upstreams[key.upstream] = upstreamView{Address: key.upstream, Weight: 1}
+	for key, s := range counts {
+		if key.gateway == name && s.live+s.wanted > 0 {
+			upstreams[key.upstream] = upstreamView{Address: key.upstream}
 		}
 	}
 	for _, h := range handlers {
@@ -69,15 +77,18 @@ func (g *registry) viewOf(name string, handlers []*Handler, counts map[seriesKey
 		members := h.currentMembers()
 		down := h.balancer.Down(members)
 		for _, m := range members {
-			up := upstreamView{Address: m.Address, Weight: m.Weight}
-			if slices.Contains(down, m.Address) || upstreams[m.Address].State == stateUnhealthy {
+			up := upstreams[m.Address]
+			up.Address = m.Address
+			if slices.Contains(down, m.Address) {
 				up.State = stateUnhealthy
 			}
+			up.Weights = append(up.Weights, m.Weight)
 			upstreams[m.Address] = up
 		}
 	}
 	for _, address := range slices.Sorted(maps.Keys(upstreams)) {
 		up := upstreams[address]
+		up.settleWeights()
 		if state := g.ledger.Look(address).State; state != balance.Ready || up.State == "" {
 			up.State = state.String()
 		}
@@ -86,4 +97,16 @@ func (g *registry) viewOf(name string, handlers []*Handler, counts map[seriesKey
 		view.Upstreams = append(view.Upstreams, up)
 	}
 	return view
+}
+
+// settleWeights shows one weight where all agree: 1 where nobody says any.
+func (v *upstreamView) settleWeights() {
+	if len(v.Weights) == 0 {
+		v.Weight = 1
+		return
+	}
+	v.Weight = slices.Max(v.Weights)
+	if slices.Min(v.Weights) == v.Weight {
+		v.Weights = nil
+	}
 }

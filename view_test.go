@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -118,6 +119,24 @@ func TestHandlersOfOneNameAreShownAsOne(t *testing.T) {
 	upstreams, _ := got["upstreams"].([]any)
 	if len(upstreams) != 3 || got["queued"] != 2.0 {
 		t.Errorf("shown as %v, want 3 upstreams, and 2 that wait", got)
+	}
+}
+
+func TestWeightsOfHandlersOfOneNameAreAllShownWhereTheyDiffer(t *testing.T) {
+	t.Parallel()
+	addresses := addressesOf(t, 4)
+	one := load(t, "view-weights", &WeightedLeastConn{Weights: []int{2, 1, 5}}, addresses[:3], nil)
+	defer unload(t, one)
+	two := load(t, "view-weights", &WeightedLeastConn{Weights: []int{2, 3, 0}}, []string{addresses[0], addresses[1], addresses[3]}, nil)
+	defer unload(t, two)
+	upstreams, _ := viewedAs(t, "view-weights")["upstreams"].([]any)
+	var got []string
+	for _, up := range upstreams {
+		shown, _ := up.(map[string]any)
+		got = append(got, fmt.Sprint(shown["weight"], shown["weights"]))
+	}
+	if want := []string{"2 <nil>", "3 [1 3]", "5 <nil>", "0 <nil>"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
