@@ -58,6 +58,7 @@ func newBalancer(h *Handler, selector reverseproxy.Selector, probes *probes) (*b
 		}
 	}
 	settings := balance.Settings{
+		Name:           h.name,
 		Policy:         chosen.policy,
 		MaxConns:       h.MaxConns,
 		EarlyCloses:    h.EarlyCloseCount,

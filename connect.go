@@ -118,11 +118,16 @@ func withHosts(pool reverseproxy.UpstreamPool) reverseproxy.UpstreamPool {
 // attempt may follow, and nothing where one may.
 func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balance.Lease, t *tries) (*connected, *refusal) {
 	address := lease.Address()
+	var a *answer
 	kept := false
 	defer func() { // also where something on the way panics
-		if !kept {
-			lease.Release()
+		if kept {
+			return
 		}
+		if a != nil && a.conn != nil {
+			_ = a.conn.Close()
+		}
+		lease.Release()
 	}()
 	info := h.dialInfos[address]
 	if info == nil || info.Upstream != up {
@@ -134,7 +139,8 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	}
 	shake := h.forUpstream(out, info, address, t)
 	start := time.Now()
-	a, err := h.dialer.shake(shake, info)
+	var err error
+	a, err = h.dialer.shake(shake, info)
 	t.count++
 	t.failed = true
 	t.tried = append(t.tried, address)

@@ -3,12 +3,15 @@ package wsgateway
 import (
 	"context"
 	"errors"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
@@ -169,6 +172,51 @@ func TestHandshakesWaitInOrderAndNoLongerThanTheTimeout(t *testing.T) {
 	})
 }
 
+// Whoever came before a reload waits at the old handler, and whoever comes after it
+// at the new one, for the same upstream.
+func TestLineIsServedInOrderThroughAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		addresses := addressesOf(t, 1)
+		h := load(t, "queue-reload", new(reverseproxy.LeastConnSelection), addresses, queueing(6, time.Hour))
+		held, _, _ := patient(t.Context(), h)
+		served := make(chan int, 6)
+		for i := range 6 {
+			go func() {
+				lease, _, why := patient(t.Context(), h)
+				if lease == nil {
+					t.Errorf("number %d was not served: %v", i, why)
+				}
+				served <- i
+				elapse(time.Second)
+				if live := process.ledger.Look(addresses[0]).Live; live != 1 {
+					t.Errorf("%d are live, above the cap of 1", live)
+				}
+				lease.Release()
+			}()
+			elapse(time.Second)
+			if i%2 == 1 { // two wait at each
+				old := h
+				h = load(t, "queue-reload", new(reverseproxy.LeastConnSelection), addresses, queueing(6, time.Hour))
+				unload(t, old)
+			}
+		}
+		if _, _, why := patient(t.Context(), h); !errors.Is(why, errLineFull) {
+			t.Errorf("a seventh got into a line of six: %v", why)
+		}
+		if queued := viewedAs(t, "queue-reload")["queued"]; queued != 6.0 {
+			t.Errorf("shown as %v who wait, want 6", queued)
+		}
+		held.Release()
+		for want := range 6 {
+			if got := <-served; got != want {
+				t.Errorf("number %d was served, want %d", got, want)
+			}
+		}
+		elapse(time.Minute)
+		unload(t, h)
+	})
+}
+
 func TestLeavingClientFreesItsPlaceInLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := load(t, "queue-leave", new(reverseproxy.LeastConnSelection), addressesOf(t, 1), queueing(1, time.Hour))
@@ -240,6 +288,50 @@ func TestNobodyWaitsForUpstreamsThatAreAllDown(t *testing.T) {
 		}
 		if lease, waited, _ := patient(t.Context(), h); lease != nil || waited != 0 {
 			t.Errorf("waited %s, and got %v", waited, lease)
+		}
+	})
+}
+
+// faultyBreaker is a circuit breaker of someone else's.
+type faultyBreaker struct{}
+
+func (faultyBreaker) OK() bool                        { return true }
+func (faultyBreaker) RecordMetric(int, time.Duration) { panic("in a module") }
+
+func TestPanicAfterTheUpstreamAnsweredLeavesNothingOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := load(t, "try-panic", new(reverseproxy.LeastConnSelection), addressesOf(t, 1), func(h *Handler) {
+			h.Proxy.CB = faultyBreaker{}
+		})
+		defer unload(t, h)
+		upstream, closed := &scripted{answer: switching}, make(chan struct{})
+		h.dialer = newDialer(&reverseproxy.HTTPTransport{Transport: &http.Transport{
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				near, far := net.Pipe()
+				go func() {
+					upstream.serve(far) // until it is hung up on
+					close(closed)
+				}()
+				return near, nil
+			},
+		}}, time.Minute)
+		lease := new(balance.Lease)
+		up, _ := h.balancer.acquire(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
+		address := lease.Address()
+		r := requestWith(nil)
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("it did not come to a panic")
+				}
+			}()
+			_, _ = h.try(r, up, lease, newTries(h.Proxy.LoadBalancing))
+		}()
+		<-closed
+		if live := process.ledger.Look(address).Live; live != 0 {
+			t.Errorf("%d places are taken", live)
 		}
 	})
 }

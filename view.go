@@ -65,7 +65,7 @@ func (g *registry) view() []gatewayView {
 
 // viewOf merges what the handlers of one name know.
 func (g *registry) viewOf(name string, handlers []*Handler, counts map[seriesKey]series) gatewayView {
-	view := gatewayView{Name: name, Upstreams: []upstreamView{}}
+	view := gatewayView{Name: name, Queued: g.ledger.Queued(name), Upstreams: []upstreamView{}}
 	upstreams := make(map[string]upstreamView)
 	for key, s := range counts {
 		if key.gateway == name && s.live+s.wanted > 0 {
@@ -73,7 +73,6 @@ func (g *registry) viewOf(name string, handlers []*Handler, counts map[seriesKey
 		}
 	}
 	for _, h := range handlers {
-		view.Queued += h.balancer.Queued()
 		members := h.currentMembers()
 		down := h.balancer.Down(members)
 		for _, m := range members {

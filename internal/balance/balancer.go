@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,10 @@ type Member struct {
 // Settings says how a balancer chooses.
 type Settings struct {
 	Policy Policy
+
+	// Name tells which balancers stand for the same: a new one takes the place
+	// of a closed one of its name, whose line it lets go first.
+	Name string
 
 	MaxConns     int           // WebSockets per address; 0 for no cap
 	MaxFails     int           // recent failures that take an address out; 0 for never
@@ -100,6 +105,7 @@ func (l *Ledger) New(settings Settings, members []Member) *Balancer {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.open = append(l.open, b)
 	for i, m := range members {
 		be := l.backendLocked(m.Address, now)
 		b.backends = append(b.backends, be)
@@ -117,6 +123,7 @@ func (b *Balancer) Close() {
 	b.ledger.mu.Lock()
 	defer b.ledger.mu.Unlock()
 	b.closed = true
+	b.ledger.open = slices.DeleteFunc(b.ledger.open, func(other *Balancer) bool { return other == b })
 	for _, be := range b.backends {
 		kept := be.slots[:0]
 		for _, s := range be.slots {
@@ -267,11 +274,17 @@ func (b *Balancer) judge(ask Ask, m Member, be *backend, state *memberState, now
 		ask.Use == Request && m.Source.Full(),
 		ask.Skip != nil && ask.Skip(m.Address):
 		return Dead
-	case be != nil && ask.Use == WebSocket && b.settings.MaxConns > 0 && be.live >= b.settings.MaxConns,
-		len(b.line) > 0 && b.claimedLocked(ask, m.Address):
+	case ask.Use == WebSocket && b.fullLocked(m.Address, be),
+		len(b.ledger.waiting) > 0 && b.claimedLocked(ask, m.Address, be, now):
 		return Full
 	}
 	return None
+}
+
+// fullLocked tells whether the address is at its cap.
+func (b *Balancer) fullLocked(address string, be *backend) bool {
+	limit := b.capLocked(address)
+	return limit > 0 && be != nil && be.live >= limit
 }
 
 // note records transitions between down and up.

@@ -58,7 +58,9 @@ type Ledger struct {
 	// held over each choice together with its count, never over I/O.
 	mu       sync.Mutex
 	backends map[string]*backend
+	open     []*Balancer // those that are not closed
 	waiting  []*Balancer // those with a line
+	tickets  uint64      // how many places in lines were given out
 	swept    time.Time
 }
 
@@ -111,12 +113,15 @@ func (l *Lease) Address() string {
 
 // Release gives the place back, if there is one.
 func (l *Lease) Release() {
-	if l == nil || l.backend == nil {
+	if l == nil || l.ledger == nil {
 		return
 	}
 	l.ledger.mu.Lock()
 	defer l.ledger.mu.Unlock()
 	be := l.backend
+	if be == nil {
+		return // someone else was first
+	}
 	l.backend = nil
 	switch l.use {
 	case WebSocket:
