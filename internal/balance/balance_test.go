@@ -75,6 +75,7 @@ func TestPoliciesSpreadExactlyOverWholePeriods(t *testing.T) {
 		"least_conn":             {LeastConn{}, nil, 400, []int{100, 100, 100, 100}},
 		"weighted_least_conn":    {LeastConn{}, []float64{5, 1, 0, 4}, 100, []int{50, 10, 0, 40}},
 		"round_robin":            {new(RoundRobin), nil, 400, []int{100, 100, 100, 100}},
+		"round_robin of some":    {new(RoundRobin), []float64{3, 0, 3, 3}, 99, []int{33, 0, 33, 33}},
 		"weighted_round_robin":   {new(RoundRobin), []float64{5, 1, 0, 4}, 100, []int{50, 10, 0, 40}},
 		"random_choose of all":   {RandomChoose{4}, nil, 400, []int{100, 100, 100, 100}},
 		"bounded_hash, factor 1": {BoundedHash{1}, nil, 400, []int{100, 100, 100, 100}},
@@ -101,6 +102,20 @@ func TestWeightedRoundRobinDoesNotBunch(t *testing.T) {
 	}
 	if want := []int{0, 0, 1, 0, 2, 0, 0}; !slices.Equal(order, want) {
 		t.Errorf("got %v, want %v", order, want)
+	}
+}
+
+func TestRoundRobinPassesOverWhoIsDownAndGivesNothingBack(t *testing.T) {
+	t.Parallel()
+	members, hosts := newMembers(4)
+	b := NewLedger().New(Settings{Policy: new(RoundRobin)}, members)
+	hosts[1].down.Store(true)
+	if got, _ := take(t, b, members, 30); !slices.Equal(got, []int{10, 0, 10, 10}) {
+		t.Errorf("while one is down: %v", got)
+	}
+	hosts[1].down.Store(false)
+	if got, _ := take(t, b, members, 40); !slices.Equal(got, []int{10, 10, 10, 10}) {
+		t.Errorf("when it is back: %v", got)
 	}
 }
 
@@ -277,7 +292,7 @@ func TestUnavailableUpstreamsAreLeftOut(t *testing.T) {
 			func(_ *Ledger, h []*host) { h[0].full.Store(false) }, Dead,
 		},
 	} {
-		for policy, p := range map[string]Policy{"tree": LeastConn{}, "scan": new(RoundRobin)} {
+		for policy, p := range map[string]Policy{"tree": LeastConn{}, "turns": new(RoundRobin), "scan": RandomChoose{16}} {
 			t.Run(name+"/"+policy, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -322,7 +337,7 @@ func TestTriedUpstreamsAreSkippedAndNotForgotten(t *testing.T) {
 
 func TestPanicThresholdIgnoresHealth(t *testing.T) {
 	t.Parallel()
-	for policy, p := range map[string]Policy{"tree": LeastConn{}, "scan": new(RoundRobin)} {
+	for policy, p := range map[string]Policy{"tree": LeastConn{}, "turns": new(RoundRobin), "scan": RandomChoose{16}} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
 			members, hosts := newMembers(4)
@@ -330,14 +345,16 @@ func TestPanicThresholdIgnoresHealth(t *testing.T) {
 			b := l.New(Settings{Policy: p, PanicThreshold: 0.5}, members)
 			l.SetState(members[3].Address, Maintenance)
 			hosts[0].down.Store(true)
-			b.swept = time.Time{}
 			if got, _ := take(t, b, members, 8); got[0] != 0 || got[3] != 0 {
 				t.Errorf("two of three are healthy: %v", got)
 			}
 			hosts[1].down.Store(true)
-			b.swept = time.Time{}
 			if got, _ := take(t, b, members, 90); got[0] == 0 || got[1] == 0 || got[3] != 0 {
 				t.Errorf("one of three is healthy: %v", got)
+			}
+			hosts[0].down.Store(false)
+			if got, _ := take(t, b, members, 90); got[1] != 0 {
+				t.Errorf("two of three are healthy again: %v", got)
 			}
 		})
 	}
@@ -446,14 +463,19 @@ func TestLeavingTheLineLetsTheNextOneAsk(t *testing.T) {
 // is exceeded, and nothing is left at the end.
 func TestLedgerAlwaysAddsUp(t *testing.T) {
 	t.Parallel()
-	for name, policy := range map[string]Policy{"tree": LeastConn{}, "scan": new(RoundRobin), "hash": BoundedHash{1.25}} {
+	for name, policy := range map[string]Policy{"tree": LeastConn{}, "turns": new(RoundRobin), "scan": new(RoundRobin), "hash": BoundedHash{1.25}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(1, 2))
 				members, hosts := newMembers(5, 3, 1, 1, 2, 1)
+				settings := Settings{Policy: policy, MaxConns: 7, MaxFails: 3, FailDuration: time.Second, SlowStart: 5 * time.Second}
+				if name == "turns" {
+					members, hosts = newMembers(5)
+					settings.SlowStart = 0
+				}
 				l := NewLedger()
-				b := l.New(Settings{Policy: policy, MaxConns: 7, MaxFails: 3, FailDuration: time.Second, SlowStart: 5 * time.Second}, members)
+				b := l.New(settings, members)
 				var held []*Lease
 				for range 20000 {
 					switch op := rng.IntN(12); {
@@ -471,7 +493,12 @@ func TestLedgerAlwaysAddsUp(t *testing.T) {
 						b.Fail(members[rng.IntN(5)].Address)
 						hosts[rng.IntN(5)].down.Store(rng.IntN(4) == 0)
 						elapse(100 * time.Millisecond)
+					case op == 11 && rng.IntN(10) == 0: // a reload
+						before := b
+						b = l.New(settings, members)
+						before.Close()
 					case op == 11:
+						b.Moved()
 						l.SetState(members[rng.IntN(5)].Address, State(rng.IntN(3)))
 					}
 					for _, m := range members {
@@ -522,9 +549,41 @@ func TestDynamicMembersComeAndGoAndAreForgotten(t *testing.T) {
 	})
 }
 
+func TestFailuresOfAddressesThatAreGoneAreForgotten(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]Policy{"tree": LeastConn{}, "scan": RandomChoose{1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				members, _ := newMembers(1)
+				l := NewLedger()
+				b := l.New(Settings{Policy: policy, FailDuration: time.Hour}, members)
+				for i := range 3 * mostFailures {
+					b.Fail(fmt.Sprintf("tenant-%d:80", i%100))
+					l.EarlyClose(fmt.Sprintf("tenant-%d:80", i%100), time.Hour)
+					b.Fail("tenant-0:80")
+				}
+				if n := len(l.backends["tenant-0:80"].fails); n > mostFailures {
+					t.Errorf("%d failures of one are remembered", n)
+				}
+				elapse(30 * time.Minute)
+				take(t, b, members, 1)
+				if l.backends["tenant-1:80"] == nil {
+					t.Error("forgotten before the time is over")
+				}
+				elapse(time.Hour)
+				take(t, b, members, 1)
+				if n := len(l.backends); n != 1 {
+					t.Errorf("%d addresses are known, want the one that is configured", n)
+				}
+			})
+		})
+	}
+}
+
 func TestAcquireDoesNotAllocate(t *testing.T) {
 	members, _ := newMembers(16)
-	for name, policy := range map[string]Policy{"tree": LeastConn{}, "scan": new(RoundRobin)} {
+	for name, policy := range map[string]Policy{"tree": LeastConn{}, "turns": new(RoundRobin), "scan": RandomChoose{16}} {
 		b := NewLedger().New(Settings{Policy: policy}, members)
 		var lease Lease
 		if n := testing.AllocsPerRun(1000, func() {

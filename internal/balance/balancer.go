@@ -71,6 +71,8 @@ type Balancer struct {
 	states   []memberState
 	useTree  bool
 	tree     tree
+	useTurns bool // a round robin of equal members
+	turn     int  // the member that was chosen last
 	swept    time.Time
 	panicked bool // too few are healthy for health to count
 	closed   bool
@@ -100,6 +102,9 @@ const sweepInterval = 100 * time.Millisecond
 func (l *Ledger) New(settings Settings, members []Member) *Balancer {
 	b := &Balancer{ledger: l, settings: settings, members: members, dynamic: make(map[string]*memberState)}
 	_, b.useTree = settings.Policy.(LeastConn)
+	_, inTurn := settings.Policy.(*RoundRobin)
+	b.useTurns = inTurn && settings.SlowStart <= 0 && equallyWeighted(members)
+	b.turn = len(members) - 1
 	b.tree = newTree(len(members))
 	b.states = make([]memberState, len(members))
 	now := l.now()
@@ -142,8 +147,13 @@ func (b *Balancer) Acquire(into *Lease, ask Ask) (int, Refusal) {
 	b.ledger.mu.Lock()
 	defer b.ledger.mu.Unlock()
 	now := b.ledger.now()
-	if b.useTree && !b.closed {
+	b.ledger.sweepLocked(now)
+	switch {
+	case b.closed: // the ledger may have forgotten its backends
+	case b.useTree:
 		return b.acquireFromTree(into, ask, now)
+	case b.useTurns && (b.moved == 0 || ask.Use != WebSocket):
+		return b.acquireInTurn(into, ask, now)
 	}
 	return b.acquireFrom(into, ask, b.members, now)
 }
@@ -153,12 +163,13 @@ func (b *Balancer) Acquire(into *Lease, ask Ask) (int, Refusal) {
 func (b *Balancer) AcquireFrom(into *Lease, ask Ask, members []Member) (int, Refusal) {
 	b.ledger.mu.Lock()
 	defer b.ledger.mu.Unlock()
-	return b.acquireFrom(into, ask, members, b.ledger.now())
+	now := b.ledger.now()
+	b.ledger.sweepLocked(now)
+	return b.acquireFrom(into, ask, members, now)
 }
 
 // acquireFrom looks at every member and lets the policy choose.
 func (b *Balancer) acquireFrom(into *Lease, ask Ask, members []Member, now time.Time) (int, Refusal) {
-	b.ledger.sweepLocked(now)
 	refusal := b.collect(ask, members, now)
 	if len(b.scratch) == 0 {
 		return 0, refusal
@@ -168,9 +179,49 @@ func (b *Balancer) acquireFrom(into *Lease, ask Ask, members []Member, now time.
 	return chosen.Index, None
 }
 
+// acquireInTurn takes the next member that is available: what a round robin comes
+// to where all have the same weight.
+func (b *Balancer) acquireInTurn(into *Lease, ask Ask, now time.Time) (int, Refusal) {
+	b.panicked = b.tooFewHealthy(b.members, now)
+	refusal := Dead
+	i := b.turn
+	for range b.members {
+		if i++; i == len(b.members) {
+			i = 0
+		}
+		if b.members[i].Weight <= 0 {
+			continue
+		}
+		switch b.judge(ask, b.members[i], b.backends[i], &b.states[i], now) {
+		case None:
+			b.turn = i
+			b.ledger.countLocked(into, ask.Use, b.backends[i])
+			return i, None
+		case Full:
+			refusal = Full
+		case Dead:
+		}
+	}
+	return 0, refusal
+}
+
+// equallyWeighted tells whether all that are ever chosen have the same weight.
+func equallyWeighted(members []Member) bool {
+	weight := 0.0
+	for _, m := range members {
+		if m.Weight > 0 && weight > 0 && m.Weight != weight {
+			return false
+		}
+		weight = max(weight, m.Weight)
+	}
+	return true
+}
+
 // acquireFromTree takes the least loaded members until one is available.
 func (b *Balancer) acquireFromTree(into *Lease, ask Ask, now time.Time) (int, Refusal) {
-	b.sweepLocked(now, false)
+	// Of the threshold nothing but a look at all can tell, which only those pay for
+	// who set one.
+	b.sweepLocked(now, b.settings.PanicThreshold > 0 && b.tooFewHealthy(b.members, now) != b.panicked)
 	i, refusal := b.leastAvailable(ask, now)
 	if refusal == Dead && !b.swept.Equal(now) {
 		b.sweepLocked(now, true) // one may have recovered since
@@ -217,16 +268,17 @@ func (b *Balancer) collect(ask Ask, members []Member, now time.Time) Refusal {
 	b.scratch = b.scratch[:0]
 	refusal := Dead
 	b.panicked = b.tooFewHealthy(members, now)
-	for i, m := range members {
+	static := b.isStatic(members)
+	for i := range members {
+		m := &members[i]
 		if m.Weight <= 0 {
 			continue
 		}
-		state := b.stateLocked(i, m, members, now)
-		be := b.ledger.backends[m.Address]
-		switch b.judge(ask, m, be, state, now) {
+		be, state := b.lookLocked(static, i, m, now)
+		switch b.judge(ask, *m, be, state, now) {
 		case None:
 			b.scratch = append(b.scratch, Candidate{
-				Index: i, Address: m.Address, Load: loadOf(m, be), Weight: m.Weight * b.ramp(be, state, now),
+				Index: i, Address: m.Address, Load: loadOf(*m, be), Weight: m.Weight * b.ramp(be, state, now), hash: be.hash,
 			})
 		case Full:
 			refusal = Full
@@ -236,16 +288,23 @@ func (b *Balancer) collect(ask Ask, members []Member, now time.Time) Refusal {
 	return refusal
 }
 
-// stateLocked is what the balancer remembers of the member.
-func (b *Balancer) stateLocked(i int, m Member, members []Member, now time.Time) *memberState {
-	if len(b.members) > 0 && len(members) > 0 && &members[0] == &b.members[0] {
-		return &b.states[i]
+// isStatic tells whether these are the members that the balancer was made with.
+func (b *Balancer) isStatic(members []Member) bool {
+	return len(b.members) > 0 && len(members) > 0 && &members[0] == &b.members[0]
+}
+
+// lookLocked is what is known of the i-th member, by all and by this balancer.
+func (b *Balancer) lookLocked(static bool, i int, m *Member, now time.Time) (*backend, *memberState) {
+	switch {
+	case static && !b.closed:
+		return b.backends[i], &b.states[i]
+	case static: // the ledger may have forgotten its backends
+		return b.ledger.backendLocked(m.Address, now), &b.states[i]
 	}
 	state := b.dynamic[m.Address]
 	if state == nil {
 		state = new(memberState)
 		b.dynamic[m.Address] = state
-		b.ledger.backendLocked(m.Address, now)
 		b.arrived = true
 	}
 	state.seen = now
@@ -257,88 +316,9 @@ func (b *Balancer) stateLocked(i int, m Member, members []Member, now time.Time)
 			}
 		}
 	}
-	if be := b.ledger.backends[m.Address]; be != nil {
-		be.lastUsed = now
-	}
-	return state
-}
-
-// judge tells whether the member can be had: None if so. It notes whether the
-// member is down, and when it comes up again.
-func (b *Balancer) judge(ask Ask, m Member, be *backend, state *memberState, now time.Time) Refusal {
-	healthy := b.healthy(m, be, now)
-	b.note(be, state, healthy, now)
-	switch {
-	case be != nil && be.state != Ready,
-		!healthy && !b.panicked,
-		ask.Use == Request && m.Source.Full(),
-		ask.Skip != nil && ask.Skip(m.Address):
-		return Dead
-	case ask.Use == WebSocket && b.fullLocked(m.Address, be),
-		len(b.ledger.waiting) > 0 && b.claimedLocked(ask, m.Address, be, now):
-		return Full
-	}
-	return None
-}
-
-// fullLocked tells whether the address is at its cap.
-func (b *Balancer) fullLocked(address string, be *backend) bool {
-	limit := b.capLocked(address)
-	return limit > 0 && be != nil && be.live >= limit
-}
-
-// note records transitions between down and up.
-func (b *Balancer) note(be *backend, state *memberState, healthy bool, now time.Time) {
-	switch {
-	case !healthy:
-		state.down = true
-	case state.down:
-		state.down = false
-		state.since = now
-		b.arrived = true
-		if be != nil {
-			be.since = now
-		}
-	}
-}
-
-// healthy adds what handshakes and connections met to what the source knows.
-func (b *Balancer) healthy(m Member, be *backend, now time.Time) bool {
-	if !m.Source.Healthy() {
-		return false
-	}
-	if be == nil {
-		return true
-	}
-	if max := b.settings.MaxFails; max > 0 && len(be.fails) > 0 {
-		if n := recent(&be.fails, now); n > 0 && n+m.Source.Fails() >= max {
-			return false
-		}
-	}
-	if max := b.settings.EarlyCloses; max > 0 && recent(&be.early, now) >= max {
-		return false
-	}
-	return true
-}
-
-// tooFewHealthy tells whether health is to be ignored. Members that an operator
-// has taken out do not count.
-func (b *Balancer) tooFewHealthy(members []Member, now time.Time) bool {
-	if b.settings.PanicThreshold <= 0 {
-		return false
-	}
-	ready, healthy := 0, 0
-	for _, m := range members {
-		be := b.ledger.backends[m.Address]
-		if m.Weight <= 0 || be != nil && be.state != Ready {
-			continue
-		}
-		ready++
-		if b.healthy(m, be, now) {
-			healthy++
-		}
-	}
-	return float64(healthy) < b.settings.PanicThreshold*float64(ready)
+	be := b.ledger.backendLocked(m.Address, now)
+	be.lastUsed = now
+	return be, state
 }
 
 // sweepLocked brings the tree up to date with what nobody tells it of: health,

@@ -1,6 +1,9 @@
 package balance
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Fail remembers a failed handshake with the address.
 func (b *Balancer) Fail(address string) {
@@ -9,7 +12,7 @@ func (b *Balancer) Fail(address string) {
 	defer b.ledger.mu.Unlock()
 	be := b.ledger.backendLocked(address, now)
 	if b.settings.FailDuration > 0 {
-		be.fails = append(be.fails, now.Add(b.settings.FailDuration))
+		be.fails = remember(be.fails, now, b.settings.FailDuration)
 	}
 	judgeAgain(be, now)
 }
@@ -25,9 +28,21 @@ func (l *Ledger) EarlyClose(address string, failDuration time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	be := l.backendLocked(address, now)
-	recent(&be.early, now)
-	be.early = append(be.early, now.Add(failDuration))
+	be.early = remember(be.early, now, failDuration)
 	judgeAgain(be, now)
+}
+
+// mostFailures is how many failures of an address are remembered: it may be tried
+// while it is down, where too few others are up.
+const mostFailures = 4096
+
+// remember adds a failure and forgets those that are over.
+func remember(failures []time.Time, now time.Time, d time.Duration) []time.Time {
+	recent(&failures, now)
+	if len(failures) >= mostFailures {
+		failures = slices.Delete(failures, 0, 1)
+	}
+	return append(failures, now.Add(d))
 }
 
 // judgeAgain brings the trees up to date with a failure.

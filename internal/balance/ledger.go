@@ -67,6 +67,7 @@ type Ledger struct {
 // backend is the running state of one address.
 type backend struct {
 	address  string
+	hash     uint64 // of the address
 	live     int
 	requests int
 	state    State
@@ -156,7 +157,7 @@ func (l *Ledger) changedLocked(be *backend) {
 func (l *Ledger) backendLocked(address string, now time.Time) *backend {
 	be := l.backends[address]
 	if be == nil {
-		be = &backend{address: address, since: now}
+		be = &backend{address: address, hash: hashOf(address), since: now}
 		l.backends[address] = be
 	}
 	return be
@@ -165,7 +166,7 @@ func (l *Ledger) backendLocked(address string, now time.Time) *backend {
 // forgetLocked drops the state of an address that nothing is known of.
 func (l *Ledger) forgetLocked(be *backend, now time.Time) {
 	if be.live == 0 && be.requests == 0 && be.wanted == 0 && len(be.slots) == 0 && be.state == Ready &&
-		recent(&be.fails, now) == 0 && now.Sub(be.lastUsed) >= forgetAfter {
+		recent(&be.fails, now)+recent(&be.early, now) == 0 && now.Sub(be.lastUsed) >= forgetAfter {
 		delete(l.backends, be.address)
 	}
 }

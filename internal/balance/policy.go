@@ -11,6 +11,8 @@ type Candidate struct {
 	Address string
 	Load    int     // live connections and running requests
 	Weight  float64 // its share now, slow start included; above 0
+
+	hash uint64 // of the address
 }
 
 // pressure is what loads are compared by: what the upstream would hold with one
@@ -69,19 +71,20 @@ func (p RandomChoose) choose(_ string, candidates []Candidate) int {
 // RoundRobin takes upstreams in turn, each as often as its weight says, and none
 // in a burst: smooth weighted round robin. It must not be copied.
 type RoundRobin struct {
-	credit map[int]float64
+	credit []float64 // by index
 }
 
 func (p *RoundRobin) choose(_ string, candidates []Candidate) int {
-	if p.credit == nil {
-		p.credit = make(map[int]float64, len(candidates))
+	if last := candidates[len(candidates)-1].Index; last >= len(p.credit) { // they come in order
+		p.credit = append(p.credit, make([]float64, last+1-len(p.credit))...)
 	}
-	best, total := 0, 0.0
+	best, most, total := 0, math.Inf(-1), 0.0
 	for i, c := range candidates {
 		total += c.Weight
-		p.credit[c.Index] += c.Weight
-		if p.credit[c.Index] > p.credit[candidates[best].Index]+1e-9 {
-			best = i
+		credit := p.credit[c.Index] + c.Weight
+		p.credit[c.Index] = credit
+		if credit > most+1e-9 {
+			best, most = i, credit
 		}
 	}
 	p.credit[candidates[best].Index] -= total
@@ -96,48 +99,74 @@ type BoundedHash struct {
 }
 
 func (p BoundedHash) choose(key string, candidates []Candidate) int {
-	total, weights := 1, 0.0
-	for _, c := range candidates {
-		total += c.Load
-		weights += c.Weight
+	total, weights, uniform := 1, 0.0, true
+	for i := range candidates {
+		total += candidates[i].Load
+		weights += candidates[i].Weight
+		uniform = uniform && candidates[i].Weight == candidates[0].Weight
 	}
+	bound := p.Factor * float64(total) / weights // for each unit of weight
+	keyHash := hashOf(key)
 	best, bestScore := -1, 0.0
-	fallback := 0
-	for i, c := range candidates {
-		if c.pressure() < candidates[fallback].pressure() {
-			fallback = i
-		}
-		bound := math.Ceil(p.Factor * float64(total) * c.Weight / weights)
-		if float64(c.Load+1) > bound {
+	for i := range candidates {
+		c := &candidates[i]
+		if float64(c.Load) >= bound*c.Weight { // one more would be above it, rounded up
 			continue
 		}
-		if score := rendezvous(key, c); best < 0 || score > bestScore {
+		score := rendezvous(keyHash, c.hash)
+		if !uniform {
+			score = -c.Weight / math.Log(score)
+		}
+		if best < 0 || score > bestScore {
 			best, bestScore = i, score
 		}
 	}
 	if best < 0 {
-		return fallback
+		return leastPressed(candidates)
 	}
 	return best
 }
 
-// rendezvous is the weighted score of a key at an upstream; the highest wins. It
-// depends on nothing else, so that every gateway puts a key in the same place.
-func rendezvous(key string, c Candidate) float64 {
-	h := uint64(14695981039346656037) // FNV-1a
-	for i := range len(key) {
-		h = (h ^ uint64(key[i])) * 1099511628211
+// leastPressed is for when all are above their bound, which only slow start and
+// rounding can bring about.
+func leastPressed(candidates []Candidate) int {
+	least := 0
+	for i, c := range candidates {
+		if c.pressure() < candidates[least].pressure() {
+			least = i
+		}
 	}
-	h = (h ^ 0xff) * 1099511628211
-	for i := range len(c.Address) {
-		h = (h ^ uint64(c.Address[i])) * 1099511628211
+	return least
+}
+
+// rendezvous is the score of a key at an upstream, between 0 and 1; the highest
+// wins, after it was weighted. It depends on nothing else, so that every gateway
+// puts a key in the same place.
+func rendezvous(key, address uint64) float64 {
+	h := mix(key ^ mix(address))
+	return (float64(h>>11) + 0.5) / (1 << 53)
+}
+
+// hashOf is FNV-1a, mixed, for that alone mixes too little.
+func hashOf(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
 	}
-	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9 // splitmix64's finish: FNV alone mixes too little
+	return mix(h)
+}
+
+// mix is the finish of splitmix64.
+func mix(h uint64) uint64 {
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
 	h = (h ^ h>>27) * 0x94d049bb133111eb
-	h ^= h >> 31
-	unit := (float64(h>>11) + 0.5) / (1 << 53)
-	return -c.Weight / math.Log(unit)
+	return h ^ h>>31
 }
 
 // Choose lets a policy choose for someone who counts by other means.
-func Choose(p Policy, key string, candidates []Candidate) int { return p.choose(key, candidates) }
+func Choose(p Policy, key string, candidates []Candidate) int {
+	for i := range candidates {
+		candidates[i].hash = hashOf(candidates[i].Address)
+	}
+	return p.choose(key, candidates)
+}
