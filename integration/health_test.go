@@ -79,16 +79,16 @@ func goesTo(t *testing.T, g *gateway, want *backend) {
 // fine and whose handshakes fail, and lets it in again.
 func TestWebSocketProbesSeeWhatPlainOnesDoNot(t *testing.T) {
 	const failing = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
-	ill, well := newBackend(t, nil), newBackend(t, named)
 	works := make(chan struct{})
-	ill.script = func(c *backendConn) {
+	ill := newBackend(t, func(c *backendConn) {
 		select {
 		case <-works:
 			named(c)
 		default:
 			_ = c.reply(failing)
 		}
-	}
+	})
+	well := newBackend(t, named)
 	g := start(t, fmt.Sprintf("ws_gateway /ws %s %s {\n lb_policy first\n health_websocket /probe\n health_interval 50ms\n health_timeout 2s\n }", ill.addr, well.addr))
 	eventually(t, "the probes to take it out", func() bool { return g.shown(t, "default", ill.addr).State == "unhealthy" })
 	goesTo(t, g, well)

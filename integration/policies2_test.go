@@ -206,16 +206,16 @@ func TestSourceThatFailsIsNoUpstream(t *testing.T) {
 
 // TestDynamicUpstreamIsProbedByWebSocket once it is known.
 func TestDynamicUpstreamIsProbedByWebSocket(t *testing.T) {
-	ill, well := newBackend(t, nil), newBackend(t, named)
 	fails := make(chan struct{})
-	ill.script = func(c *backendConn) {
+	ill := newBackend(t, func(c *backendConn) {
 		select {
 		case <-fails:
 			_ = c.reply("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 		default:
 			named(c)
 		}
-	}
+	})
+	well := newBackend(t, named)
 	shift(nil, ill, well)
 	g := start(t, "ws_gateway {\n dynamic integration_pool\n lb_policy first\n health_websocket\n health_interval 50ms\n health_timeout 2s\n }")
 	if got, _ := where(t, g, nil); got != ill.addr {
