@@ -197,13 +197,13 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) (upgraded, erro
 	rc := http.NewResponseController(w)
 	s := &streamConn{body: r.Body, w: w, rc: rc}
 	// Caddy ends a stream whose client is silent for a minute; a WebSocket may
-	// be silent for as long as it likes. Stalled writes are ended as over h1.
+	// be silent for as long as it likes. So what Caddy has put around the body is
+	// passed by, as a hijack does: over HTTP/2 it would set a timer for each
+	// read, and one that is set as the stream ends keeps it in memory, and with
+	// it the server and the configuration. Stalled writes are ended as over h1.
 	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
-	// That is not undone, as the stream ends with the handler: over HTTP/2 it
-	// would set a timer, and that would keep a stream that was reset in memory,
-	// its server and the configuration as well.
 	if rd != nil {
-		rd.Override(forever, 0)
+		s.body = rd.ReadCloser
 	}
 	if wr != nil {
 		wr.Override(h.writeTimeout(), 0, 0)
@@ -215,9 +215,6 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) (upgraded, erro
 	}
 	return upgraded{conn: s}, nil
 }
-
-// forever is longer than any connection lives.
-const forever = 100 * 365 * 24 * time.Hour
 
 // streamConn is a stream of HTTP/2 or HTTP/3 as a connection.
 type streamConn struct {
