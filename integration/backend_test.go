@@ -70,7 +70,6 @@ func (b *backend) listen(t testing.TB, addr string) {
 	if err := b.up(addr); err != nil {
 		t.Fatal(err)
 	}
-	b.addr = b.ln.Addr().String()
 	t.Cleanup(b.kill)
 }
 
@@ -83,6 +82,9 @@ func (b *backend) up(addr string) error {
 	b.mu.Lock()
 	b.ln = ln
 	b.mu.Unlock()
+	if b.addr == "" { // before anyone comes, for strangers may at once
+		b.addr = ln.Addr().String()
+	}
 	b.done.Add(1)
 	go b.acceptConns(ln)
 	return nil
