@@ -11,8 +11,8 @@ import (
 // insides are where fields of a tls.Conn are that it has no methods for, as
 // reflect knows. They are known if each has the expected name and type.
 var insides = func() (in struct {
-	known                     bool
-	conn, raw, hand, settings uintptr
+	known                            bool
+	conn, raw, input, hand, settings uintptr
 }) {
 	in.known = true
 	find := func(name string, t reflect.Type) uintptr {
@@ -22,6 +22,7 @@ var insides = func() (in struct {
 	}
 	in.conn = find("conn", reflect.TypeFor[net.Conn]())
 	in.raw = find("rawInput", reflect.TypeFor[bytes.Buffer]())
+	in.input = find("input", reflect.TypeFor[bytes.Reader]())
 	in.hand = find("hand", reflect.TypeFor[bytes.Buffer]())
 	in.settings = find("config", reflect.TypeFor[*tls.Config]())
 	return in

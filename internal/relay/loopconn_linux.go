@@ -82,7 +82,6 @@ func (s *side) takeOver(fd int32) {
 	} else {
 		_ = t.NetConn().Close()
 		s.socket.tls = newSession(t)
-		s.early = s.socket.tls.drain(s.early)
 	}
 	s.conn = nil
 }
@@ -92,6 +91,11 @@ func (l *loop) begin(r *Relay) {
 	r.mu.Lock()
 	r.looped = true
 	r.mu.Unlock()
+	for _, s := range []*side{&r.client, &r.upstream} {
+		if s.socket.tls != nil {
+			l.readAhead(s)
+		}
+	}
 	r.start()
 	l.lookAfter(r)
 	l.passEarly(r, &r.client, &r.upstream)

@@ -65,19 +65,6 @@ func newSession(c *tls.Conn) *session {
 	return s
 }
 
-// drain appends what has been read from the socket already.
-func (s *session) drain(early []byte) []byte {
-	var piece [4 << 10]byte
-	for {
-		n, err := s.conn.Read(piece[:])
-		early = append(early, piece[:n]...)
-		if s.noteEnd(err); err != nil {
-			s.store()
-			return early
-		}
-	}
-}
-
 // noteEnd keeps an error for when all that came before is passed on.
 func (s *session) noteEnd(err error) {
 	if err != nil && !errors.Is(err, errNothing) {
@@ -95,6 +82,10 @@ func (s *session) whole() bool {
 	size := recordHeaderSize + int(p[3])<<8 + int(p[4])
 	return len(p) >= size || size > maxRecord || p[1] != tls.VersionTLS12>>8
 }
+
+// held is how much plaintext crypto/tls has that it was not asked for. It may
+// lie in what raw lay in, and has to be taken out before that is used for others.
+func (s *session) held() int { return inside[bytes.Reader](s.conn, insides.input).Len() }
 
 // load moves the beginning of a record to where the rest of it is read to, and
 // returns how much that is.
@@ -119,6 +110,13 @@ func (s *session) store() {
 		s.lent = sharedBuffers.get()
 		*s.raw = *bytes.NewBuffer(s.lent[:copy(s.lent[:], left)])
 	}
+}
+
+// readAhead makes what crypto/tls has read from the socket already the last of
+// what came early.
+func (l *loop) readAhead(from *side) {
+	from.early = append(from.early, l.open(from)...)
+	from.socket.tls.store()
 }
 
 // receiveRecords reads once from a side and passes on what the records hold that
@@ -155,10 +153,14 @@ func (l *loop) open(from *side) []byte {
 	s := from.socket.tls
 	n := 0
 	l.collect(from)
-	for s.ended == nil && s.whole() {
+	for s.ended == nil && (s.whole() || s.held() > 0) {
+		had := s.raw.Len() + s.held()
 		got, err := s.conn.Read(l.chunk.data[n:])
 		n += got
 		s.noteEnd(err)
+		if s.ended == nil && s.raw.Len()+s.held() >= had {
+			s.ended = io.ErrNoProgress // else the loop would try for ever
+		}
 	}
 	_ = l.sendCollected(from) // alerts, and answers to key updates
 	return l.chunk.data[:n]
