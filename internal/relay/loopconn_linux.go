@@ -54,6 +54,9 @@ func (r *Relay) startOnLoop(done func(Outcome)) bool {
 // read ahead, but for TLS, which can be asked.
 func socketOf(c Conn) syscall.Conn {
 	if t, ok := c.(*tls.Conn); ok && insides.known {
+		if renegotiates(t) {
+			return nil // crypto/tls would wait, in the middle of it
+		}
 		return plainSocket(t.NetConn())
 	}
 	return plainSocket(c)
@@ -237,7 +240,6 @@ func (l *loop) flushed(r *Relay, from, to *side, err error) {
 	switch c.carries {
 	case cargoClose:
 		l.closeFramePassed(r, to, err)
-		return
 	case cargoFrames:
 		l.passed(r, from, to, err)
 		if len(c.dropped) > 0 && r.place.settled {

@@ -55,6 +55,12 @@ func (nothingError) Timeout() bool { return true }
 // Temporary tells the same.
 func (nothingError) Temporary() bool { return true }
 
+// renegotiates tells whether the peer of a session may ask for another handshake.
+func renegotiates(c *tls.Conn) bool {
+	settings := *inside[*tls.Config](c, insides.settings)
+	return settings != nil && settings.Renegotiation != tls.RenegotiateNever
+}
+
 // newSession takes a connection over whose handshake is complete.
 func newSession(c *tls.Conn) *session {
 	s := &session{conn: c, raw: inside[bytes.Buffer](c, insides.raw)}
