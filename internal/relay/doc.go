@@ -43,9 +43,9 @@
 //	anything else                   | two goroutines
 //
 // Plain is a TCP or unix socket with nothing around it, and TLS is crypto/tls
-// around such a one, unless the peer may renegotiate. The loop exists on Linux alone, and not if the build tag
-// noloop is set; elsewhere all is as in the last row. So it is for [Relay.Run],
-// which is for callers that have to wait anyway.
+// around such a one, unless the peer may renegotiate. The loop exists on Linux
+// alone, and not if the build tag noloop is set; elsewhere all is as in the last
+// row. So it is for [Relay.Run], which is for callers that have to wait anyway.
 //
 // # The loop
 //
