@@ -20,7 +20,8 @@ type ending struct {
 }
 
 // The methods of this file are called with mu held, or take it where they say
-// so.
+// so. Who takes it releases it by a defer, so that a panic never leaves it held;
+// the conns are closed after that, by who was told that the connection is over.
 
 // start lets close frames be written and time run. It takes mu.
 func (r *Relay) start() {
@@ -65,8 +66,11 @@ func (r *Relay) closeFramePassed(from, to *side) {
 }
 
 // streamEnded notes that nothing more can be read from a side. It takes mu.
-func (r *Relay) streamEnded(from *side, err error) {
+func (r *Relay) streamEnded(from *side, err error) { r.closeIf(r.noteStreamEnd(from, err)) }
+
+func (r *Relay) noteStreamEnd(from *side, err error) (over bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	to := r.other(from)
 	from.ended, from.gone = true, true
 	half := errors.Is(err, io.EOF)
@@ -87,7 +91,7 @@ func (r *Relay) streamEnded(from *side, err error) {
 	case to.pending != nil && to.mid:
 		r.abandon(to)
 	}
-	r.settleAndUnlock()
+	return r.settle()
 }
 
 // writeFailed notes that a side takes no more. Unless the end has begun for
@@ -174,8 +178,11 @@ func (r *Relay) arm(d time.Duration) {
 }
 
 // timeUp is called when the deadline has come, or may have. It takes mu.
-func (r *Relay) timeUp() {
+func (r *Relay) timeUp() { r.closeIf(r.noteTimeUp()) }
+
+func (r *Relay) noteTimeUp() (over bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch left := time.Until(r.ending.deadline); {
 	case r.finished:
 	case left > 0:
@@ -188,25 +195,20 @@ func (r *Relay) timeUp() {
 		r.endLinger()
 	default:
 		r.finish()
-		r.mu.Unlock()
-		r.closeConns()
-		return
+		return true
 	}
-	r.settleAndUnlock()
+	return r.settle()
 }
 
-// settleAndUnlock closes both sides if all is said and done: nothing more is
-// expected from either, and nothing of ours is still to be written. It releases
-// mu.
-func (r *Relay) settleAndUnlock() {
-	done := r.settled()
-	if done {
-		r.finish()
+// settle finishes the connection if all is said and done: nothing more is
+// expected from either side, and nothing of ours is still to be written. It
+// reports whether that is so, and the conns have to be closed.
+func (r *Relay) settle() (over bool) {
+	if !r.settled() {
+		return false
 	}
-	r.mu.Unlock()
-	if done {
-		r.closeConns()
-	}
+	r.finish()
+	return true
 }
 
 func (r *Relay) settled() bool {
@@ -225,6 +227,13 @@ func (r *Relay) finish() {
 	r.client.pending, r.upstream.pending = nil, nil
 	if r.ending.timer != nil {
 		r.ending.timer.Stop()
+	}
+}
+
+// closeIf closes the conns of a connection that is over. It is called without mu.
+func (r *Relay) closeIf(over bool) {
+	if over {
+		r.closeConns()
 	}
 }
 

@@ -91,9 +91,7 @@ func (s *side) takeOver(fd int32) {
 
 // begin relays what has come already.
 func (l *loop) begin(r *Relay) {
-	r.mu.Lock()
-	r.looped = true
-	r.mu.Unlock()
+	r.setLooped()
 	for _, s := range []*side{&r.client, &r.upstream} {
 		if s.socket.tls != nil {
 			l.readAhead(s)
@@ -103,6 +101,12 @@ func (l *loop) begin(r *Relay) {
 	l.lookAfter(r)
 	l.passEarly(r, &r.client, &r.upstream)
 	l.passEarly(r, &r.upstream, &r.client)
+}
+
+func (r *Relay) setLooped() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looped = true
 }
 
 // passEarly passes on what came before the loop took over, as far as the other
@@ -202,13 +206,17 @@ func (l *loop) own(to *side, in **chunk, unsent []byte) {
 
 // passed ends what takeBaton began.
 func (l *loop) passed(r *Relay, from, to *side, err error) {
-	r.mu.Lock()
-	r.pieceWritten(from, to, err, l.now)
-	ending := r.ending != nil
-	r.settleAndUnlock()
-	if ending {
+	if r.notePassed(from, to, err, l.now) {
 		l.lookAfter(r) // before more is passed: a close frame may have waited for this
 	}
+}
+
+func (r *Relay) notePassed(from, to *side, err error, now time.Time) (ending bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pieceWritten(from, to, err, now)
+	r.settle()
+	return r.ending != nil
 }
 
 func errorOf(errno syscall.Errno) error {
@@ -239,22 +247,26 @@ func (l *loop) flushed(r *Relay, from, to *side, err error) {
 	r.place.touched = true
 	switch c.carries {
 	case cargoClose:
-		l.closeFramePassed(r, to, err)
+		r.noteClose(to, err)
 	case cargoFrames:
 		l.passed(r, from, to, err)
 		if len(c.dropped) > 0 && r.place.settled {
-			r.mu.Lock()
-			r.dropAndUnlock(from, c.dropped)
+			r.drop(from, c.dropped)
 		}
 	case cargoNothing:
 		if err != nil {
-			r.mu.Lock()
-			r.writeFailed(to, err)
-			r.settleAndUnlock()
+			r.noteWriteFailed(to, err)
 			return
 		}
 	}
 	l.passEarly(r, from, to)
+}
+
+func (r *Relay) noteWriteFailed(to *side, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writeFailed(to, err)
+	r.settle()
 }
 
 // lookAfter does what the rules of ending have asked for, and sees to it that
@@ -264,33 +276,38 @@ func (l *loop) lookAfter(r *Relay) {
 		return
 	}
 	r.place.touched = false
-	r.mu.Lock()
-	for to := r.injectable(); to != nil; to = r.injectable() {
-		frame := to.takePending()
-		r.mu.Unlock()
-		l.inject(r, to, frame)
-		r.mu.Lock()
+	due := r.takeDue()
+	for due.to != nil {
+		l.inject(r, due.to, due.frame)
+		due = r.takeDue()
 	}
-	finished, alarm := r.finished, r.alarm()
-	r.mu.Unlock()
-	if finished {
+	if due.finished {
 		l.close(r)
 		return
 	}
-	l.timers.set(r, alarm)
+	l.timers.set(r, due.alarm)
 	l.listen(r, &r.client, &r.upstream)
 	l.listen(r, &r.upstream, &r.client)
 }
 
-// injectable returns a side that can be sent a close frame now. The caller holds
-// mu.
-func (r *Relay) injectable() *side {
+// due is what the rules of ending ask for now.
+type due struct {
+	to       *side  // can be sent a close frame
+	frame    []byte // which is this
+	finished bool
+	alarm    time.Time
+}
+
+// takeDue returns what is due. It takes the baton for a close frame.
+func (r *Relay) takeDue() due {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, s := range []*side{&r.client, &r.upstream} {
 		if s.pending != nil && !s.mid && !s.writing {
-			return s
+			return due{to: s, frame: s.takePending()}
 		}
 	}
-	return nil
+	return due{finished: r.finished, alarm: r.alarm()}
 }
 
 // inject writes a frame from takePending.
@@ -300,13 +317,7 @@ func (l *loop) inject(r *Relay, to *side, frame []byte) {
 		c.carries = cargoClose
 		return
 	}
-	l.closeFramePassed(r, to, err)
-}
-
-func (l *loop) closeFramePassed(r *Relay, to *side, err error) {
-	r.mu.Lock()
-	r.closeWritten(to, err)
-	r.settleAndUnlock()
+	r.noteClose(to, err)
 }
 
 // alarm returns when time will be up for something, or zero. The caller holds
@@ -339,12 +350,16 @@ func (l *loop) timeUp(r *Relay) {
 			l.flushed(r, r.other(to), to, os.ErrDeadlineExceeded)
 		}
 	}
-	r.mu.Lock()
-	due := r.ending != nil && !r.ending.deadline.After(l.now)
-	r.mu.Unlock()
-	if due {
+	if r.overdue(l.now) {
 		r.timeUp()
 	}
+}
+
+// overdue reports whether the deadline of the ending has come.
+func (r *Relay) overdue(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ending != nil && !r.ending.deadline.After(now)
 }
 
 // listen has the epoll set tell what is worth knowing of a side: whether it has

@@ -12,18 +12,23 @@ import (
 // as much of p as may be written there in one go: n bytes. It is refused when
 // nothing may be written there any more; p is then dropped.
 func (r *Relay) takeBaton(from, to *side, p []byte) (n int, ok bool) {
+	n, ok, over := r.followPiece(from, to, p)
+	r.closeIf(over)
+	return n, ok
+}
+
+func (r *Relay) followPiece(from, to *side, p []byte) (n int, ok, over bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if to.shut {
-		r.dropAndUnlock(from, p)
-		return 0, false
+		return 0, false, r.followDropped(from, p)
 	}
 	to.writing = true
 	n = from.scanPiece(p, to.pending != nil)
 	if from.scan.Closed() {
 		r.closeFrameCame(from)
 	}
-	r.mu.Unlock()
-	return n, true
+	return n, true, false
 }
 
 // scanPiece follows the stream over as much of p as may be written in one go:
@@ -40,33 +45,47 @@ func (s *side) scanPiece(p []byte, cut bool) int {
 	return n
 }
 
-// dropAndUnlock follows the stream over what can no longer be passed on, to see
-// the close frame with which the side answers ours. It releases mu.
-func (r *Relay) dropAndUnlock(from *side, p []byte) {
+// drop follows the stream over what can no longer be passed on. It takes mu.
+func (r *Relay) drop(from *side, p []byte) { r.closeIf(r.noteDropped(from, p)) }
+
+func (r *Relay) noteDropped(from *side, p []byte) (over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.followDropped(from, p)
+}
+
+// followDropped does so to see the close frame with which the side answers ours.
+// The caller holds mu.
+func (r *Relay) followDropped(from *side, p []byte) (over bool) {
 	if from.scan.Closed() {
-		r.mu.Unlock()
-		return
+		return false
 	}
 	from.scan.Scan(p)
 	if from.scan.Closed() {
 		from.ended = true
 	}
-	r.settleAndUnlock()
+	return r.settle()
 }
 
 // returnBaton ends what takeBaton began: it notes what was written and, at the
 // end of a frame, has the close frame written that waited for it.
 func (r *Relay) returnBaton(from, to *side, err error) {
-	now := time.Now()
-	r.mu.Lock()
-	r.pieceWritten(from, to, err, now)
-	if to.pending != nil && !to.mid {
-		frame := to.takePending()
-		r.mu.Unlock()
+	frame, over := r.notePiece(from, to, err, time.Now())
+	if frame != nil {
 		r.writeClose(to, frame)
 		return
 	}
-	r.settleAndUnlock()
+	r.closeIf(over)
+}
+
+func (r *Relay) notePiece(from, to *side, err error, now time.Time) (frame []byte, over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pieceWritten(from, to, err, now)
+	if to.pending != nil && !to.mid {
+		return to.takePending(), false
+	}
+	return nil, r.settle()
 }
 
 // pieceWritten notes that what takeBaton allowed was written, or that it was
@@ -129,19 +148,19 @@ func (s *side) takePending() []byte {
 
 // writeClose writes a frame from takePending.
 func (r *Relay) writeClose(to *side, frame []byte) {
-	err := r.write(to, frame)
-	r.mu.Lock()
-	r.closeWritten(to, err)
-	r.settleAndUnlock()
+	r.closeIf(r.noteClose(to, r.write(to, frame)))
 }
 
-// closeWritten notes that a frame from takePending was written, or that it was
-// not. The caller holds mu.
-func (r *Relay) closeWritten(to *side, err error) {
+// noteClose notes that a frame from takePending was written, or that it was not.
+// It takes mu.
+func (r *Relay) noteClose(to *side, err error) (over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	to.writing = false
 	if err != nil {
 		r.writeFailed(to, err)
 	}
+	return r.settle()
 }
 
 // abandon gives up on a side that cannot be sent its close frame, because it has
