@@ -49,6 +49,7 @@ var packages = map[string]string{
 	"strictjson":    "github.com/wsgateway/caddy-ws-gateway/internal/strictjson",
 	"tcpdial":       "github.com/wsgateway/caddy-ws-gateway/internal/tcpdial",
 	"wsframe":       "github.com/wsgateway/caddy-ws-gateway/internal/wsframe",
+	"panics":        "github.com/wsgateway/caddy-ws-gateway/internal/panics",
 }
 
 // layout places every file of the package: its layer, the packages it may
@@ -113,7 +114,8 @@ var layout = map[string]struct {
 // internalLayout says which packages outside the standard library those under
 // internal may import. None may import Caddy.
 var internalLayout = map[string]string{
-	"relay":      "wsframe",
+	"relay":      "panics wsframe",
+	"panics":     "",
 	"strictjson": "",
 	"tcpdial":    "",
 	"wsframe":    "",

@@ -94,4 +94,12 @@
 //
 // A live connection on the loop has no timer of its own and no buffer. No lock is
 // held over I/O.
+//
+// # Panics
+//
+// One ends the connection that it happened to, and is part of its outcome
+// (contain.go). The loop goes on with the next event, and has forgotten that
+// connection: its place, its timer, its descriptors. If a panic is no
+// connection's, the loop ends all that it has and is replaced. Locks are released
+// by defers, so that no panic leaves one held.
 package relay

@@ -5,12 +5,15 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 // ending is what a connection needs only once its end has begun.
 type ending struct {
-	by    Party
-	cause Close
+	by       Party
+	cause    Close
+	panicked *panics.Panic
 
 	lingering *side // the half-closed side that is still being written to
 	lingerEnd time.Time
@@ -28,6 +31,7 @@ func (r *Relay) start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running = true
+	spring(r, "begin")
 	if r.ending == nil {
 		return
 	}
@@ -171,7 +175,7 @@ func (r *Relay) arm(d time.Duration) {
 	switch {
 	case r.looped:
 	case r.ending.timer == nil:
-		r.ending.timer = time.AfterFunc(d, r.timeUp)
+		r.ending.timer = time.AfterFunc(d, func() { r.guarded(r.timeUp) })
 	default:
 		r.ending.timer.Reset(d)
 	}
@@ -183,6 +187,7 @@ func (r *Relay) timeUp() { r.closeIf(r.noteTimeUp()) }
 func (r *Relay) noteTimeUp() (over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	spring(r, "deadline")
 	switch left := time.Until(r.ending.deadline); {
 	case r.finished:
 	case left > 0:
@@ -238,13 +243,11 @@ func (r *Relay) closeIf(over bool) {
 }
 
 // closeConns is called once, without mu. On the loop it does nothing, because
-// the loop closes its descriptors itself when it finds the relay finished. The
-// upstream comes first, because closing a client's TLS may take a moment.
+// the loop closes its descriptors itself when it finds the relay finished.
 func (r *Relay) closeConns() {
 	if r.looped {
 		return
 	}
 	defer r.work.Done()
-	_ = r.upstream.conn.Close()
-	_ = r.client.conn.Close()
+	r.hangUp()
 }

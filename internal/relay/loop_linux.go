@@ -58,10 +58,17 @@ type loop struct {
 	clock  *time.Timer // calls the loop at clockAt
 	ringAt time.Time
 
-	mu    sync.Mutex // guards queue and awake
-	queue []*Relay   // have to be looked after
-	spare []*Relay   // the queue of next time
-	awake bool       // the loop will look at the queue before it waits
+	busy    *Relay   // whom the loop has in hand
+	handled int      // how many of this turn's events
+	calls   []*Relay // were queued, and are being looked after
+	called  int      // how many of them were
+
+	mu    sync.Mutex  // guards queue, awake, and the setting of dead
+	queue []*Relay    // have to be looked after
+	awake bool        // the loop will look at the queue before it waits
+	dead  atomic.Bool // it serves nobody any more
+
+	burying sync.Mutex // held while connections of a dead loop are ended
 }
 
 // tenancy says who has a place, and how many have had it before. A key from an
@@ -122,30 +129,58 @@ func (c *chunk) release() {
 }
 
 // loops are made when the first connection comes and last as long as the
-// process. One for two processors was cheapest.
+// process, unless one has to give up. One for two processors was cheapest.
 var (
-	loops    []*loop
-	errLoops error
-	makeOnce sync.Once
+	loops    atomic.Pointer[[]*loop]
 	nextLoop atomic.Uint32
+	makeMu   sync.Mutex // held while loops are made
 )
 
 func pickLoop() (*loop, error) {
-	makeOnce.Do(func() {
-		for range max(1, runtime.GOMAXPROCS(0)/2) {
-			l, err := newLoop()
-			if err != nil {
-				errLoops = err
-				return
-			}
-			loops = append(loops, l)
-			go l.run()
+	all := loops.Load()
+	if all == nil {
+		var err error
+		if all, err = makeLoops(); err != nil {
+			return nil, err
 		}
-	})
-	if errLoops != nil {
-		return nil, errLoops
 	}
-	return loops[int(nextLoop.Add(1))%len(loops)], nil
+	l := (*all)[int(nextLoop.Add(1))%len(*all)]
+	if !l.dead.Load() {
+		return l, nil
+	}
+	all, err := makeLoops()
+	if err != nil {
+		return nil, err
+	}
+	return (*all)[0], nil
+}
+
+// makeLoops makes what loops are missing. It fails if there is none then, and is
+// to be tried again for the next connection: descriptors may have been short.
+func makeLoops() (*[]*loop, error) {
+	makeMu.Lock()
+	defer makeMu.Unlock()
+	var alive []*loop
+	if all := loops.Load(); all != nil {
+		for _, l := range *all {
+			if !l.dead.Load() {
+				alive = append(alive, l)
+			}
+		}
+	}
+	for len(alive) < max(1, runtime.GOMAXPROCS(0)/2) {
+		l, err := newLoop()
+		if err != nil && len(alive) == 0 {
+			return nil, err
+		}
+		if err != nil {
+			break
+		}
+		alive = append(alive, l)
+		go l.run()
+	}
+	loops.Store(&alive)
+	return &alive, nil
 }
 
 func newLoop() (*loop, error) {
@@ -180,17 +215,27 @@ func newLoop() (*loop, error) {
 // run waits in Go's poller for the epoll set to have something, so that no
 // thread is taken up by waiting.
 func (l *loop) run() {
+	for !l.dead.Load() {
+		l.wait()
+	}
+}
+
+// wait turns and waits, which ends when the loop has given up.
+func (l *loop) wait() {
+	defer l.contain()
 	raw, err := l.file.SyscallConn()
 	if err == nil {
 		err = raw.Read(l.turns)
 	}
-	panic("relay: the event loop's descriptor is gone: " + err.Error()) // nobody ever closes it
+	if err != nil { // nobody ever closes it
+		panic("relay: the event loop's descriptor is gone: " + err.Error())
+	}
 }
 
-// turns handles whatever is ready and reports that it wants to wait. Before it
-// does, the set need not be found empty: if each event was one of reading, and
-// the read found less than it had room for, then whatever comes now makes a new
-// wake-up.
+// turns handles whatever is ready and reports whether there is nothing to wait
+// for any more. Before it waits, the set need not be found empty: if each event
+// was one of reading, and the read found less than it had room for, then whatever
+// comes now makes a new wake-up.
 func (l *loop) turns(uintptr) bool {
 	l.mu.Lock()
 	l.awake = true
@@ -200,11 +245,12 @@ func (l *loop) turns(uintptr) bool {
 		l.now = time.Now()
 		l.again = n == len(l.events)
 		l.piece = min(max(turnSize/max(n, 1), minPiece), chunkSize)
-		for i := range l.events[:n] {
-			l.handle(&l.events[i])
+		l.handled = 0
+		for !l.turn(n) {
+			if l.dead.Load() {
+				return true
+			}
 		}
-		l.answerCalls()
-		l.ring()
 		if !l.again && l.mayWait() {
 			return false
 		}
@@ -216,6 +262,22 @@ func (l *loop) turns(uintptr) bool {
 			return false
 		}
 	}
+}
+
+// turn does what there is to do after n events have come. It reports whether it
+// came to the end: after a panic it is to be called again, to go on with the
+// next.
+func (l *loop) turn(n int) (whole bool) {
+	defer l.contain()
+	for l.handled < n {
+		event := &l.events[l.handled]
+		l.handled++
+		l.handle(event)
+		l.busy = nil
+	}
+	l.answerCalls()
+	l.ring()
+	return true
 }
 
 // mayWait reports whether nobody is queued; from then on the loop must be called.
@@ -237,6 +299,8 @@ func (l *loop) handle(event *syscall.EpollEvent) {
 		l.again = true // its connection is gone
 		return
 	}
+	l.busy = r
+	spring(r, "event")
 	from, to := &r.client, &r.upstream
 	if event.Fd&1 != 0 {
 		from, to = to, from
@@ -259,14 +323,26 @@ func (l *loop) handle(event *syscall.EpollEvent) {
 // anywhere.
 func (r *Relay) callLoop() {
 	l := r.place.loop
-	l.mu.Lock()
-	l.queue = append(l.queue, r)
-	asleep := !l.awake
-	l.awake = true // it is about to be
-	l.mu.Unlock()
-	if asleep {
+	asleep, ok := l.enqueue(r)
+	switch {
+	case !ok:
+		go l.buryLate(r)
+	case asleep:
 		l.call()
 	}
+}
+
+// enqueue fails if the loop has given up.
+func (l *loop) enqueue(r *Relay) (asleep, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead.Load() {
+		return false, false
+	}
+	l.queue = append(l.queue, r)
+	asleep = !l.awake
+	l.awake = true // it is about to be
+	return asleep, true
 }
 
 // call makes the loop turn.
@@ -277,30 +353,42 @@ func (l *loop) call() {
 
 // answerCalls looks after the connections that are queued.
 func (l *loop) answerCalls() {
-	l.mu.Lock()
-	if len(l.queue) == 0 {
-		l.mu.Unlock()
-		return
+	if l.called == len(l.calls) { // else a panic has interrupted it
+		l.takeQueue()
 	}
-	queue := l.queue
-	l.queue = l.spare[:0]
-	l.mu.Unlock()
-	for i, r := range queue {
-		queue[i] = nil
+	for l.called < len(l.calls) {
+		r := l.calls[l.called]
+		l.calls[l.called] = nil
+		l.called++
+		l.busy = r
+		spring(r, "call")
 		if r.place.generation == 0 {
 			l.settle(r)
 		}
 		l.lookAfter(r)
+		l.busy = nil
 	}
-	l.spare = queue
+}
+
+// takeQueue makes the queue the calls that are being answered.
+func (l *loop) takeQueue() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) > 0 {
+		l.calls, l.queue = l.queue, l.calls[:0]
+		l.called = 0
+	}
 }
 
 // ring looks after the connections whose moment has come, and sets the clock
 // for the next.
 func (l *loop) ring() {
 	for r := l.timers.due(l.now); r != nil; r = l.timers.due(l.now) {
+		l.busy = r
+		spring(r, "timer")
 		l.timeUp(r)
 		l.lookAfter(r)
+		l.busy = nil
 	}
 	next := l.timers.next()
 	if next.IsZero() || next.Equal(l.ringAt) {

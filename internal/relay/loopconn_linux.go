@@ -10,6 +10,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 // socket is a side's on the loop. It belongs to the loop's goroutine, which is
@@ -25,25 +27,39 @@ type socket struct {
 const incoming = syscall.EPOLLIN | syscall.EPOLLRDHUP
 
 // startOnLoop gives the connection to a loop if that can serve it.
-func (r *Relay) startOnLoop(done func(Outcome)) bool {
+func (r *Relay) startOnLoop(done func(Outcome)) (started bool) {
 	if socketOf(r.client.conn) == nil || socketOf(r.upstream.conn) == nil {
 		return false
 	}
 	l, err := pickLoop()
-	if err != nil {
+	return err == nil && r.startOn(l, done)
+}
+
+// startOn gives the connection to this loop. It fails if there are no descriptors
+// for it.
+func (r *Relay) startOn(l *loop, done func(Outcome)) (started bool) {
+	clientFD, upstreamFD := int32(-1), int32(-1)
+	defer func() {
+		if value := recover(); value != nil {
+			started = true
+			_, _ = r.wreck(internalError, panics.Caught(value))
+			closeDescriptor(clientFD)
+			closeDescriptor(upstreamFD)
+			r.hangUp()
+			go done(r.outcome())
+		}
+	}()
+	var err error
+	if clientFD, err = duplicate(socketOf(r.client.conn)); err != nil {
 		return false
 	}
-	clientFD, err := duplicate(socketOf(r.client.conn))
-	if err != nil {
-		return false
-	}
-	upstreamFD, err := duplicate(socketOf(r.upstream.conn))
-	if err != nil {
+	if upstreamFD, err = duplicate(socketOf(r.upstream.conn)); err != nil {
 		closeDescriptor(clientFD)
 		return false
 	}
 	r.client.takeOver(clientFD)
 	r.upstream.takeOver(upstreamFD)
+	spring(r, "start")
 	r.place.loop = l
 	r.done = done
 	r.callLoop()
@@ -165,6 +181,7 @@ func (l *loop) pass(r *Relay, from, to *side, p []byte) {
 			r.place.touched = true
 			return
 		}
+		spring(r, "write")
 		err := l.write(to, &l.chunk, p[:n])
 		if c := to.socket.unsent; c != nil {
 			c.carries, c.dropped = cargoFrames, slices.Clone(p[n:])
@@ -312,6 +329,7 @@ func (r *Relay) takeDue() due {
 
 // inject writes a frame from takePending.
 func (l *loop) inject(r *Relay, to *side, frame []byte) {
+	spring(r, "inject")
 	err := l.write(to, &l.out, l.out.data[:copy(l.out.data, frame)])
 	if c := to.socket.unsent; c != nil {
 		c.carries = cargoClose
@@ -388,18 +406,14 @@ func (l *loop) listen(r *Relay, s, other *side) {
 func (l *loop) close(r *Relay) {
 	l.evict(r)
 	for _, s := range []*side{&r.upstream, &r.client} {
+		spring(r, "close")
 		if s.socket.tls != nil {
 			l.sealEnd(s)
 		}
-		if s.socket.watched != 0 {
-			watch(l.epoll, s.socket.fd, s.socket.watched, 0, key{})
-		}
-		closeDescriptor(s.socket.fd)
 		if c := s.socket.unsent; c != nil {
+			s.socket.unsent = nil
 			c.release()
 		}
-		s.socket = socket{fd: -1}
-		s.early = nil
 	}
-	go r.done(r.outcome())
+	l.drop(r)
 }

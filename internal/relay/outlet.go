@@ -24,6 +24,7 @@ func (r *Relay) followPiece(from, to *side, p []byte) (n int, ok, over bool) {
 		return 0, false, r.followDropped(from, p)
 	}
 	to.writing = true
+	spring(r, "locked")
 	n = from.scanPiece(p, to.pending != nil)
 	if from.scan.Closed() {
 		r.closeFrameCame(from)
@@ -133,6 +134,8 @@ func (r *Relay) injectClose(to *side) {
 
 func (r *Relay) writeInjected(to *side, frame []byte) {
 	defer r.work.Done()
+	defer r.contain()
+	spring(r, "inject")
 	r.writeClose(to, frame)
 }
 

@@ -7,13 +7,12 @@ func (r *Relay) pump(from, to *side) {
 		r.pass(from, to, early)
 	}
 	in := newReader(from.conn, r.buffers)
-	defer in.release()
 	for {
 		p, err := in.read()
 		if len(p) > 0 {
 			r.pass(from, to, p)
 		}
-		in.release()
+		in.release() // not after a panic: nobody knows who still has it
 		if err != nil {
 			r.streamEnded(from, err)
 			return
@@ -28,6 +27,7 @@ func (r *Relay) pass(from, to *side, p []byte) {
 		if !ok {
 			return
 		}
+		spring(r, "pump")
 		err := r.write(to, p[:n])
 		r.returnBaton(from, to, err)
 		p = p[n:]

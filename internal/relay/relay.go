@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
@@ -94,6 +95,7 @@ type Outcome struct {
 	By     Party
 	Code   int // of the close frame; 1005 if it had none, 1011 if a side went without one
 	Reason string
+	Panic  *panics.Panic // what of ours panicked, if anything did
 
 	FromClient, FromUpstream wsframe.Counts
 }
@@ -164,8 +166,8 @@ func positiveOr(d, otherwise time.Duration) time.Duration {
 }
 
 // Start begins to relay and returns at once. When the connection has ended and
-// both sides are closed, done is called, in a goroutine of its own. Where both
-// sides are sockets, plain or under TLS, the event loop serves them; all others
+// both sides are closed, done is called, in a goroutine of its own, where it must
+// not panic. Where both sides are sockets, plain or under TLS, the event loop serves them; all others
 // get the goroutines of [Relay.Run]. Either Start or Run must be called, once.
 func (r *Relay) Start(done func(Outcome)) {
 	if r.startOnLoop(done) {
@@ -178,9 +180,9 @@ func (r *Relay) Start(done func(Outcome)) {
 // returns, nothing of the relay is running.
 func (r *Relay) Run() Outcome {
 	r.work.Add(2) // the other pump; the closing of the conns
-	r.start()
+	r.guarded(r.start)
 	go r.pumpFromUpstream()
-	r.pump(&r.client, &r.upstream)
+	r.guarded(r.pumpFromClient)
 	r.work.Wait()
 	return r.outcome()
 }
@@ -192,14 +194,18 @@ func (r *Relay) outcome() Outcome {
 		By:           r.ending.by,
 		Code:         r.ending.cause.Code,
 		Reason:       r.ending.cause.Reason,
+		Panic:        r.ending.panicked,
 		FromClient:   r.client.scan.Counts(),
 		FromUpstream: r.upstream.scan.Counts(),
 	}
 }
 
+func (r *Relay) pumpFromClient() { r.pump(&r.client, &r.upstream) }
+
 // pumpFromUpstream is the pump that is not Run's own goroutine.
 func (r *Relay) pumpFromUpstream() {
 	defer r.work.Done()
+	defer r.contain()
 	r.pump(&r.upstream, &r.client)
 }
 

@@ -1,0 +1,108 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
+)
+
+// A panic ends one connection. Nobody knows then how much of what the relay
+// holds to be true is true, so it is not ended by the rules: nothing more is read
+// or passed on, a side of which it is certain that it stands between two frames
+// gets a last close frame, and both are closed.
+
+// internalError is what both sides are told then.
+var internalError = Close{Code: codeInternalError, Reason: "internal error"}
+
+// told is a side and the close frame that it can still be sent.
+type told struct {
+	to    *side
+	frame []byte
+}
+
+// wreck finishes the connection and notes why: what panicked, or nothing where it
+// was not a panic. It reports whether the connection was not finished before.
+// Then nobody writes any more but the caller, who has to close both sides.
+func (r *Relay) wreck(cause Close, p *panics.Panic) (tell []told, over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.decide(Gateway, cause)
+	if r.ending.panicked == nil {
+		r.ending.panicked = p
+	}
+	if r.finished {
+		return nil, false
+	}
+	for _, s := range []*side{&r.client, &r.upstream} {
+		if s.shut || s.writing || s.mid {
+			continue
+		}
+		last := internalError
+		if s.pending != nil {
+			last = *s.pending
+		}
+		tell = append(tell, told{s, wsframe.AppendClose(nil, last.Code, last.Reason, s.masked)})
+	}
+	r.finish()
+	return tell, true
+}
+
+// guarded calls f for the goroutine relay, of which everything that runs in a
+// goroutine of its own runs in here.
+func (r *Relay) guarded(f func()) {
+	defer r.contain()
+	f()
+}
+
+// contain ends the connection if the function that defers it panics.
+func (r *Relay) contain() {
+	if value := recover(); value != nil {
+		r.collapse(panics.Caught(value))
+	}
+}
+
+// collapse ends the connection after a panic. The close frames may take as long
+// as an orderly end may.
+func (r *Relay) collapse(p *panics.Panic) {
+	tell, over := r.wreck(internalError, p)
+	if !over {
+		return // whoever finished it closes the conns
+	}
+	defer r.closeConns()
+	bound := time.AfterFunc(r.closeTimeout, r.hangUp)
+	defer bound.Stop()
+	for _, t := range tell {
+		t.send()
+	}
+}
+
+// send writes the frame, whatever becomes of it.
+func (t told) send() {
+	defer func() { _ = recover() }() // the conn may be what has panicked
+	_, _ = t.to.conn.Write(t.frame)
+}
+
+// hangUp closes both conns; one of them panicking must not leave the other open.
+// The upstream comes first, because closing a client's TLS may take a moment.
+func (r *Relay) hangUp() {
+	for _, s := range []*side{&r.upstream, &r.client} {
+		r.guarded(s.closeConn)
+	}
+}
+
+func (s *side) closeConn() {
+	if s.conn != nil { // else the loop has taken it over
+		_ = s.conn.Close() // there is nobody to whom its failure would matter
+	}
+}
+
+// trap lets tests have something panic; it is nil otherwise.
+var trap func(r *Relay, at string)
+
+// spring is called where tests want a panic.
+func spring(r *Relay, at string) {
+	if trap != nil {
+		trap(r, at)
+	}
+}

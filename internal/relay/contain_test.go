@@ -1,0 +1,192 @@
+package relay
+
+import (
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What tests want to panic, by relay.
+var (
+	trapped sync.Map
+	traps   atomic.Int64
+)
+
+func init() {
+	trap = func(r *Relay, at string) {
+		if traps.Load() == 0 {
+			return
+		}
+		if spring, ok := trapped.Load(r); ok {
+			spring.(func(string))(at)
+		}
+	}
+}
+
+// trapAt makes the relay panic at a place, each time it comes there.
+func trapAt(tb testing.TB, r *Relay, place string) {
+	tb.Helper()
+	setTrap(tb, r, func(at string) {
+		if at == place {
+			panic("caught at " + at)
+		}
+	})
+}
+
+func setTrap(tb testing.TB, r *Relay, spring func(at string)) {
+	tb.Helper()
+	trapped.Store(r, spring)
+	traps.Add(1)
+	tb.Cleanup(func() { trapped.Delete(r); traps.Add(-1) })
+}
+
+// panickyConn panics as told; otherwise it is the conn within.
+type panickyConn struct {
+	net.Conn
+	read, write, deadline, closing atomic.Bool
+	closes                         atomic.Int32
+}
+
+func (p *panickyConn) Read(b []byte) (int, error) {
+	n, err := p.Conn.Read(b)
+	if p.read.Load() {
+		panic("caught reading")
+	}
+	return n, err
+}
+
+func (p *panickyConn) Write(b []byte) (int, error) {
+	if p.write.Load() {
+		panic("caught writing")
+	}
+	return p.Conn.Write(b)
+}
+
+func (p *panickyConn) SetWriteDeadline(t time.Time) error {
+	if p.deadline.Load() {
+		panic("caught setting a deadline")
+	}
+	return p.Conn.SetWriteDeadline(t)
+}
+
+func (p *panickyConn) Close() error {
+	p.closes.Add(1)
+	_ = p.Conn.Close()
+	if p.closing.Load() {
+		panic("caught closing")
+	}
+	return nil
+}
+
+// TestPanicOnGoroutinesEndsTheConnection lets everything panic that the goroutine
+// relay runs. A bubble also fails if a goroutine outlives the test.
+func TestPanicOnGoroutinesEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	type rig struct {
+		*fixture
+		ourClient, ourUpstream *panickyConn
+	}
+	hi := func(_ *testing.T, x rig) { _, _ = x.client.Write(maskedText("hi")) }
+	const nothing = 0
+	tests := map[string]struct {
+		prepare func(t *testing.T, x rig)
+		play    func(t *testing.T, x rig) // after the beginning
+		client  int                       // the code of the last close frame that each side gets
+		up      int
+		code    int
+	}{
+		"reading from the client": {
+			func(_ *testing.T, x rig) { x.ourClient.read.Store(true) }, hi, 1011, 1011, 1011,
+		},
+		"reading from the upstream": {
+			func(_ *testing.T, x rig) { x.ourUpstream.read.Store(true) },
+			func(_ *testing.T, x rig) { _, _ = x.upstream.Write(text("hi")) }, 1011, 1011, 1011,
+		},
+		"writing": {
+			func(_ *testing.T, x rig) { x.ourUpstream.write.Store(true) }, hi, 1011, nothing, 1011,
+		},
+		"writing a last close frame": {
+			func(_ *testing.T, x rig) { x.ourUpstream.read.Store(true); x.ourClient.write.Store(true) },
+			func(_ *testing.T, x rig) { _, _ = x.upstream.Write(text("hi")) }, nothing, 1011, 1011,
+		},
+		"setting a deadline": {
+			func(_ *testing.T, x rig) { x.ourUpstream.deadline.Store(true) }, hi, 1011, nothing, 1011,
+		},
+		"between the frames": {
+			func(t *testing.T, x rig) { trapAt(t, x.Relay, "pump") }, hi, 1011, nothing, 1011,
+		},
+		"under the lock": {
+			func(t *testing.T, x rig) { trapAt(t, x.Relay, "locked") }, hi, 1011, nothing, 1011,
+		},
+		"at the beginning": {
+			func(t *testing.T, x rig) { trapAt(t, x.Relay, "begin") }, func(*testing.T, rig) {}, 1011, 1011, 1011,
+		},
+		"in a close frame's goroutine": {
+			func(t *testing.T, x rig) { trapAt(t, x.Relay, "inject") },
+			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, nothing, nothing, restart.Code,
+		},
+		"when time is up": {
+			func(t *testing.T, x rig) { trapAt(t, x.Relay, "deadline") },
+			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, restart.Code, goingAway.Code, restart.Code,
+		},
+		"closing both": {
+			func(_ *testing.T, x rig) { x.ourClient.closing.Store(true); x.ourUpstream.closing.Store(true) },
+			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, restart.Code, goingAway.Code, restart.Code,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := onPipes(Config{WriteTimeout: time.Minute})
+				x := rig{f, &panickyConn{Conn: f.Relay.client.conn.(net.Conn)}, &panickyConn{Conn: f.Relay.upstream.conn.(net.Conn)}}
+				f.Relay.client.conn, f.Relay.upstream.conn = x.ourClient, x.ourUpstream
+				tt.prepare(t, x)
+				toClient, toUpstream := record(f.client), record(f.upstream)
+				f.run()
+				synctest.Wait()
+				tt.play(t, x)
+				o := f.end(t)
+				wantPanic(t, o, tt.code)
+				wantLast(t, "client", (<-toClient).data, tt.client)
+				wantLast(t, "upstream", (<-toUpstream).data, tt.up)
+				if c, u := x.ourClient.closes.Load(), x.ourUpstream.closes.Load(); c == 0 || u == 0 {
+					t.Errorf("the conns were closed %d and %d times", c, u)
+				}
+				f.End(restart, goingAway) // none of them may find the lock held
+				f.LastActive()
+				f.Counts()
+			})
+		})
+	}
+}
+
+// wantPanic wants a connection to have ended by a panic that says where it was.
+func wantPanic(t *testing.T, o Outcome, code int) {
+	t.Helper()
+	if o.Panic == nil || o.By != Gateway || o.Code != code {
+		t.Fatalf("ended by %v with %d %q and the panic %v, want one and by the gateway with %d", o.By, o.Code, o.Reason, o.Panic, code)
+	}
+	if strings.Contains(o.Panic.What, "caught") || !strings.Contains(o.Panic.Stack, "internal/relay.") {
+		t.Errorf("the panic is %q at\n%s", o.Panic.What, o.Panic.Stack)
+	}
+}
+
+// wantLast wants a stream to end with a close frame, or to have none where code
+// is 0.
+func wantLast(t *testing.T, who string, stream []byte, code int) {
+	t.Helper()
+	if code == 0 {
+		if len(stream) > 0 && stream[0] == 0x88 {
+			t.Errorf("the %s got %x, want no close frame", who, stream)
+		}
+		return
+	}
+	if _, c := closeOf(t, stream); c.Code != code {
+		t.Errorf("the %s was closed with %d %q, want %d", who, c.Code, c.Reason, code)
+	}
+}
