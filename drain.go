@@ -52,6 +52,7 @@ func departAfter(period time.Duration, i, n int) time.Duration {
 }
 
 func (g *registry) runDrain(schedule []departure, still func(*connection) bool) {
+	defer contain(nil)
 	start := time.Now()
 	for _, d := range schedule {
 		if wait := d.after - time.Since(start); wait > 0 {
@@ -61,9 +62,15 @@ func (g *registry) runDrain(schedule []departure, still func(*connection) bool) 
 				continue
 			}
 		}
-		if still(d.connection) {
-			d.connection.end(endDrain)
-		}
+		d.leave(still)
+	}
+}
+
+// leave ends the connection if there is still reason to.
+func (d departure) leave(still func(*connection) bool) {
+	defer d.connection.contain() // there are others to be ended
+	if still(d.connection) {
+		d.connection.end(endDrain)
 	}
 }
 
@@ -98,6 +105,7 @@ func (g *registry) hangUp() {
 }
 
 func (g *registry) hangUpAfter(server io.Closer, connections []*connection) {
+	defer contain(nil)
 	for _, c := range connections {
 		<-g.ended(c)
 	}

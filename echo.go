@@ -211,6 +211,7 @@ func (c *echoConns) serve(conn *websocket.Conn, greeting string) {
 	defer conn.CloseNow()
 	closed := make(chan struct{})
 	stop := context.AfterFunc(c.closing, func() {
+		defer contain(nil)
 		defer close(closed)
 		_ = conn.Close(websocket.StatusGoingAway, "") // the echo loop sees the failure
 	})

@@ -10,6 +10,7 @@ import (
 func init() {
 	// For what is left of gateways that the running configuration has no more.
 	caddy.OnExit(func(context.Context) {
+		defer contain(nil) // others have something to do at the exit as well
 		process.exit(defaultExitPeriod)
 		process.awaitEmpty()
 	})
@@ -45,6 +46,7 @@ func gracePeriod(ctx caddy.Context) caddy.Duration {
 
 // endAll ends every connection of the process, which exits.
 func endAll(grace caddy.Duration) {
+	defer contain(nil) // servers call it in goroutines of their own
 	if process.exit(orDefault(grace, defaultExitPeriod)) && grace == 0 {
 		process.hangUp()
 	}

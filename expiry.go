@@ -65,18 +65,28 @@ func (d *deadlines) armLocked() {
 
 // run is what the timer does.
 func (d *deadlines) run() {
-	var over []*connection
+	defer contain(nil)
+	for _, c := range d.takeDue() {
+		d.endOne(c)
+	}
+}
+
+// takeDue takes out the connections that are due, and sets the timer for the next.
+func (d *deadlines) takeDue() (over []*connection) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	defer d.armLocked()
 	now := time.Now().UnixMilli()
 	for len(d.queue) > 0 && d.queue[0].due <= now {
 		c, _ := heap.Pop(&d.queue).(*connection)
 		over = append(over, c)
 	}
-	d.armLocked()
-	d.mu.Unlock()
-	for _, c := range over {
-		d.end(c)
-	}
+	return over
+}
+
+func (d *deadlines) endOne(c *connection) {
+	defer c.contain() // there are others to be ended
+	d.end(c)
 }
 
 // dueQueue is a heap, the next one due first.

@@ -181,35 +181,49 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 
 // join upgrades the client and lets the relay take over.
 func (h *Handler) join(w http.ResponseWriter, r *http.Request, who identity, got *connected, id string) {
+	var client upgraded
+	var c *connection
 	handedOver := false
 	defer func() { // also where something on the way panics
 		if !handedOver {
-			_ = got.answer.conn.Close()
-			got.lease.Release()
+			got.giveUp(client, c)
 		}
 	}()
 	subprotocol := h.answerHeader(w, r, got.answer.res, who.fallbackProtocol)
 	if h.Auth != nil && h.Auth.Renew != "" {
 		w.Header().Set(connectionHeader, id)
 	}
-	client, err := h.upgrade(w, r)
-	if err != nil {
+	var err error
+	if client, err = h.upgrade(w, r); err != nil {
 		h.count(resultCanceled)
 		h.logRefused(r, &refusal{0, resultCanceled, "upgrading the client: " + err.Error()})
 		return // the 101 is written: there is no other answer any more
 	}
-	c := h.newConnection(r, who, got)
+	c = h.newConnection(r, who, got)
 	c.id, c.subprotocol = id, strings.Clone(subprotocol)
 	c.relay = h.newRelay(client, got.answer)
 	h.handshakesOK().Inc()
-	handedOver = true
 	process.add(c)
 	c.reportOpened() // now that it can be found
+	handedOver = true
 	if client.detached {
 		c.start()
 		return
 	}
 	c.run()
+}
+
+// giveUp closes what there is of a connection that the relay has not got: the
+// client's side may be missing, and so may the connection itself.
+func (got *connected) giveUp(client upgraded, c *connection) {
+	defer got.lease.Release() // whatever panics of the rest
+	if c != nil {
+		defer process.remove(c)
+	}
+	if client.conn != nil {
+		defer func() { _ = client.conn.Close() }()
+	}
+	_ = got.answer.conn.Close()
 }
 
 func (h *Handler) newRelay(client upgraded, upstream *answer) *relay.Relay {

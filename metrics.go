@@ -43,6 +43,7 @@ func (c gatewaysCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
+	defer contain(nil) // it has a goroutine of its own
 	for _, gateway := range c.registry.view() {
 		ch <- prometheus.MustNewConstMetric(c.queueLength, prometheus.GaugeValue, float64(gateway.Queued), gateway.Name)
 		for _, up := range gateway.Upstreams {
@@ -61,7 +62,7 @@ func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 // registerMetrics registers the collectors with a configuration's registry,
 // which another handler of it may have done already.
 func registerMetrics(reg *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{handshakesTotal, gatewayMetrics} {
+	for _, c := range []prometheus.Collector{handshakesTotal, panicsTotal, gatewayMetrics} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return fmt.Errorf("registering metrics: %w", err)

@@ -112,7 +112,7 @@ func (p *probes) run(ctx caddy.Context, h *Handler) {
 	ticker := time.NewTicker(p.interval)
 	defer ticker.Stop()
 	for {
-		p.probeAll(ctx, h)
+		h.contained(func() { p.probeAll(ctx, h) })
 		select {
 		case <-ctx.Done():
 			return
@@ -143,6 +143,7 @@ func (p *probes) probeAll(ctx context.Context, h *Handler) {
 			continue
 		}
 		all.Go(func() {
+			defer contain(h.logger, zap.String("gateway", h.name), zap.String("upstream", m.Address))
 			err := p.probe(ctx, h, m.Address)
 			if p.record(m.Address, err == nil) && ctx.Err() == nil {
 				h.logger.Info("upstream's WebSocket health changed", zap.String("gateway", h.name),
@@ -155,7 +156,8 @@ func (p *probes) probeAll(ctx context.Context, h *Handler) {
 }
 
 // probe makes one handshake and takes leave.
-func (p *probes) probe(ctx context.Context, h *Handler, address string) error {
+func (p *probes) probe(ctx context.Context, h *Handler, address string) (err error) {
+	defer containInto(&err, h.logger, zap.String("gateway", h.name), zap.String("upstream", address))
 	info, err := dialInfo(nil, address)
 	if err != nil {
 		return err

@@ -99,6 +99,7 @@ type member struct {
 // Destruct implements caddy.Destructor: no loaded configuration names the
 // upstream any more.
 func (m *member) Destruct() error {
+	defer contain(nil) // a reload has others to end
 	if caddy.Exiting() {
 		return nil // everyone is told 1001 instead
 	}
@@ -189,12 +190,7 @@ func (g *registry) stays(c *connection) bool {
 // exits, or its upstream or credential was removed meanwhile, it is ended like
 // the others.
 func (g *registry) add(c *connection) {
-	g.mu.Lock()
-	g.connections[c.id] = c
-	g.countLocked(seriesKey{c.gateway, c.upstream}, 1, 0)
-	exiting, credential := g.exiting, c.authority.credential
-	g.deadlines.set(c, c.endsBy(c.expires))
-	g.mu.Unlock()
+	exiting, credential := g.enlist(c)
 	switch {
 	case exiting:
 		c.end(endExit)
@@ -205,15 +201,31 @@ func (g *registry) add(c *connection) {
 	}
 }
 
-// remove forgets the connection and gives its place back.
+func (g *registry) enlist(c *connection) (exiting bool, credential string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.countLocked(seriesKey{c.gateway, c.upstream}, 1, 0)
+	g.connections[c.id] = c
+	g.deadlines.set(c, c.endsBy(c.expires))
+	return g.exiting, c.authority.credential
+}
+
+// remove forgets the connection and gives its place back, which is done first.
 func (g *registry) remove(c *connection) {
+	defer g.forget(c)
+	defer g.deadlines.forget(c)
 	c.lease.Release()
-	g.deadlines.forget(c)
+}
+
+func (g *registry) forget(c *connection) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c.over = true
 	if c.done != nil {
 		close(c.done)
+	}
+	if g.connections[c.id] != c {
+		return // it did not get as far as that
 	}
 	delete(g.connections, c.id)
 	g.countLocked(seriesKey{c.gateway, c.upstream}, -1, 0)

@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -71,6 +72,18 @@ func (c *connection) reportClosed(out relay.Outcome) {
 	if entry := process.reporter(c.gateway).Check(zap.InfoLevel, "closed"); entry != nil {
 		entry.Write(zap.Inline(closedLine{c, &out}))
 	}
+}
+
+// contain keeps a panic in what defers it, and is done for the connection, from
+// the process.
+func (c *connection) contain() {
+	if value := recover(); value != nil {
+		c.reportPanic(panics.Caught(value))
+	}
+}
+
+func (c *connection) reportPanic(p *panics.Panic) {
+	reportPanic(process.reporter(c.gateway), p, zap.Inline((*openedLine)(c)))
 }
 
 // Interface guards

@@ -20,6 +20,7 @@ type access struct {
 
 // Destruct implements caddy.Destructor: no loaded configuration has it any more.
 func (a *access) Destruct() error {
+	defer contain(nil) // as with members
 	if a.member != "" && a.registry.accepts("", a.credential) && !a.registry.names(a.member) {
 		return nil // it is the upstream that is gone, and its connections are drained
 	}

@@ -29,6 +29,13 @@ func (h *Handler) watch(ctx caddy.Context) {
 	}
 }
 
+// contained does one round of what goes on beside requests: a panic in it does not
+// keep the next from coming.
+func (h *Handler) contained(round func()) {
+	defer contain(h.logger, zap.String("gateway", h.name))
+	round()
+}
+
 // currentMembers are the upstreams as far as they are known without a request.
 func (h *Handler) currentMembers() []balance.Member {
 	if h.balancer.fixed {
@@ -69,19 +76,24 @@ func (h *Handler) watchHealth(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		members := h.currentMembers()
-		if h.balancer.Panicked(members) {
-			continue // it is rather the checks that fail
-		}
-		down := h.balancer.Down(members)
-		for _, address := range down {
-			if !slices.Contains(before, address) {
-				h.logger.Info("draining an unhealthy upstream", zap.String("gateway", h.name), zap.String("upstream", address))
-				h.drainUnhealthy(ctx, address)
-			}
-		}
-		before = down
+		h.contained(func() { before = h.drainDown(ctx, before) })
 	}
+}
+
+// drainDown drains what is down now and was not before, and returns what is.
+func (h *Handler) drainDown(ctx context.Context, before []string) []string {
+	members := h.currentMembers()
+	if h.balancer.Panicked(members) {
+		return before // it is rather the checks that fail
+	}
+	down := h.balancer.Down(members)
+	for _, address := range down {
+		if !slices.Contains(before, address) {
+			h.logger.Info("draining an unhealthy upstream", zap.String("gateway", h.name), zap.String("upstream", address))
+			h.drainUnhealthy(ctx, address)
+		}
+	}
+	return down
 }
 
 // drainUnhealthy drains what this gateway holds at an address, while it is down.
@@ -109,19 +121,21 @@ func (h *Handler) rebalance(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		arrived = h.balancer.Arrived() || process.takeOver(h.name) || arrived
-		switch {
-		case !arrived:
-		case !process.shared(h):
-			arrived = false
-			if !h.rebalanceOnce(ctx) {
-				process.handOver(h.name)
+		h.contained(func() {
+			arrived = h.balancer.Arrived() || process.takeOver(h.name) || arrived
+			switch {
+			case !arrived:
+			case !process.shared(h):
+				arrived = false
+				if !h.rebalanceOnce(ctx) {
+					process.handOver(h.name)
+				}
+			case !warned: // it may be over, if that is the configuration before this one
+				warned = true
+				h.logger.Warn("not rebalancing: another handler with other upstreams has the same name, so that nobody "+
+					"knows whose connections may move: give this one a name of its own", zap.String("gateway", h.name))
 			}
-		case !warned: // it may be over, if that is the configuration before this one
-			warned = true
-			h.logger.Warn("not rebalancing: another handler with other upstreams has the same name, so that nobody "+
-				"knows whose connections may move: give this one a name of its own", zap.String("gateway", h.name))
-		}
+		})
 	}
 }
 

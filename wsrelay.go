@@ -81,11 +81,16 @@ func (c *connection) start() { c.relay.Start(c.ended) }
 // has to stay.
 func (c *connection) run() { c.ended(c.relay.Run()) }
 
-// ended reports the connection and forgets it.
+// ended reports the connection and forgets it. Nothing of it keeps the rest from
+// being done.
 func (c *connection) ended(outcome relay.Outcome) {
+	defer c.contain()
 	defer process.remove(c)
+	defer c.reportClosed(outcome)
+	if outcome.Panic != nil {
+		c.reportPanic(outcome.Panic)
+	}
 	c.early.judge(c, outcome)
-	c.reportClosed(outcome)
 }
 
 // upgraded is a client's side after its upgrade.

@@ -12,15 +12,21 @@ type Share struct {
 // Shares lists the members that are available, with the WebSockets that the
 // caller counts at each. Weights are those of now, slow start included.
 func (b *Balancer) Shares(members []Member, live func(address string) int) []Share {
+	shares := b.weights(members)
+	for i := range shares {
+		shares[i].Live = live(shares[i].Address)
+	}
+	return shares
+}
+
+// weights are shares without what is live there, which is asked without the lock.
+func (b *Balancer) weights(members []Member) []Share {
 	b.ledger.mu.Lock()
+	defer b.ledger.mu.Unlock() // the sources are others' code
 	b.collect(Ask{Use: Request}, members, b.ledger.now())
 	shares := make([]Share, len(b.scratch))
 	for i, c := range b.scratch {
 		shares[i] = Share{Address: c.Address, Weight: c.Weight}
-	}
-	b.ledger.mu.Unlock()
-	for i := range shares {
-		shares[i].Live = live(shares[i].Address)
 	}
 	return shares
 }
