@@ -119,6 +119,7 @@ func (i *introspector) makeRoom(now time.Time) {
 
 // ask fills the answer in.
 func (i *introspector) ask(ctx context.Context, token string, key [sha256.Size]byte, answer *introspection) {
+	defer contain(nil)
 	g, err := i.call(ctx, token)
 	failed := err != nil && !errors.Is(err, errBadCredential)
 	i.mu.Lock()
@@ -141,7 +142,8 @@ func (i *introspector) ask(ctx context.Context, token string, key [sha256.Size]b
 }
 
 // call makes one request. The client's own is no part of it.
-func (i *introspector) call(ctx context.Context, token string) (*grant, error) {
+func (i *introspector) call(ctx context.Context, token string) (g *grant, err error) {
+	defer containInto(&err, i.logger) // handshakes wait for the answer
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url, strings.NewReader(form))
 	if err != nil {

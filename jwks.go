@@ -72,6 +72,7 @@ func (s *keySource) adopt(client *http.Client, logger *zap.Logger) {
 // run keeps the set fresh for as long as the source lives. The first fetch is
 // under way.
 func (s *keySource) run(fetched <-chan struct{}) {
+	defer contain(nil)
 	for ; s.ctx.Err() == nil; fetched = s.fetch() {
 		<-fetched
 		timer := time.NewTimer(s.pause())
@@ -111,6 +112,7 @@ func (s *keySource) fetchLocked() <-chan struct{} {
 }
 
 func (s *keySource) fetchNow(client *http.Client, done chan struct{}) {
+	defer contain(nil)
 	keys, err := s.download(client)
 	s.mu.Lock()
 	logger := s.logger
@@ -128,7 +130,9 @@ func (s *keySource) fetchNow(client *http.Client, done chan struct{}) {
 	}
 }
 
-func (s *keySource) download(client *http.Client) ([]*verifyKey, error) {
+func (s *keySource) download(client *http.Client) (keys []*verifyKey, err error) {
+	// Handshakes wait for the end of it.
+	defer containInto(&err, nil)
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.url, nil) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, err
@@ -138,7 +142,7 @@ func (s *keySource) download(client *http.Client) ([]*verifyKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := keysFromSet(body)
+	keys, err = keysFromSet(body)
 	for _, k := range keys {
 		k.credential = s.credential()
 	}
