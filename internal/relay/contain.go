@@ -62,6 +62,33 @@ func (r *Relay) contain() {
 	}
 }
 
+// containEnd is contain for whoever ends the connection, who is no part of it.
+func (r *Relay) containEnd() {
+	value := recover()
+	if value == nil {
+		return
+	}
+	p := panics.Caught(value)
+	switch running, looped := r.noteBroken(p); {
+	case looped:
+		r.callLoop() // which finds it finished
+	case running:
+		r.collapse(p)
+	}
+}
+
+// noteBroken notes a panic. Where nobody relays yet, it begins with the end.
+func (r *Relay) noteBroken(p *panics.Panic) (running, looped bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.decide(Gateway, internalError)
+	r.ending.panicked = p
+	if r.looped {
+		r.finish()
+	}
+	return r.running, r.looped
+}
+
 // collapse ends the connection after a panic. The close frames may take as long
 // as an orderly end may.
 func (r *Relay) collapse(p *panics.Panic) {

@@ -28,6 +28,7 @@ func TestPanicOnTheLoopEndsOneConnection(t *testing.T) {
 		"locked": {send, 1011, nothing, 1011},
 		"write":  {send, 1011, nothing, 1011},
 		"call":   {end, 1012, 1001, 1012},
+		"end":    {end, nothing, nothing, 1012},
 		"inject": {end, nothing, 1001, 1012},
 		"timer":  {end, 1012, 1001, 1012},
 		"close":  {end, 1012, 1001, 1012},

@@ -125,6 +125,14 @@ func TestPanicOnGoroutinesEndsTheConnection(t *testing.T) {
 		"at the beginning": {
 			func(t *testing.T, x rig) { trapAt(t, x.Relay, "begin") }, func(*testing.T, rig) {}, 1011, 1011, 1011,
 		},
+		"in End": {
+			func(t *testing.T, x rig) { trapAt(t, x.Relay, "end") },
+			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, 1011, 1011, restart.Code,
+		},
+		"in End, before the beginning": {
+			func(t *testing.T, x rig) { trapAt(t, x.Relay, "end"); x.End(restart, goingAway) },
+			func(*testing.T, rig) {}, 1011, 1011, restart.Code,
+		},
 		"in a close frame's goroutine": {
 			func(t *testing.T, x rig) { trapAt(t, x.Relay, "inject") },
 			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, nothing, nothing, restart.Code,

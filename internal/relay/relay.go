@@ -214,6 +214,7 @@ func (r *Relay) pumpFromUpstream() {
 // connection is ending already. End does not block and may be called from
 // anywhere, even before Run or Start, which then begins with the end.
 func (r *Relay) End(client, upstream Close) {
+	defer r.containEnd()
 	if r.beginEnd(client, upstream) {
 		r.callLoop()
 	}
@@ -227,6 +228,7 @@ func (r *Relay) beginEnd(client, upstream Close) bool {
 		return false
 	}
 	r.arm(r.closeTimeout)
+	spring(r, "end")
 	r.requestClose(&r.client, client)
 	r.requestClose(&r.upstream, upstream)
 	return r.looped
