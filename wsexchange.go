@@ -51,8 +51,14 @@ func exchange(ctx context.Context, r *http.Request, conn net.Conn, head []byte, 
 // conclude makes an answer of the final response.
 func (a *answerReader) conclude(ctx context.Context, r *http.Request, res *http.Response, key string) (*answer, error) {
 	if res.StatusCode != http.StatusSwitchingProtocols {
-		stop := context.AfterFunc(ctx, func() { _ = a.conn.Close() })
-		res.Body = &hookedBody{ReadCloser: res.Body, onClose: func() { stop(); _ = a.conn.Close(); a.release() }}
+		// The reader is the body's from now on, and nobody's after it, because
+		// who closes a body cannot know whether somebody still reads it.
+		conn := a.conn
+		stop := tcpdial.WhenDone(ctx, func() { _ = conn.Close() })
+		res.Body = &hookedBody{ReadCloser: res.Body, onClose: func() {
+			_ = conn.Close()
+			stop()
+		}}
 		return &answer{res: res}, nil
 	}
 	defer a.release()
@@ -101,8 +107,9 @@ func (a *answerReader) converse(ctx context.Context, r *http.Request, head []byt
 
 // converseWatched does so while it looks whether the client leaves.
 func (a *answerReader) converseWatched(ctx context.Context, r *http.Request, head []byte, deadline time.Time) (*http.Response, error) {
-	_ = a.conn.SetDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { _ = a.conn.SetDeadline(time.Unix(1, 0)) })
+	conn := a.conn
+	_ = conn.SetDeadline(deadline)
+	stop := tcpdial.WhenDone(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	res, err := a.ask(ctx, r, head)
 	if a.limited.N <= 0 && err != nil {
 		err = fmt.Errorf("%w: its head is larger than %d bytes", errInvalid, maxAnswerHead)
@@ -111,7 +118,7 @@ func (a *answerReader) converseWatched(ctx context.Context, r *http.Request, hea
 	if !stop() && err == nil {
 		err = failedExchange(ctx, context.Cause(ctx))
 	}
-	if errors.Is(err, errInvalid) && tcpdial.ToItself(a.conn) {
+	if errors.Is(err, errInvalid) && tcpdial.ToItself(conn) {
 		err = fmt.Errorf("%w: nobody listens there", errDead)
 	}
 	return res, err
@@ -278,7 +285,8 @@ func appendHead(b []byte, r *http.Request, key string) ([]byte, error) {
 	return append(b, "\r\n"...), nil
 }
 
-// hookedBody does something more when the body is closed, once.
+// hookedBody does something more before the body is closed, once: net/http reads a
+// body to its end when it is closed, which may be far away.
 type hookedBody struct {
 	io.ReadCloser
 	once    sync.Once
@@ -287,9 +295,8 @@ type hookedBody struct {
 
 // Close implements io.Closer.
 func (b *hookedBody) Close() error {
-	err := b.ReadCloser.Close()
 	b.once.Do(b.onClose)
-	return err
+	return b.ReadCloser.Close()
 }
 
 var (

@@ -9,6 +9,7 @@
 package tcpdial
 
 import (
+	"context"
 	"errors"
 	"net"
 )
@@ -22,4 +23,22 @@ var ErrUnsupported = errors.New("dialing needs the net package")
 func ToItself(c net.Conn) bool {
 	local, remote := c.LocalAddr(), c.RemoteAddr()
 	return local.Network() == "tcp" && local.String() == remote.String()
+}
+
+// WhenDone calls f in a goroutine of its own when the context is done. Stop, which
+// is called once, prevents that, or else waits until f has returned, and reports
+// whether it came in time. So nothing that f uses is used by it after that.
+func WhenDone(ctx context.Context, f func()) (stop func() bool) {
+	returned := make(chan struct{})
+	prevent := context.AfterFunc(ctx, func() {
+		defer close(returned)
+		f()
+	})
+	return func() bool {
+		if prevent() {
+			return true
+		}
+		<-returned
+		return false
+	}
 }

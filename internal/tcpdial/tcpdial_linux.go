@@ -152,8 +152,7 @@ func (c *conn) sendRest(ctx context.Context, p []byte, deadline time.Time) error
 	if err := c.file.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.file.SetWriteDeadline(time.Unix(1, 0)) })
-	defer stop()
+	stop := WhenDone(ctx, func() { _ = c.file.SetWriteDeadline(time.Unix(1, 0)) })
 	var failed error
 	err = raw.Write(func(fd uintptr) bool {
 		var n int
@@ -161,10 +160,10 @@ func (c *conn) sendRest(ctx context.Context, p []byte, deadline time.Time) error
 		p = p[n:]
 		return failed != nil || len(p) == 0
 	})
-	if ctx.Err() != nil {
+	if !stop() {
 		return context.Cause(ctx)
 	}
-	return errors.Join(err, failed)
+	return errors.Join(err, failed, c.file.SetWriteDeadline(time.Time{}))
 }
 
 // Read implements net.Conn.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -122,6 +123,53 @@ func TestGivesUpWhenTheContextIsDone(t *testing.T) {
 	c, err := Dial(ctx, addr, []byte("hello"), time.Now().Add(time.Minute))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, %v", c, err)
+	}
+}
+
+// lastMoment is a context that ends right after it was found not to have ended.
+type lastMoment struct {
+	context.Context
+	end context.CancelFunc
+}
+
+func (c lastMoment) Err() error {
+	defer c.end()
+	return c.Context.Err()
+}
+
+func TestContextThatEndsAtTheLastMomentLeavesNoDeadlineBehind(t *testing.T) {
+	t.Parallel()
+	l, addr := listen(t, "127.0.0.1:0")
+	for name, when := range map[string]func(end context.CancelFunc){
+		"never":                  func(context.CancelFunc) {},
+		"while the rest is sent": func(end context.CancelFunc) { go end() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 200 {
+				dialed, err := Dial(t.Context(), addr, nil, time.Now().Add(time.Minute))
+				if err != nil {
+					t.Fatal(err)
+				}
+				peer, err := l.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, end := context.WithCancel(t.Context())
+				when(end)
+				err = dialed.(*conn).sendRest(lastMoment{ctx, end}, []byte("hello"), time.Now().Add(time.Minute))
+				end()
+				for range 20 {
+					if err == nil {
+						runtime.Gosched() // to whoever is late
+						_, err = dialed.Write([]byte("more"))
+					}
+				}
+				_, _ = dialed.Close(), peer.Close()
+				if err != nil && !errors.Is(err, context.Canceled) {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
