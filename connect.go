@@ -147,6 +147,9 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	if err != nil {
 		return nil, h.failedTry(address, err, t)
 	}
+	if dropper := t.dropper(address); dropper != "" {
+		h.blame(dropper)
+	}
 	if h.triesAgain(shake, a, address, t) {
 		return nil, nil
 	}
@@ -167,34 +170,60 @@ func (h *Handler) triesAgain(shake *http.Request, a *answer, address string, t *
 }
 
 // failedTry turns the error of an attempt into the answer for the client, or
-// nothing where the next upstream may be tried.
+// nothing where the next upstream may be tried. What one handshake meets counts
+// against an upstream only where it is not the handshake's own doing: whoever
+// knows of a request that the application drops, answers wrongly or never answers
+// could take every upstream from everyone else.
 func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 	err = fmt.Errorf("upstream %s: %w", address, err)
+	silent := &refusal{http.StatusGatewayTimeout, resultUpstreamError, err.Error()}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return &refusal{499, resultCanceled, "the client left"}
 	case errors.Is(err, errUnsendable):
 		return badHandshake(http.StatusBadRequest, err.Error())
-	}
-	h.balancer.Fail(address)
-	process.failed(seriesKey{h.name, address})
-	switch {
-	case errors.Is(err, errSilent):
-		return &refusal{http.StatusGatewayTimeout, resultUpstreamError, err.Error()}
+	case errors.Is(err, errDropped):
+		if again := t.drop(address); again {
+			return &refusal{http.StatusBadGateway, resultUpstreamError, "dropped a second time: " + err.Error()}
+		}
+		t.last = err
+		return nil
 	case errors.Is(err, errDead):
+		h.blame(address)
+		if errors.Is(err, errSilent) {
+			return silent
+		}
 		t.last = err
 		return nil
 	}
+	process.failed(seriesKey{h.name, address})
+	if errors.Is(err, errSilent) {
+		if h.slow(h.dialer.timeout) {
+			h.balancer.Fail(address)
+		}
+		return silent
+	}
 	return &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
+}
+
+// blame counts a failed handshake against the upstream.
+func (h *Handler) blame(address string) {
+	h.balancer.Fail(address)
+	process.failed(seriesKey{h.name, address})
+}
+
+// slow reports whether an answer that took so long counts as a failure by
+// unhealthy_latency.
+func (h *Handler) slow(took time.Duration) bool {
+	hc := h.Proxy.HealthChecks
+	return hc != nil && hc.Passive != nil && hc.Passive.UnhealthyLatency > 0 && took >= time.Duration(hc.Passive.UnhealthyLatency)
 }
 
 // observe tells health checks about an upgrade. Those of a refusal are told by
 // reverse_proxy when it passes that on.
 func (h *Handler) observe(address string, a *answer, took time.Duration) {
-	if hc := h.Proxy.HealthChecks; hc != nil && hc.Passive != nil {
-		if limit := time.Duration(hc.Passive.UnhealthyLatency); limit > 0 && took >= limit {
-			h.balancer.Fail(address)
-		}
+	if h.slow(took) {
+		h.balancer.Fail(address)
 	}
 	if h.dynamicMember != "" && a.conn == nil && h.unhealthyStatus(a.res.StatusCode) {
 		h.balancer.Fail(address) // what reverse_proxy counts is not ours to see

@@ -19,6 +19,8 @@ type tries struct {
 	count      int      // attempts in all
 	tried      []string // addresses of this round
 	failed     bool     // an attempt has, since upstreams were asked for
+	drops      int      // attempts that an upstream dropped
+	suspect    string   // the upstream that did, until another answers; "" for none
 	last       error    // why the last attempt failed
 	lastStatus int      // what the upstream answered, where that is why
 	described  described
@@ -33,6 +35,25 @@ func newTries(settings *reverseproxy.LoadBalancing) *tries {
 }
 
 func (t *tries) wasTried(address string) bool { return slices.Contains(t.tried, address) }
+
+// drop notes that an upstream dropped the handshake, and reports whether that has
+// happened before: then it is rather the handshake's doing.
+func (t *tries) drop(address string) (again bool) {
+	t.drops++
+	t.suspect = address
+	return t.drops > 1
+}
+
+// dropper returns, once, the upstream that dropped the handshake which another
+// one has answered now; "" where there is none.
+func (t *tries) dropper(answeredBy string) string {
+	if t.suspect == answeredBy {
+		return "" // it is itself again
+	}
+	address := t.suspect
+	t.suspect = ""
+	return address
+}
 
 // more tells whether another attempt is allowed by lb_retries and
 // lb_try_duration.

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -24,9 +25,12 @@ import (
 
 // What a try at an upstream may end in, other than an answer.
 var (
-	// errDead: it did not take the connection, or dropped it before it
-	// answered. The next one may be tried, since no handshake was completed.
+	// errDead: it did not take the connection. The next one may be tried.
 	errDead = errors.New("upstream is not there")
+	// errDropped: it took the handshake and ended the connection before it
+	// answered. That may be for what the handshake asks for, so that one other
+	// upstream may be tried, to tell.
+	errDropped = errors.New("upstream dropped the handshake")
 	// errSilent: it took the connection and did not answer in time.
 	errSilent = errors.New("upstream did not answer in time")
 	// errInvalid: what it answered is not a sound answer to the handshake.
@@ -111,7 +115,7 @@ func (d *dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (
 		if client.Err() != nil {
 			return nil, context.Canceled
 		}
-		if errors.Is(err, errSilent) {
+		if errors.Is(err, errSilent) || errors.Is(err, errDropped) {
 			return nil, err
 		}
 		return nil, fmt.Errorf("%w: %w", errDead, err)
@@ -156,6 +160,8 @@ func (d *dialer) dialDirectly(r *http.Request, addr netip.AddrPort, key string, 
 		return conn, err
 	case r.Context().Err() != nil:
 		return nil, context.Canceled
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE): // it had taken it: else it is refused
+		return nil, fmt.Errorf("%w: %w", errDropped, err)
 	}
 	return nil, fmt.Errorf("%w: %w", errDead, err)
 }
@@ -185,7 +191,11 @@ func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn
 		return t.DialContext(ctx, info.Network, info.Address)
 	}
 	if t.DialTLSContext != nil {
-		return t.DialTLSContext(ctx, info.Network, info.Address)
+		conn, err := t.DialTLSContext(ctx, info.Network, info.Address)
+		if _, ok := errors.AsType[reverseproxy.DialError](err); err != nil && !ok && hasPlaceholder(d.http.TLS.ServerName) {
+			return nil, fmt.Errorf("%w: TLS handshake: %w", errDropped, err) // the name it was asked for may be the client's
+		}
+		return conn, err
 	}
 	conn, err := t.DialContext(ctx, info.Network, info.Address)
 	if err != nil {
@@ -203,7 +213,7 @@ func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn
 	if err := tlsConn.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, fmt.Errorf("%w: TLS handshake: %w", errSilent, err)
+			return nil, fmt.Errorf("%w: %w: TLS handshake: %w", errSilent, errDead, err) // it has not seen what the client wants
 		}
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // bothWays runs a test with a handshake that is sent by exchange, and with one
@@ -135,8 +138,10 @@ func TestFailedExchangesAreToldApart(t *testing.T) {
 		script func(net.Conn, *http.Request)
 		want   error
 	}{
-		"closes before it answers": {say(""), errDead},
-		"closes in its answer":     {say("HTTP/1.1 101 Switch"), errDead},
+		"closes before it answers": {say(""), errDropped},
+		"closes in its status":     {say("HTTP/1.1 1"), errDropped},
+		"closes in its answer":     {say("HTTP/1.1 101 Switch"), errDropped},
+		"closes after a hint":      {say("HTTP/1.1 103 Early Hints\r\n\r\n"), errDropped},
 		"silent": {func(conn net.Conn, _ *http.Request) {
 			_, _ = conn.Read(make([]byte, 1))
 		}, errSilent},
@@ -154,6 +159,50 @@ func TestFailedExchangesAreToldApart(t *testing.T) {
 			t.Parallel()
 			bothWays(t, func(t *testing.T, talk talker) {
 				if _, err := talk(t.Context(), row.script); !errors.Is(err, row.want) {
+					t.Errorf("got %v, want %v", err, row.want)
+				}
+			})
+		})
+	}
+}
+
+// TestForeignTransportsTellADropFromADeadUpstream as far as they say what failed.
+func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		script func(net.Conn, *http.Request) // nil: takes no connection
+		want   error
+	}{
+		"takes no connection":      {nil, errDead},
+		"closes before it answers": {say(""), errDropped},
+		"closes in its answer":     {say("HTTP/1.1 101 Switching Protocols\r\n"), errDropped},
+		"closes within a line":     {say("HTTP/1.1 101 Switching Protocols\r\nUpgr"), errInvalid},
+		"not HTTP":                 {say("SSH-2.0-OpenSSH_9.2\r\n\r\n"), errInvalid},
+		"no accept":                {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), errInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newDialer(&http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+					if row.script == nil {
+						return nil, reverseproxy.DialError{}
+					}
+					near, far := net.Pipe()
+					go func() {
+						defer far.Close()
+						if head, err := http.ReadRequest(bufio.NewReader(far)); err == nil {
+							row.script(far, head)
+						}
+					}()
+					return near, nil
+				}}, 10*time.Second)
+				r := requestWith(nil)
+				r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
+				info, err := dialInfo(nil, "192.0.2.1:80")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := d.shake(r, &info); !errors.Is(err, row.want) {
 					t.Errorf("got %v, want %v", err, row.want)
 				}
 			})

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,12 +80,22 @@ type answerReader struct {
 	conn     net.Conn
 	limited  io.LimitedReader
 	buffered *bufio.Reader
+	broken   error // what ended the stream of the upstream's bytes, time aside
 }
 
 func (a *answerReader) reset(conn net.Conn) {
-	a.conn = conn
-	a.limited = io.LimitedReader{R: conn, N: maxAnswerHead}
+	a.conn, a.broken = conn, nil
+	a.limited = io.LimitedReader{R: a, N: maxAnswerHead}
 	a.buffered.Reset(&a.limited)
+}
+
+// Read implements io.Reader for the buffer.
+func (a *answerReader) Read(p []byte) (int, error) {
+	n, err := a.conn.Read(p)
+	if err != nil && a.broken == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		a.broken = err
+	}
+	return n, err
 }
 
 func (a *answerReader) release() {
@@ -218,6 +229,9 @@ func (a *answerReader) ask(ctx context.Context, r *http.Request, head []byte) (*
 	for range maxInterimAnswer + 1 {
 		res, err := http.ReadResponse(a.buffered, r)
 		if err != nil {
+			if a.broken != nil {
+				err = a.broken // the head was cut off, whatever the rest of it looks like
+			}
 			return nil, failedExchange(ctx, err)
 		}
 		if res.StatusCode == http.StatusSwitchingProtocols || res.StatusCode >= 200 {
@@ -227,7 +241,8 @@ func (a *answerReader) ask(ctx context.Context, r *http.Request, head []byte) (*
 	return nil, fmt.Errorf("%w: too many interim responses", errInvalid)
 }
 
-// failedExchange tells a dead upstream from a silent and from a wrong one.
+// failedExchange tells an upstream that drops the handshake from a silent and
+// from a wrong one.
 func failedExchange(ctx context.Context, err error) error {
 	var netErr net.Error
 	switch {
@@ -236,7 +251,7 @@ func failedExchange(ctx context.Context, err error) error {
 	case errors.As(err, &netErr) && netErr.Timeout(), ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", errSilent, err)
 	case errors.As(err, &netErr), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: %w", errDead, err)
+		return fmt.Errorf("%w: %w", errDropped, err)
 	}
 	return fmt.Errorf("%w: %w", errInvalid, err)
 }

@@ -279,7 +279,7 @@ func TestUpstreamStateMetric(t *testing.T) {
 		g.setState(t, b.addr, state)
 		expect(state)
 	}
-	b.set(func() { b.onDial = resetOnDial })
+	b.kill()
 	overWS.refused(t, g, "/ws", nil, 503)
 	expect("unhealthy")
 	g.setState(t, b.addr, "maintenance")

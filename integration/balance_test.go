@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -130,30 +131,42 @@ func TestMaxConnsIsExactUnderAStorm(t *testing.T) {
 
 // TestDeadUpstreamIsSkipped tries each dead upstream at most once a handshake.
 func TestDeadUpstreamIsSkipped(t *testing.T) {
-	for name, onDial := range map[string]func(b *backend){
-		"refuses":              func(b *backend) { b.kill() },
-		"resets":               func(b *backend) { b.set(func() { b.onDial = resetOnDial }) },
-		"accepts, then closes": func(b *backend) { b.set(func() { b.onDial = closeOnDial }) },
-	} {
+	dead1, dead2, alive := newBackend(t, echo), newBackend(t, echo), newBackend(t, echo)
+	dead1.kill()
+	dead2.kill()
+	g := start(t, fmt.Sprintf("ws_gateway %s %s %s {\n lb_policy first\n }", dead1.addr, dead2.addr, alive.addr))
+	eachCarrier(t, func(t *testing.T, c carrier) {
+		c.open(t, g, "/ws", nil).finish(t)
+	})
+	alive.kill()
+	eachCarrier(t, func(t *testing.T, c carrier) {
+		if a := c.refused(t, g, "/ws", nil, 503); a.header.Get("Retry-After") == "" {
+			t.Error("503 without Retry-After")
+		}
+	})
+	g.assertNoLiveSeries(t)
+}
+
+// TestUpstreamThatDropsEveryoneIsSkipped, and is asked at most once a handshake;
+// what a second one drops as well is asked of nobody else.
+func TestUpstreamThatDropsEveryoneIsSkipped(t *testing.T) {
+	for name, onDial := range map[string]func(net.Conn) bool{"resets": resetOnDial, "accepts, then closes": closeOnDial} {
 		t.Run(name, func(t *testing.T) {
-			dead1, dead2, alive := newBackend(t, echo), newBackend(t, echo), newBackend(t, echo)
-			onDial(dead1)
-			onDial(dead2)
-			g := start(t, fmt.Sprintf("ws_gateway %s %s %s {\n lb_policy first\n }", dead1.addr, dead2.addr, alive.addr))
+			ill, well := newBackend(t, echo), newBackend(t, echo)
+			ill.set(func() { ill.onDial = onDial })
+			g := start(t, fmt.Sprintf("ws_gateway %s %s {\n lb_policy first\n }", ill.addr, well.addr))
 			eachCarrier(t, func(t *testing.T, c carrier) {
 				c.open(t, g, "/ws", nil).finish(t)
 			})
-			for _, b := range []*backend{dead1, dead2} {
-				if n := b.count(&b.accepted); n > len(carriers) {
-					t.Errorf("a dead upstream was dialed %d times for %d handshakes", n, len(carriers))
+			well.set(func() { well.onDial = onDial })
+			eachCarrier(t, func(t *testing.T, c carrier) {
+				c.refused(t, g, "/ws", nil, 502)
+			})
+			for _, b := range []*backend{ill, well} {
+				if n := b.count(&b.accepted); n > 2*len(carriers) {
+					t.Errorf("an upstream was dialed %d times for %d handshakes", n, 2*len(carriers))
 				}
 			}
-			onDial(alive)
-			eachCarrier(t, func(t *testing.T, c carrier) {
-				if a := c.refused(t, g, "/ws", nil, 503); a.header.Get("Retry-After") == "" {
-					t.Error("503 without Retry-After")
-				}
-			})
 			g.assertNoLiveSeries(t)
 		})
 	}
