@@ -112,9 +112,10 @@ type Handler struct {
 	Rebalance *Rebalance `json:"rebalance,omitempty"`
 
 	// How many connections an upstream may end soon after it accepted them,
-	// within `fail_duration`, before it counts as down. Ends with 1000, or with
-	// a code of the application's (3000 and up), do not count. Needs
-	// `fail_duration`. Default: 0, not counted.
+	// within `fail_duration`, before it counts as down. Ends with 1000, with a code
+	// of the application's (3000 and up), or with one that accuses the client (1002,
+	// 1003 and 1007 to 1010) do not count. Those with 1001, 1011 to 1014, without a
+	// code or without a close frame do. Needs `fail_duration`. Default: 0, not counted.
 	EarlyCloseCount int `json:"early_close_count,omitempty"`
 
 	// What soon means for `early_close_count`. Default: 5s.

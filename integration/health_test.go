@@ -34,7 +34,8 @@ func TestEarlyClosesTakeAnUpstreamOut(t *testing.T) {
 		name   string
 		script script
 		out    bool
-	}{{"broken off", dropping, true}, {"going away", goodbye(1001), true}, {"normal", goodbye(1000), false}, {"the application's", goodbye(4000), false}} {
+	}{{"broken off", dropping, true}, {"going away", goodbye(1001), true}, {"failing", goodbye(1011), true},
+		{"accusing the client", goodbye(1008), false}, {"normal", goodbye(1000), false}, {"the application's", goodbye(4000), false}} {
 		t.Run(row.name, func(t *testing.T) {
 			b, other := newBackend(t, row.script), newBackend(t, echo)
 			g := start(t, fmt.Sprintf("ws_gateway %s %s {\n lb_policy first\n fail_duration 1h\n early_close_count 3\n }", b.addr, other.addr))
