@@ -20,6 +20,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	repl.Set("http.ws_gateway.name", h.name)
 
 	what, rf := classify(r)
+	if rf == nil {
+		if what, rf = checkTarget(r, what); rf != nil {
+			forgetTarget(r)
+		}
+	}
 	var who identity
 	if what == plainRequest && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
 		return h.serveRenewal(w, r)
@@ -143,7 +148,7 @@ func (h *Handler) decorate(r *http.Request) {
 // original of its URI, which placeholders and error routes go back to.
 func stripEverywhere(a *authenticator, r *http.Request) {
 	stripInPlace(a, r)
-	if or, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && or.URL != nil {
+	if or, ok := originalOf(r); ok {
 		before := or.RequestURI
 		stripInPlace(a, &or)
 		if or.RequestURI != before {
@@ -282,9 +287,11 @@ func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddy
 // refuse answers a request that is not served.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *refusal) error {
 	if what != plainRequest {
-		h.count(rf.result)
 		closeAfter(w, r)
 		forgetHandshake(r)
+	}
+	if what == handshakeRequest || what == brokenHandshake {
+		h.count(rf.result)
 	}
 	h.logRefused(r, rf)
 	switch rf.status {

@@ -18,6 +18,7 @@ const (
 	plainRequest kind = iota
 	handshakeRequest
 	brokenHandshake
+	malformedRequest // neither a handshake nor anything else that HTTP allows
 )
 
 // classify tells plain HTTP from a WebSocket handshake (RFC 6455 section 4.2.1
@@ -69,6 +70,9 @@ func classify(r *http.Request) (kind, *refusal) {
 
 func classifyExtendedConnect(r *http.Request) (kind, *refusal) {
 	if r.Method != http.MethodConnect {
+		if len(r.Header[":protocol"]) > 0 || r.ProtoMajor == 3 && !strings.HasPrefix(r.Proto, "HTTP/") {
+			return malformedRequest, badHandshake(http.StatusBadRequest, "a :protocol without CONNECT") // RFC 8441 section 4
+		}
 		return plainRequest, nil
 	}
 	protocol := r.Header.Get(":protocol")

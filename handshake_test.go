@@ -105,6 +105,22 @@ func TestClassifyExtendedConnect(t *testing.T) {
 	}
 }
 
+// TestProtocolIsForConnectAlone (RFC 8441 section 4, RFC 9220 section 3): with any
+// other method the request is malformed.
+func TestProtocolIsForConnectAlone(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"GET", "POST", "OPTIONS", "connect"} {
+		for name, r := range map[string]*http.Request{
+			"h2": {Method: method, ProtoMajor: 2, Proto: "HTTP/2.0", Header: http.Header{":protocol": {"websocket"}}},
+			"h3": {Method: method, ProtoMajor: 3, Proto: "websocket", Header: http.Header{}},
+		} {
+			if got, rf := classify(r); got != malformedRequest || statusOf(rf) != 400 {
+				t.Errorf("%s over %s: kind %d and status %d", method, name, got, statusOf(rf))
+			}
+		}
+	}
+}
+
 func statusOf(rf *refusal) int {
 	if rf == nil {
 		return 0

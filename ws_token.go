@@ -69,6 +69,11 @@ func (p *TokenProvider) Cleanup() error {
 
 // Authenticate implements caddyauth.Authenticator.
 func (p *TokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
+	if misshapen(r) != "" { // matchers in front have not seen a path of it
+		w.Header().Set("WWW-Authenticate", p.auth.challenge("ws_token", errNoCredential))
+		forgetTarget(r)
+		return caddyauth.User{}, false, nil
+	}
 	who, err := p.auth.authenticate(r)
 	stripEverywhere(p.auth.authenticator, r)
 	switch {
