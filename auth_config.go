@@ -176,18 +176,27 @@ type Requirement struct {
 // `token`. The answer is JSON with `active`, and perhaps `exp`, at which a live
 // connection ends, `sub` or else `username`, the ID of the user, and `jti`. Its
 // other members are placeholders as those of a JWT are. Where the service does
-// not answer with status 200, the client is answered 503.
+// not answer with status 200, the client is answered 503 with Retry-After.
+//
+// A token is asked about once at a time, however many requests bring it, and no
+// more than 16 tokens are; the others wait for their turn. The answers about the
+// last 10,000 good tokens are remembered, and apart from them those about the
+// last 10,000 others.
 type Introspection struct {
-	// The URL. A user and password in it are sent by Basic authentication.
+	// The URL, which begins with `https://`, or with `http://` and a loopback
+	// address. A user and password in it are sent by Basic authentication.
 	// Placeholders such as `{env.INTROSPECT_URL}` are resolved when the
-	// configuration is loaded.
+	// configuration is loaded; a password should be one, because it shows in
+	// the running configuration otherwise.
 	URL string `json:"url"`
 
 	// For how long an answer may be used again, but never past its `exp`.
 	// Default: 10s; 0 asks anew every time.
 	Cache *caddy.Duration `json:"cache,omitempty"`
 
-	// How long the service may take. Default: 5s.
+	// How long the service may take to answer, and how long a token may wait for
+	// its turn before that; then the client is answered 503 with Retry-After.
+	// Default: 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// The certificate authorities to trust. Default: those of the system.

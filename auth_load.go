@@ -77,7 +77,7 @@ func loadIntrospector(ctx caddy.Context, config *Introspection) (*introspector, 
 			return nil, fmt.Errorf("ca: %w", err)
 		}
 	}
-	client, err := newHTTPClient(authorities, orDefault(config.Timeout, defaultIntrospectTimeout))
+	client, err := newHTTPClient(authorities, orDefault(config.Timeout, defaultIntrospectTimeout), maxIntrospectCalls)
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
@@ -93,6 +93,9 @@ func (l *loadedAuth) release() {
 		_, _ = keySources.Delete(key)
 	}
 	l.sources = nil
+	if l.authenticator != nil && l.service != nil {
+		l.service.client.CloseIdleConnections()
+	}
 }
 
 // loadKeySets makes the process hold the key sets at URLs.
@@ -105,7 +108,7 @@ func (l *loadedAuth) loadKeySets(ctx caddy.Context, config *JWT) ([]keySet, erro
 			return nil, fmt.Errorf("ca: %w", err)
 		}
 	}
-	client, err := newHTTPClient(authorities, jwksTimeout)
+	client, err := newHTTPClient(authorities, jwksTimeout, 0)
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
@@ -164,11 +167,14 @@ func keySetFromFile(name string) (keySet, error) {
 }
 
 // newHTTPClient makes a client that trusts the authorities of a module, or the
-// system's where that is nil. It follows no redirects, which could lead anywhere.
-func newHTTPClient(authorities any, timeout time.Duration) (*http.Client, error) {
+// system's where that is nil, and keeps up to idle connections for the next
+// call. It follows no redirects, which could lead anywhere.
+func newHTTPClient(authorities any, timeout time.Duration, idle int) (*http.Client, error) {
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DisableKeepAlives:      true,
+		DisableKeepAlives:      idle == 0,
+		MaxIdleConnsPerHost:    idle,
+		IdleConnTimeout:        30 * time.Second,
 		TLSHandshakeTimeout:    timeout,
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,

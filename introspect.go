@@ -20,53 +20,71 @@ const (
 	defaultIntrospectCache   = 10 * time.Second
 	defaultIntrospectTimeout = 5 * time.Second
 	maxIntrospectSize        = 64 << 10
-	maxIntrospectCached      = 10_000
+	maxIntrospectCached      = 10_000 // of good tokens, and as many of others
+
+	// maxIntrospectCalls bounds what strangers, who can make up tokens without
+	// end, do to the service.
+	maxIntrospectCalls = 16
+
+	// maxIntrospectWaiting bounds what those cost that wait for their turn.
+	maxIntrospectWaiting = 10_000
 )
 
 // errTokenInactive is the service's word.
 const errTokenInactive = credentialError("the introspection service says that the token is not active")
 
+// errIntrospectBusy is an errUnavailable.
+var errIntrospectBusy = fmt.Errorf("%w: the introspection service has too many tokens to look at", errUnavailable)
+
 // introspector asks a service about tokens (RFC 7662) and remembers its answers.
 type introspector struct {
-	url    string
-	client *http.Client
-	ttl    time.Duration
-	logger *zap.Logger
+	url     string
+	client  *http.Client
+	timeout time.Duration // how long a token waits for its turn
+	logger  *zap.Logger
+	turns   chan struct{} // holds one for each call that is under way
 
-	mu    sync.Mutex // guards what follows
-	known map[[sha256.Size]byte]*introspection
-	down  bool // the last call failed
+	mu      sync.Mutex // guards what follows
+	pending map[tokenKey]*inquiry
+	good    *answers // apart, so that no flood of made-up tokens
+	bad     *answers // pushes out those of users
+	down    bool     // the last call failed
 }
 
-// introspection is an answer, or one that is under way.
-type introspection struct {
+// inquiry is an answer that is under way.
+type inquiry struct {
 	done  chan struct{} // closed when the rest is there
 	grant *grant
 	err   error
-	until time.Time // what it may be used for; guarded by the introspector's mu
 }
 
 func newIntrospector(config *Introspection, address string, client *http.Client, logger *zap.Logger) (*introspector, error) {
 	if err := checkIntrospectURL(address); err != nil {
 		return nil, err
 	}
-	i := &introspector{
-		url: address, client: client, ttl: defaultIntrospectCache, logger: logger,
-		known: make(map[[sha256.Size]byte]*introspection),
-	}
+	ttl := defaultIntrospectCache
 	if config.Cache != nil {
-		i.ttl = time.Duration(*config.Cache)
+		ttl = time.Duration(*config.Cache)
 	}
-	if i.ttl < 0 {
-		return nil, fmt.Errorf("cache: %s is negative", i.ttl)
+	if ttl < 0 {
+		return nil, fmt.Errorf("cache: %s is negative", ttl)
 	}
-	return i, nil
+	return &introspector{
+		url: address, client: client, timeout: orDefault(config.Timeout, defaultIntrospectTimeout), logger: logger,
+		turns:   make(chan struct{}, maxIntrospectCalls),
+		pending: make(map[tokenKey]*inquiry),
+		good:    newAnswers(ttl, maxIntrospectCached),
+		bad:     newAnswers(ttl, maxIntrospectCached),
+	}, nil
 }
 
 func checkIntrospectURL(address string) error {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return errors.New("it is not a URL: give one that begins with https:// or http://")
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("it is not a URL: give one that begins with https://")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return errors.New("tokens that go over http could be read by anyone: use https, or a loopback address")
 	}
 	return nil
 }
@@ -78,61 +96,91 @@ func (i *introspector) credential() string { return "introspect " + i.url }
 func (i *introspector) verify(ctx context.Context, token string, now time.Time) (*grant, error) {
 	key := sha256.Sum256([]byte(token))
 	i.mu.Lock()
-	answer := i.known[key]
-	if answer == nil || !answer.until.IsZero() && !now.Before(answer.until) {
-		i.makeRoom(now)
-		answer = &introspection{done: make(chan struct{})}
-		i.known[key] = answer
-		go i.ask(context.WithoutCancel(ctx), token, key, answer)
+	if known := i.known(key, now); known != nil {
+		i.mu.Unlock()
+		return unlessOver(known.grant, known.err, now)
+	}
+	asked := i.pending[key]
+	if asked == nil {
+		if len(i.pending) >= maxIntrospectWaiting {
+			i.mu.Unlock()
+			return nil, errIntrospectBusy
+		}
+		asked = &inquiry{done: make(chan struct{})}
+		i.pending[key] = asked
+		go i.ask(context.WithoutCancel(ctx), token, key, asked)
 	}
 	i.mu.Unlock()
 	select {
-	case <-answer.done:
-		if answer.err == nil && !answer.grant.expires.IsZero() && !now.Before(answer.grant.expires) {
-			return nil, errTokenInactive
-		}
-		return answer.grant, answer.err
+	case <-asked.done:
+		return unlessOver(asked.grant, asked.err, now)
 	case <-ctx.Done():
 		return nil, errUnavailable
 	}
 }
 
-// makeRoom keeps what is remembered bounded. It is called under mu.
-func (i *introspector) makeRoom(now time.Time) {
-	if len(i.known) < maxIntrospectCached {
+// known is what is remembered of a token, or nil. It is called under mu.
+func (i *introspector) known(key tokenKey, now time.Time) *rememberedAnswer {
+	if known := i.good.get(key, now); known != nil {
+		return known
+	}
+	return i.bad.get(key, now)
+}
+
+// unlessOver is what the service said, for as long as the token lasts.
+func unlessOver(g *grant, err error, now time.Time) (*grant, error) {
+	if err == nil && !g.expires.IsZero() && !now.Before(g.expires) {
+		return nil, errTokenInactive
+	}
+	return g, err
+}
+
+// ask fills the answer in when it is the token's turn.
+func (i *introspector) ask(ctx context.Context, token string, key tokenKey, asked *inquiry) {
+	defer contain(nil)
+	if !i.takeTurn() {
+		i.mu.Lock()
+		asked.err = errIntrospectBusy
+		delete(i.pending, key)
+		i.mu.Unlock()
+		close(asked.done)
 		return
 	}
-	for key, answer := range i.known {
-		if !answer.until.IsZero() && !now.Before(answer.until) {
-			delete(i.known, key)
-		}
-	}
-	for key, answer := range i.known { // any will do
-		if len(i.known) < maxIntrospectCached {
-			return
-		}
-		if !answer.until.IsZero() {
-			delete(i.known, key)
-		}
+	g, err := i.call(ctx, token)
+	<-i.turns
+	i.learn(key, asked, g, err)
+}
+
+// takeTurn waits until the service may be asked.
+func (i *introspector) takeTurn() bool {
+	timer := time.NewTimer(i.timeout)
+	defer timer.Stop()
+	select {
+	case i.turns <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 
-// ask fills the answer in.
-func (i *introspector) ask(ctx context.Context, token string, key [sha256.Size]byte, answer *introspection) {
-	defer contain(nil)
-	g, err := i.call(ctx, token)
+// learn passes on what came of a call, and remembers it.
+func (i *introspector) learn(key tokenKey, asked *inquiry, g *grant, err error) {
 	failed := err != nil && !errors.Is(err, errBadCredential)
 	i.mu.Lock()
 	turned := failed != i.down
 	i.down = failed
-	answer.grant, answer.err = g, err
-	answer.until = time.Now().Add(i.ttl)
-	if failed {
-		answer.err = errUnavailable
-		delete(i.known, key) // to be asked anew
+	asked.grant, asked.err = g, err
+	switch {
+	case failed:
+		asked.err = errUnavailable // and it is asked anew
+	case err != nil:
+		i.bad.put(key, nil, err, time.Now())
+	default:
+		i.good.put(key, g, nil, time.Now())
 	}
+	delete(i.pending, key)
 	i.mu.Unlock()
-	close(answer.done)
+	close(asked.done)
 	switch {
 	case turned && failed:
 		i.logger.Warn("the introspection service does not answer as it should", zap.Error(err))
@@ -151,6 +199,7 @@ func (i *introspector) call(ctx context.Context, token string) (g *grant, err er
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
+	req.Header["Idempotency-Key"] = nil // not sent: net/http may ask again where the service had just hung up
 	body, err := bodyOf(i.client, req, maxIntrospectSize)
 	if err != nil {
 		if where, ok := errors.AsType[*url.Error](err); ok { // it shows the URL, which may hold a password

@@ -108,19 +108,6 @@ func TestIntrospectionThatFailsIsAskedAnew(t *testing.T) {
 	})
 }
 
-func TestIntrospectionAttackFloodOfTokensIsBounded(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		i := mustIntrospector(t, &keyServer{answer: sayJSON(`{"active":false}`)}, time.Hour)
-		for n := range maxIntrospectCached + 500 {
-			_, _ = i.verify(t.Context(), fmt.Sprint(n), time.Now())
-		}
-		if len(i.known) > maxIntrospectCached {
-			t.Errorf("%d answers are kept", len(i.known))
-		}
-	})
-}
-
 func TestIntrospectionComesAfterWhatWeKnowOurselves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -164,6 +164,7 @@ func bodyOf(client *http.Client, req *http.Request, limit int64) ([]byte, error)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
+		_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // else the connection could not be used again
 		return nil, fmt.Errorf("the status is %d and not 200", res.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))

@@ -65,6 +65,7 @@ var layout = map[string]struct {
 	"jwks.go":              {leaf, "caddy zap", ""},
 	"guests.go":            {leaf, "caddyhttp caddyauth zap", ""},
 	"introspect.go":        {leaf, "zap strictjson", "Introspection"},
+	"answers.go":           {leaf, "", ""},
 	"claims.go":            {leaf, "strictjson", "Requirement"},
 	"carriers.go":          {leaf, "httpguts", "TokenCarrier"},
 	"origins.go":           {leaf, "", ""},
