@@ -109,7 +109,9 @@ type JWT struct {
 	// a loopback address, or names of files. A set at a URL is fetched in the
 	// background, again every ten minutes, and, at most once a minute, when a
 	// token names a key that is not in it. If a fetch fails, the keys that were
-	// there stay. A file is read when the configuration is loaded.
+	// there stay. A file is read when the configuration is loaded. A URL with a
+	// password in it should be a placeholder such as `{env.JWKS_URL}`, because
+	// it shows in the running configuration otherwise.
 	JWKS []string `json:"jwks,omitempty"`
 
 	// The certificate authorities to trust when a key set is fetched.

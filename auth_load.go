@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -156,7 +157,11 @@ func (l *loadedAuth) loadKeySet(ctx caddy.Context, place, trust string, client *
 
 func keySetFromFile(name string) (keySet, error) {
 	text, err := os.ReadFile(name) //nolint:gosec // the operator names it
-	if err != nil {
+	switch {
+	case err == nil:
+	case strings.ContainsAny(name, "@?"): // a URL with a mistake in it, and perhaps a password
+		return nil, errors.New("it is neither a URL nor the name of a file that can be read: a URL begins with https://")
+	default:
 		return nil, fmt.Errorf("reading the key set: %w", err)
 	}
 	if !json.Valid(text) {

@@ -90,7 +90,7 @@ func checkIntrospectURL(address string) error {
 }
 
 // credential is what stands for the service in the registry.
-func (i *introspector) credential() string { return "introspect " + i.url }
+func (i *introspector) credential() string { return credentialAt("introspect", i.url) }
 
 // verify asks about a token, once for any number of requests at a time.
 func (i *introspector) verify(ctx context.Context, token string, now time.Time) (*grant, error) {
@@ -183,9 +183,9 @@ func (i *introspector) learn(key tokenKey, asked *inquiry, g *grant, err error) 
 	close(asked.done)
 	switch {
 	case turned && failed:
-		i.logger.Warn("the introspection service does not answer as it should", zap.Error(err))
+		i.logger.Warn("the introspection service does not answer as it should", zap.String("url", bareURL(i.url)), zap.Error(err))
 	case turned:
-		i.logger.Info("the introspection service answers again")
+		i.logger.Info("the introspection service answers again", zap.String("url", bareURL(i.url)))
 	}
 }
 
@@ -202,9 +202,6 @@ func (i *introspector) call(ctx context.Context, token string) (g *grant, err er
 	req.Header["Idempotency-Key"] = nil // not sent: net/http may ask again where the service had just hung up
 	body, err := bodyOf(i.client, req, maxIntrospectSize)
 	if err != nil {
-		if where, ok := errors.AsType[*url.Error](err); ok { // it shows the URL, which may hold a password
-			err = where.Err
-		}
 		return nil, err
 	}
 	object, err := strictjson.ParseObject(body)

@@ -2,6 +2,8 @@ package wsgateway
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -126,7 +128,7 @@ func (s *keySource) fetchNow(client *http.Client, done chan struct{}) {
 	s.mu.Unlock()
 	close(done)
 	if err != nil && s.ctx.Err() == nil {
-		logger.Warn("fetching a key set failed", zap.String("url", s.url), zap.Error(err), zap.Int("keys_kept", kept))
+		logger.Warn("fetching a key set failed", zap.String("url", bareURL(s.url)), zap.Error(err), zap.Int("keys_kept", kept))
 	}
 }
 
@@ -151,15 +153,19 @@ func (s *keySource) download(client *http.Client) (keys []*verifyKey, err error)
 
 // credential is the set and not its keys, because issuers rotate them while
 // their tokens stay good.
-func (s *keySource) credential() string { return "jwks " + s.url }
+func (s *keySource) credential() string { return credentialAt("jwks", s.url) }
 
 // credentials implements keySet.
 func (s *keySource) credentials() []string { return []string{s.credential()} }
 
-// bodyOf makes a request whose answer must be 200 and no larger than limit.
+// bodyOf makes a request whose answer must be 200 and no larger than limit. Its
+// error does not show the URL, which may hold a password.
 func bodyOf(client *http.Client, req *http.Request, limit int64) ([]byte, error) {
 	res, err := client.Do(req) //nolint:gosec // the operator names where it goes
 	if err != nil {
+		if where, ok := errors.AsType[*url.Error](err); ok {
+			err = where.Err
+		}
 		return nil, err
 	}
 	defer res.Body.Close()
@@ -175,6 +181,22 @@ func bodyOf(client *http.Client, req *http.Request, limit int64) ([]byte, error)
 		return nil, fmt.Errorf("the answer is larger than %d bytes", limit)
 	}
 	return body, nil
+}
+
+// bareURL is a URL as it may be shown: its user, password and query may be secret.
+func bareURL(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
+// credentialAt is what stands for a place in the registry, and shows nothing of
+// it.
+func credentialAt(kind, address string) string {
+	sum := sha256.Sum256([]byte(address))
+	return kind + " " + hex.EncodeToString(sum[:])
 }
 
 // keys implements keySet.
