@@ -44,6 +44,10 @@ const (
 	// the work that a stranger can cause.
 	maxTokenSize = 16 << 10
 
+	// minTokenSize is what a static token should have: a shorter one can be
+	// guessed, or is the user ID that moved up where an unset {$VAR} left no word.
+	minTokenSize = 16
+
 	hashPrefix = "sha256:"
 )
 
@@ -303,6 +307,7 @@ type staticTokens []staticToken
 
 type staticToken struct {
 	hash  [sha256.Size]byte
+	short bool // fewer than minTokenSize bytes
 	grant *grant
 }
 
@@ -325,7 +330,7 @@ func newStaticTokens(configs []BearerToken) (staticTokens, error) {
 	tokens := make(staticTokens, 0, len(configs))
 	seen := make(map[[sha256.Size]byte]int, len(configs))
 	for i, config := range configs {
-		hash, err := hashOfToken(config.Token)
+		hash, short, err := hashOfToken(config.Token)
 		if err != nil {
 			return nil, fmt.Errorf("auth.bearer[%d]: %w", i, err)
 		}
@@ -336,7 +341,7 @@ func newStaticTokens(configs []BearerToken) (staticTokens, error) {
 		if hasControlChars(config.UserID) {
 			return nil, fmt.Errorf("auth.bearer[%d]: user_id %q has control characters: remove them", i, config.UserID)
 		}
-		tokens = append(tokens, staticToken{hash: hash, grant: &grant{
+		tokens = append(tokens, staticToken{hash: hash, short: short || config.Short, grant: &grant{
 			userID:     config.UserID,
 			credential: "bearer " + hex.EncodeToString(hash[:]),
 		}})
@@ -344,29 +349,42 @@ func newStaticTokens(configs []BearerToken) (staticTokens, error) {
 	return tokens, nil
 }
 
-// hashOfToken returns the SHA-256 of a configured token. No error of it shows
-// any part of the token, whether written out or resolved.
-func hashOfToken(configured string) (hash [sha256.Size]byte, err error) {
+// short names the tokens that can be guessed by their places in the
+// configuration.
+func (tokens staticTokens) short() []string {
+	var fields []string
+	for i, token := range tokens {
+		if token.short {
+			fields = append(fields, fmt.Sprintf("auth.bearer[%d]", i))
+		}
+	}
+	return fields
+}
+
+// hashOfToken returns the SHA-256 of a configured token, and whether it is
+// shorter than it should be, which a hash does not tell. No error of it shows any
+// part of the token, whether written out or resolved.
+func hashOfToken(configured string) (hash [sha256.Size]byte, short bool, err error) {
 	token, err := resolveSecret("token", configured)
 	if err != nil {
-		return hash, err
+		return hash, false, err
 	}
 	if len(token) >= len(hashPrefix) && strings.EqualFold(token[:len(hashPrefix)], hashPrefix) {
 		raw, err := hex.DecodeString(token[len(hashPrefix):])
 		if err != nil || len(raw) != len(hash) {
-			return hash, errors.New("token begins with sha256: and must go on with 64 hexadecimal digits")
+			return hash, false, errors.New("token begins with sha256: and must go on with 64 hexadecimal digits")
 		}
-		return [sha256.Size]byte(raw), nil
+		return [sha256.Size]byte(raw), false, nil
 	}
 	switch {
 	case token == "":
-		return hash, errors.New("token is empty: give one, a placeholder for it, or sha256:<hex>")
+		return hash, false, errors.New("token is empty: give one, a placeholder for it, or sha256:<hex>")
 	case len(token) > maxTokenSize:
-		return hash, fmt.Errorf("token is longer than %d bytes, which is never accepted: give a shorter one", maxTokenSize)
+		return hash, false, fmt.Errorf("token is longer than %d bytes, which is never accepted: give a shorter one", maxTokenSize)
 	case hasControlChars(token), token != strings.TrimSpace(token):
-		return hash, errors.New("token has control characters, or white space around it, which no client can send: remove them")
+		return hash, false, errors.New("token has control characters, or white space around it, which no client can send: remove them")
 	}
-	return sha256.Sum256([]byte(token)), nil
+	return sha256.Sum256([]byte(token)), len(token) < minTokenSize, nil
 }
 
 // resolveSecret replaces the placeholders in a configured token or key. Caddy's
@@ -390,6 +408,31 @@ func resolveSecret(what, configured string) (string, error) {
 	default:
 		return "", fmt.Errorf("%s holds an unknown placeholder: use {env.*} or {file.*}, or write a literal brace as \\{", what)
 	}
+}
+
+// resolveText replaces the placeholders in a setting that is not secret. What is
+// empty is refused: it is what an unset {$VAR} in quotes leaves, and claims may
+// well be empty too.
+func resolveText(field, configured string) (string, error) {
+	text, err := resolveSecret("it", configured)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", field, err)
+	case text == "":
+		return "", fmt.Errorf("%s is empty: give a text, or remove it", field)
+	}
+	return text, nil
+}
+
+func resolveTexts(field string, configured []string) ([]string, error) {
+	texts := make([]string, len(configured))
+	var err error
+	for i := range configured {
+		if texts[i], err = resolveText(fmt.Sprintf("%s[%d]", field, i), configured[i]); err != nil {
+			return nil, err
+		}
+	}
+	return texts, nil
 }
 
 // hasControlChars tells whether s could break out of a header or a log line.

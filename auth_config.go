@@ -78,9 +78,9 @@ type TokenCarrier struct {
 
 // BearerToken is a static token.
 type BearerToken struct {
-	// The token; or a placeholder for it, such as `{env.WS_TOKEN}` or
-	// `{file./run/secrets/ws_token}`, resolved when the configuration is
-	// loaded; or `sha256:` and the SHA-256 of the token in hexadecimal. A
+	// The token, which should have at least 16 bytes; or a placeholder for it,
+	// such as `{env.WS_TOKEN}` or `{file./run/secrets/ws_token}`, resolved when
+	// the configuration is loaded; or `sha256:` and the SHA-256 of the token in hexadecimal. A
 	// token written in a Caddyfile is adapted to its hash, so that it does not
 	// show in the running configuration.
 	Token string `json:"token"`
@@ -88,6 +88,11 @@ type BearerToken struct {
 	// The ID of the user that the token stands for: `{http.auth.user.id}`, and
 	// `user_id` in logs. Default: none.
 	UserID string `json:"user_id,omitempty"`
+
+	// Whether the token has fewer than 16 bytes, so that it can be guessed; every
+	// load of the configuration warns of it. It need not be given but beside a
+	// hash, where the length does not show: a Caddyfile does so. Default: false.
+	Short bool `json:"short,omitempty"`
 }
 
 // JWT says which JSON Web Tokens are accepted. An algorithm counts only together
@@ -123,8 +128,9 @@ type JWT struct {
 	// `EdDSA` and `Ed25519`. Default: those that fit the keys.
 	Algorithms []string `json:"algorithms,omitempty"`
 
-	// The issuers of which one must be the `iss` of a token. Default: not
-	// compared.
+	// The issuers of which one must be the `iss` of a token. Placeholders such as
+	// `{env.ISSUER}`, here and in the settings below, are resolved when the
+	// configuration is loaded. Default: not compared.
 	Issuer []string `json:"issuer,omitempty"`
 
 	// The audiences of which one must be in the `aud` of a token. Default: not

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"go.uber.org/zap"
 )
 
 // loadedAuth is an Auth, compiled, with what its configuration holds of the
@@ -58,10 +59,20 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 	if l.authenticator, err = assembleAuthenticator(config, parts); err != nil {
 		return l, err
 	}
-	if l.authenticator.jwt.guessable() {
-		ctx.Logger().Warn("a secret of auth.jwt has fewer than 32 bytes: whoever has a token of it can try to guess it")
-	}
+	l.warnOfWeakSecrets(ctx.Logger())
 	return l, nil
+}
+
+// warnOfWeakSecrets says at every load which of the secrets can be guessed.
+func (l *loadedAuth) warnOfWeakSecrets(logger *zap.Logger) {
+	if fields := l.static.short(); len(fields) > 0 {
+		logger.Warn("a static token has fewer than 16 bytes: anyone can try to guess it; "+
+			"where a {$VAR} in front of it is not set, it is not the token that was meant: use {env.VAR}",
+			zap.Strings("fields", fields))
+	}
+	if l.jwt.guessable() {
+		logger.Warn("a secret of auth.jwt has fewer than 32 bytes: whoever has a token of it can try to guess it")
+	}
 }
 
 func loadIntrospector(ctx caddy.Context, config *Introspection) (*introspector, error) {

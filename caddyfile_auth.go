@@ -238,11 +238,10 @@ func (a *Auth) unmarshalBearer(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	token, err := adaptToken(d, args[0])
+	bearer, err := adaptToken(d, args[0])
 	if err != nil {
 		return err
 	}
-	bearer := BearerToken{Token: token}
 	if len(args) > 1 {
 		bearer.UserID = args[1]
 	}
@@ -257,16 +256,16 @@ func (a *Auth) unmarshalBearer(d *caddyfile.Dispenser) error {
 // adaptToken replaces a token that stands in the Caddyfile by its hash, so
 // that it does not show in the running configuration. Placeholders are
 // resolved when the configuration is loaded and stay as they are.
-func adaptToken(d *caddyfile.Dispenser, token string) (string, error) {
+func adaptToken(d *caddyfile.Dispenser, token string) (BearerToken, error) {
 	if strings.Contains(token, "{http.") { // Caddy's shorthands make it of {file.name} as well
-		return "", d.Err("a bearer token cannot depend on the request: use {env.*}, or {file.*} with a path that has a slash or a dot in it")
+		return BearerToken{}, d.Err("a bearer token cannot depend on the request: use {env.*}, or {file.*} with a path that has a slash or a dot in it")
 	}
 	if hasPlaceholder(token) {
-		return token, nil
+		return BearerToken{Token: token}, nil
 	}
-	hash, err := hashOfToken(token)
+	hash, short, err := hashOfToken(token)
 	if err != nil {
-		return "", d.Errf("bearer: %w", err)
+		return BearerToken{}, d.Errf("bearer: %w", err)
 	}
-	return hashPrefix + hex.EncodeToString(hash[:]), nil
+	return BearerToken{Token: hashPrefix + hex.EncodeToString(hash[:]), Short: short}, nil
 }

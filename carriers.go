@@ -53,7 +53,7 @@ func newCarrier(config TokenCarrier) (carrier, error) {
 		}
 		return &cookieCarrier{name: name}, nil
 	case "query":
-		if name == "" || hasControlChars(name) {
+		if name == "" || hasControlChars(name) || strings.ContainsAny(name, "{}") {
 			return nil, fmt.Errorf("name %q is not the name of a query parameter: give one such as \"token\"", name)
 		}
 		return &queryCarrier{name: name}, nil

@@ -114,15 +114,26 @@ func (c claims) eachBelow(prefix string, set func(name, value string)) {
 type requirements []Requirement
 
 func newRequirements(configs []Requirement) (requirements, error) {
+	var all requirements
 	for i, config := range configs {
+		field := fmt.Sprintf("require[%d]", i)
 		switch {
 		case config.Claim == "":
-			return nil, fmt.Errorf("require[%d]: claim is empty: name one such as \"scope\"", i)
+			return nil, fmt.Errorf("%s: claim is empty: name one such as \"scope\"", field)
 		case len(config.Values) == 0:
-			return nil, fmt.Errorf("require[%d]: values is empty, so that no token could ever pass: give at least one", i)
+			return nil, fmt.Errorf("%s: values is empty, so that no token could ever pass: give at least one", field)
 		}
+		claim, err := resolveText(field+".claim", config.Claim)
+		if err != nil {
+			return nil, err
+		}
+		values, err := resolveTexts(field+".values", config.Values)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Requirement{Claim: claim, Values: values})
 	}
-	return configs, nil
+	return all, nil
 }
 
 func (rs requirements) met(c claims) bool {

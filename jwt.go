@@ -119,13 +119,19 @@ func newJWTVerifier(config *JWT, sets []keySet) (*jwtVerifier, error) {
 	return v, err
 }
 
-func newClaimRules(config *JWT) (claimRules, error) {
-	rules := claimRules{
-		issuers: config.Issuer, audiences: config.Audience,
-		userClaim: config.UserClaim, leeway: defaultLeeway, allowNoExpiry: config.AllowNoExpiry,
+func newClaimRules(config *JWT) (rules claimRules, err error) {
+	rules = claimRules{userClaim: config.UserClaim, leeway: defaultLeeway, allowNoExpiry: config.AllowNoExpiry}
+	if rules.issuers, err = resolveTexts("issuer", config.Issuer); err != nil {
+		return rules, err
+	}
+	if rules.audiences, err = resolveTexts("audience", config.Audience); err != nil {
+		return rules, err
 	}
 	if rules.userClaim == "" {
 		rules.userClaim = "sub"
+	}
+	if rules.userClaim, err = resolveText("user_claim", rules.userClaim); err != nil {
+		return rules, err
 	}
 	if config.Leeway != nil {
 		rules.leeway = time.Duration(*config.Leeway)
@@ -133,7 +139,6 @@ func newClaimRules(config *JWT) (claimRules, error) {
 	if rules.leeway < 0 {
 		return rules, fmt.Errorf("leeway: %s is negative", rules.leeway)
 	}
-	var err error
 	rules.require, err = newRequirements(config.Require)
 	return rules, err
 }

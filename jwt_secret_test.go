@@ -21,3 +21,12 @@ func TestShortSecretsLoadAndAreKnownAsGuessable(t *testing.T) {
 		t.Error("no verifier has a secret that can be guessed")
 	}
 }
+
+func TestNamesOfAlgorithmsAreNoKeys(t *testing.T) {
+	t.Setenv("WSGATEWAY_TEST_KEY", "HS256")
+	for _, key := range []string{"HS256", "hs512", "RS256", "EdDSA", "eddsa", "none", "None", " HS256 ", "{env.WSGATEWAY_TEST_KEY}"} {
+		if _, err := newVerifyKeys(key, nil); err == nil {
+			t.Errorf("%q is accepted for a secret", key)
+		}
+	}
+}

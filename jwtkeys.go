@@ -73,6 +73,20 @@ func checkAlgorithms(names []string) error {
 	return nil
 }
 
+// isAlgorithm tells whether a text names an algorithm, by whatever case. Such a
+// secret is none: it stands in the header of every token.
+func isAlgorithm(text string) bool {
+	if strings.EqualFold(text, "none") {
+		return true
+	}
+	for name := range signingMethods {
+		if strings.EqualFold(text, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // newVerifyKeys makes the keys of one configured text. No error shows any of it.
 func newVerifyKeys(text string, algorithms []string) ([]*verifyKey, error) {
 	if err := checkAlgorithms(algorithms); err != nil {
@@ -88,6 +102,8 @@ func newVerifyKeys(text string, algorithms []string) ([]*verifyKey, error) {
 	switch {
 	case trimmed == "":
 		return nil, errors.New("key is empty: give a secret, PEM, a JWK, or a placeholder for one")
+	case isAlgorithm(trimmed):
+		return nil, errors.New("key is the name of an algorithm, and the key is missing: where a {$VAR} in front of it is not set, use {env.VAR}")
 	case strings.Contains(text, "-----BEGIN"):
 		return keyFromPEM([]byte(text), algorithms)
 	case strings.HasPrefix(trimmed, "{"):

@@ -96,7 +96,7 @@ var layout = map[string]struct {
 	"admin_connections.go": {entry, "caddy", ""},
 	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyhttp caddyauth", ""},
 	"auth_config.go":       {entry, "caddy", ""},
-	"auth_load.go":         {entry, "caddy caddytls", ""},
+	"auth_load.go":         {entry, "caddy caddytls zap", ""},
 	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile", ""},
 	"caddyfile.go":         {entry, "caddy caddyfile httpcaddyfile caddyhttp reverseproxy", ""},
 	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile", ""},
