@@ -172,7 +172,7 @@ type JWTKey struct {
 // Requirement is a claim and what it may be.
 type Requirement struct {
 	// The name of the claim; dots lead into nested objects, as in
-	// `realm_access.roles`.
+	// `realm_access.roles`. A claim whose own name has these dots comes first.
 	Claim string `json:"claim"`
 
 	// The values of which one must be there: as the claim itself, as an element

@@ -15,7 +15,8 @@ import (
 type claims struct{ strictjson.Object }
 
 // lookup finds a claim by its name, or by a path of names with dots between
-// them. A name that has dots itself comes first.
+// them. A name that has dots itself comes first, and then the path whose first
+// name is the shortest. Whoever asks for a claim asks here.
 func (c claims) lookup(path string) strictjson.Value {
 	if v := c.Get(path); v != nil {
 		return v
@@ -94,18 +95,30 @@ func scalar(v strictjson.Value) (string, bool) {
 	return string(v), ok
 }
 
-// each calls set for every claim that can stand in a header.
-func (c claims) each(set func(name, value string)) { c.eachBelow("", set) }
+// each calls set for every claim that can stand in a header, by the name that
+// lookup finds it by.
+func (c claims) each(set func(name, value string)) {
+	found := make(map[string]strictjson.Value, len(c.Object))
+	c.walk("", func(name string, v strictjson.Value) {
+		if _, another := found[name]; another { // names with dots, and a path of the same look
+			v = c.lookup(name)
+		}
+		found[name] = v
+	})
+	for name, v := range found {
+		if value, ok := scalar(v); ok && !hasControlChars(value) {
+			set(name, value)
+		}
+	}
+}
 
-func (c claims) eachBelow(prefix string, set func(name, value string)) {
+// walk calls visit for every claim, and for those in objects by the path to them.
+func (c claims) walk(prefix string, visit func(name string, v strictjson.Value)) {
 	for _, m := range c.Object {
 		name := prefix + string(m.Name)
+		visit(name, m.Value)
 		if inner, ok := m.Value.Object(); ok {
-			claims{inner}.eachBelow(name+".", set)
-			continue
-		}
-		if value, ok := scalar(m.Value); ok && !hasControlChars(value) {
-			set(name, value)
+			claims{inner}.walk(name+".", visit)
 		}
 	}
 }

@@ -291,7 +291,7 @@ func (d *described) placeholder(name string) (any, bool) {
 		return nil, false
 	}
 	switch name {
-	case "http.ws_gateway.upstream":
+	case upstreamPlaceholder:
 		return d.address, true
 	case "http.reverse_proxy.upstream.address":
 		return d.info.String(), true
@@ -318,7 +318,7 @@ func (d *described) placeholder(name string) (any, bool) {
 }
 
 func setUpstreamPlaceholder(r *http.Request, address string) {
-	replacerOf(r).Set("http.ws_gateway.upstream", address)
+	replacerOf(r).Set(upstreamPlaceholder, address)
 }
 
 // dialInfosOf prepares what dialInfo says of upstreams without placeholders.

@@ -17,6 +17,7 @@ import (
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	repl := replacerOf(r)
+	repl.Map(emptyUnlessSet)
 	repl.Set("http.ws_gateway.name", h.name)
 
 	what, rf := classify(r)
@@ -37,6 +38,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r, what, rf)
 	}
 	if what == plainRequest {
+		setUpstreamPlaceholder(r, "") // until it is chosen
 		p := new(proxied)
 		defer p.lease.Release()
 		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
@@ -292,6 +294,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *
 	}
 	if what == handshakeRequest || what == brokenHandshake {
 		h.count(rf.result)
+	}
+	if _, chosen := replacerOf(r).Get(upstreamPlaceholder); !chosen {
+		setUpstreamPlaceholder(r, "")
 	}
 	h.logRefused(r, rf)
 	switch rf.status {

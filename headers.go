@@ -40,6 +40,18 @@ var forwardedFields = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwar
 // hasPlaceholder tells whether a configured text depends on the request.
 func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
 
+// upstreamPlaceholder is answered for by the try that is under way.
+const upstreamPlaceholder = "http.ws_gateway.upstream"
+
+// emptyUnlessSet makes placeholders of ours empty that nobody has set. Caddy
+// leaves those that it does not know as they are written in header operations,
+// and an upstream could take that for a user.
+func emptyUnlessSet(name string) (any, bool) {
+	ours := name != upstreamPlaceholder &&
+		(strings.HasPrefix(name, "http.auth.user.") || strings.HasPrefix(name, "http.ws_gateway."))
+	return "", ours
+}
+
 // aliases removes the spellings of asserted header fields that servers take
 // for the same field: many fold `_` and `.` to `-`.
 type aliases map[string][]string // by folded name, the names that are asserted

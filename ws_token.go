@@ -74,6 +74,7 @@ func (p *TokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (ca
 		forgetTarget(r)
 		return caddyauth.User{}, false, nil
 	}
+	replacerOf(r).Map(emptyUnlessSet)
 	who, err := p.auth.authenticate(r)
 	stripEverywhere(p.auth.authenticator, r)
 	switch {
