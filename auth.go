@@ -180,6 +180,9 @@ func (a *authenticator) credentials() []string {
 	for _, g := range a.guests {
 		names = append(names, g.credential())
 	}
+	if a.inherit {
+		names = append(names, inheritCredential)
+	}
 	return names
 }
 

@@ -38,8 +38,10 @@ type Auth struct {
 	// A path on which a client may renew its live connection: by a POST with
 	// the ID of the connection, from the header `Ws-Gateway-Connection` of the
 	// handshake's answer, as the parameter `connection`, and with a new token of
-	// the same user. The connection then ends with that token. The answer is
-	// 204, or 401, 403 for another user, or 404. Default: none.
+	// the same user that leads to the connection's upstream through this
+	// handler. The connection then ends with that token; a token without an end
+	// does not take the place of one that has one. The answer is 204; or nothing
+	// changes, and it is 401, 403 or 404. Default: none.
 	Renew string `json:"renew,omitempty"`
 
 	// Whether a request without a credential may pass. One with a bad

@@ -16,25 +16,27 @@ type deadlines struct {
 	mu    sync.Mutex // guards what follows, and the connections' fields that say so
 	queue dueQueue
 	timer *time.Timer
-	end   func(*connection)
+	end   func(*connection) // for those whose end is claimed
 }
 
-// set makes the connection end at that time, or never where it is zero.
-func (d *deadlines) set(c *connection, at time.Time) {
+// set makes the connection end at that time, or never where it is zero. It is
+// false where the connection is over or ending already.
+func (d *deadlines) set(c *connection, at time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c.dueNever {
-		return
+	if c.dueNever || c.leaving.Load() {
+		return false
 	}
 	d.dropLocked(c)
 	if at.IsZero() {
-		return
+		return true
 	}
 	c.due = at.Add(time.Millisecond - 1).UnixMilli()
 	heap.Push(&d.queue, c)
 	if d.queue[0] == c {
 		d.armLocked()
 	}
+	return true
 }
 
 // forget takes out a connection that is over. It cannot be set again.
@@ -79,7 +81,9 @@ func (d *deadlines) takeDue() (over []*connection) {
 	now := time.Now().UnixMilli()
 	for len(d.queue) > 0 && d.queue[0].due <= now {
 		c, _ := heap.Pop(&d.queue).(*connection)
-		over = append(over, c)
+		if c.claimEnd() { // here, so that nobody can renew it any more
+			over = append(over, c)
+		}
 	}
 	return over
 }

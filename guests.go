@@ -16,6 +16,9 @@ import (
 // Caddy's interface passes on has no end and no ID.
 const grantVar = "ws_gateway.grant"
 
+// inheritCredential stands in the registry for the word of a handler in front.
+const inheritCredential = "inherit"
+
 // guest is an authentication provider of another module.
 type guest struct {
 	name     string
@@ -53,9 +56,7 @@ func (g *guest) ask(w http.ResponseWriter, r *http.Request) (*grant, *guestAnswe
 	}
 	maps.Copy(w.Header(), answer.header)
 	granted := &grant{userID: user.ID, credential: g.credential(), metadata: user.Metadata}
-	if own := takeGrant(r); own != nil {
-		granted.jti, granted.expires = own.jti, own.expires
-	}
+	granted.takeOver(takeGrant(r))
 	return granted, nil
 }
 
@@ -92,10 +93,8 @@ func (a *guestAnswer) redirects() bool {
 // with which one of them sends the client elsewhere.
 func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inherited string) (g *grant, redirect int) {
 	if inherited != "" {
-		granted := &grant{userID: inherited, inherited: true}
-		if own := takeGrant(r); own != nil {
-			granted.jti, granted.expires = own.jti, own.expires
-		}
+		granted := &grant{userID: inherited, credential: inheritCredential, inherited: true}
+		granted.takeOver(takeGrant(r))
 		return granted, 0
 	}
 	for _, guest := range a.guests {
@@ -135,6 +134,13 @@ func leaveGrant(r *http.Request, g *grant) { caddyhttp.SetVar(r.Context(), grant
 func takeGrant(r *http.Request) *grant {
 	g, _ := caddyhttp.GetVar(r.Context(), grantVar).(*grant)
 	return g
+}
+
+// takeOver adds what our own provider found, where it was that one.
+func (g *grant) takeOver(own *grant) {
+	if own != nil {
+		g.jti, g.expires, g.issuer = own.jti, own.expires, own.issuer
+	}
 }
 
 // Interface guards

@@ -260,8 +260,7 @@ func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *
 		lease:       got.lease,
 	}
 	if g := who.grant; g != nil {
-		c.authority = authority{jti: strings.Clone(g.jti), credential: g.credential}
-		c.expires = g.expires
+		c.authority = newAuthority(g)
 	}
 	if h.MaxAge != nil {
 		c.tooOld = c.openedAt.Add(h.MaxAge.draw())

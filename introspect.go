@@ -231,5 +231,6 @@ func (i *introspector) grantOf(c claims) (*grant, error) {
 		return nil, errJWTUser
 	}
 	g.jti, _ = c.Get("jti").Text()
+	g.issuer, _ = c.Get("iss").Text()
 	return g, nil
 }

@@ -37,7 +37,8 @@ type grant struct {
 	userID     string
 	jti        string
 	expires    time.Time // the end of it, leeway included; zero for never
-	credential string    // what let it in, as in verifyKey; "" where that is not known
+	credential string    // what let it in, as in verifyKey
+	issuer     string    // of whose users userID is one, where a token says so
 	claims     claims
 
 	metadata  map[string]string // of a guest, instead of claims
@@ -329,6 +330,7 @@ func (rules *claimRules) apply(c claims, now time.Time) (grant, error) {
 		return g, errJWTUser
 	}
 	g.jti, _ = c.Get("jti").Text()
+	g.issuer, _ = c.Get("iss").Text()
 	if !rules.require.met(c) {
 		return g, errInsufficient
 	}

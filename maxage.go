@@ -43,11 +43,11 @@ func (c *connection) endsBy(expires time.Time) time.Time {
 	return c.tooOld
 }
 
-// endOnTime ends a connection whose time has come.
+// endOnTime tells the sides of a connection whose time has come.
 func (c *connection) endOnTime() {
 	if !c.tooOld.IsZero() && !time.Now().Before(c.tooOld) {
-		c.end(endAge)
+		c.tell(endAge)
 		return
 	}
-	c.end(endExpired)
+	c.tell(endExpired)
 }

@@ -63,7 +63,6 @@ type connection struct {
 	lease       *balance.Lease
 	relay       *relay.Relay
 	authority   authority   // guarded by the registry's mu
-	expires     time.Time   // of the grant that opened it; zero for never
 	leaving     atomic.Bool // we are ending it
 	tooOld      time.Time   // when max_age is over; zero for never
 
@@ -190,24 +189,26 @@ func (g *registry) stays(c *connection) bool {
 // exits, or its upstream or credential was removed meanwhile, it is ended like
 // the others.
 func (g *registry) add(c *connection) {
-	exiting, credential := g.enlist(c)
+	exiting, revoked := g.enlist(c)
 	switch {
 	case exiting:
 		c.end(endExit)
-	case !g.stillAccepted(c, credential):
-		c.end(endRevoked)
+	case revoked:
+		c.tell(endRevoked)
 	case !g.stays(c):
 		g.drain(func(other *connection) bool { return other == c })
 	}
 }
 
-func (g *registry) enlist(c *connection) (exiting bool, credential string) {
+// enlist reports, too, whether the end of the connection is claimed, because its
+// credential was withdrawn.
+func (g *registry) enlist(c *connection) (exiting, revoked bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.countLocked(seriesKey{c.gateway, c.upstream}, 1, 0)
 	g.connections[c.id] = c
-	g.deadlines.set(c, c.endsBy(c.expires))
-	return g.exiting, c.authority.credential
+	g.deadlines.set(c, c.endsBy(c.authority.expires))
+	return g.exiting, !g.exiting && !g.stillAccepted(c, c.authority.credential) && c.claimEnd()
 }
 
 // remove forgets the connection and gives its place back, which is done first.

@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"net/http"
+	"slices"
 )
 
 // connectionHeader tells a client the ID of its connection.
@@ -10,6 +11,7 @@ const connectionHeader = "Ws-Gateway-Connection"
 // serveRenewal moves the end of a connection to that of the token in r.
 func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
+		h.decorate(r) // error routes may lead to an upstream
 		w.Header().Set("Allow", http.MethodPost)
 		return h.refuse(w, r, plainRequest, badHandshake(http.StatusMethodNotAllowed, "a connection is renewed by POST"))
 	}
@@ -21,15 +23,35 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 		rf = &refusal{http.StatusUnauthorized, resultUnauthorized, errNoCredential.Error()}
 	}
 	if rf == nil {
-		switch process.renew(h.name, id, who.grant) {
-		case renewed:
+		if rf = renewalRefusal(process.renew(h.name, id, who.grant, h.leads)); rf == nil {
 			w.WriteHeader(http.StatusNoContent)
 			return nil
-		case renewalOtherUser:
-			rf = &refusal{http.StatusForbidden, resultForbidden, "the connection to renew is another user's"}
-		default:
-			rf = &refusal{http.StatusNotFound, resultForbidden, "there is no such connection to renew"}
 		}
 	}
 	return h.refuse(w, r, plainRequest, rf)
+}
+
+// leads reports whether this handler lets the credential in to the connection's
+// upstream.
+func (h *Handler) leads(c *connection, credential string) bool {
+	return slices.ContainsFunc(h.accepted, func(a access) bool {
+		return a.credential == credential && a.member == c.member
+	})
+}
+
+// renewalRefusal is the answer where a connection was not renewed. A stranger
+// learns nothing of connections that are not behind this handler.
+func renewalRefusal(outcome renewal) *refusal {
+	switch outcome {
+	case renewed:
+		return nil
+	case renewalElsewhere:
+		return &refusal{http.StatusNotFound, resultForbidden, "the credential does not lead to the upstream of the connection to renew"}
+	case renewalOtherUser:
+		return &refusal{http.StatusForbidden, resultForbidden, "the connection to renew is another user's, or its user was found in another way"}
+	case renewalWithoutAnEnd:
+		return &refusal{http.StatusForbidden, resultForbidden, "the connection to renew has an end, and the credential has none"}
+	default:
+		return &refusal{http.StatusNotFound, resultForbidden, "there is no such connection to renew"}
+	}
 }

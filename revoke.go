@@ -1,12 +1,36 @@
 package wsgateway
 
-import "github.com/caddyserver/caddy/v2"
+import (
+	"strings"
+	"time"
+	"unique"
+
+	"github.com/caddyserver/caddy/v2"
+)
 
 // authority is what a connection lives by. The registry's lock guards it,
 // because it may be renewed.
 type authority struct {
 	jti        string
 	credential string
+	issuer     unique.Handle[string] // zero for none; most connections share it
+	expires    time.Time             // zero for never
+}
+
+// newAuthority holds nothing of the token that it comes from.
+func newAuthority(g *grant) authority {
+	a := authority{jti: strings.Clone(g.jti), credential: g.credential, expires: g.expires}
+	if g.issuer != "" {
+		a.issuer = unique.Make(g.issuer)
+	}
+	return a
+}
+
+// mayShareUsers reports whether a user of the one may be a user of the other:
+// issuers name users each for itself (RFC 7519, section 4.1.2).
+func (a authority) mayShareUsers(other authority) bool {
+	var none unique.Handle[string]
+	return a.issuer == other.issuer || a.issuer == none || other.issuer == none
 }
 
 // access is a credential together with an upstream that it leads to, in some
@@ -71,13 +95,17 @@ func (g *registry) stillAccepted(c *connection, credential string) bool {
 // endAll ends the connections that match and returns how many that are not
 // ending already.
 func (g *registry) endAll(e ending, match func(*connection) bool) int {
-	ended := 0
-	for _, c := range g.list(match) {
-		if c.end(e) {
-			ended++
-		}
+	claimed := g.claimAll(match)
+	for _, c := range claimed {
+		c.tell(e)
 	}
-	return ended
+	return len(claimed)
+}
+
+// claimAll claims the end of the connections that match, under the lock: each is
+// renewed before, and does not match by what it stood on then, or not at all.
+func (g *registry) claimAll(match func(*connection) bool) []*connection {
+	return g.list(func(c *connection) bool { return match(c) && c.claimEnd() })
 }
 
 // renewal is what came of a try to renew a connection.
@@ -86,26 +114,32 @@ type renewal int
 const (
 	renewed renewal = iota
 	renewalUnknown
-	renewalOtherUser
+	renewalElsewhere    // the credential does not lead to its upstream
+	renewalOtherUser    // another, or perhaps another
+	renewalWithoutAnEnd // in place of one that has an end
 )
 
-// renew makes the connection live by another grant of the same user.
-func (g *registry) renew(gateway, id string, by *grant) renewal {
+// renew makes the connection live by another grant of the same user. leads
+// reports whether the handler that was asked lets a credential in to the
+// connection's upstream; it is called under the registry's lock. Nothing is
+// changed where the connection would not live by the grant.
+func (g *registry) renew(gateway, id string, by *grant, leads func(c *connection, credential string) bool) renewal {
+	next := newAuthority(by)
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	c := g.connections[id]
 	switch {
-	case c == nil || c.gateway != gateway || c.leaving.Load():
-		g.mu.Unlock()
+	case c == nil || c.gateway != gateway:
 		return renewalUnknown
-	case c.userID == "" || c.userID != by.userID:
-		g.mu.Unlock()
+	case !leads(c, by.credential) || !g.accepts(c.member, by.credential):
+		return renewalElsewhere
+	case c.userID == "" || c.userID != by.userID, !c.authority.mayShareUsers(next), !leads(c, c.authority.credential):
 		return renewalOtherUser
+	case next.expires.IsZero() && !c.authority.expires.IsZero():
+		return renewalWithoutAnEnd
+	case !g.deadlines.set(c, c.endsBy(next.expires)):
+		return renewalUnknown // it is ending
 	}
-	c.authority = authority{jti: by.jti, credential: by.credential}
-	g.deadlines.set(c, c.endsBy(by.expires))
-	g.mu.Unlock()
-	if !g.stillAccepted(c, by.credential) { // withdrawn in the meantime
-		c.end(endRevoked)
-	}
+	c.authority = next
 	return renewed
 }

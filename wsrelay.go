@@ -66,12 +66,20 @@ var (
 // end closes the connection from our side, at a frame boundary of each. It is
 // false where that was done before.
 func (c *connection) end(e ending) bool {
-	if c.leaving.Swap(true) {
+	if !c.claimEnd() {
 		return false
 	}
-	c.relay.End(e.client, e.upstream)
+	c.tell(e)
 	return true
 }
+
+// claimEnd reports whether it is the caller who ends the connection, and has to
+// tell the sides. Where that is decided under a lock, a renewal that takes the
+// lock later sees it.
+func (c *connection) claimEnd() bool { return !c.leaving.Swap(true) }
+
+// tell tells both sides that the connection ends.
+func (c *connection) tell(e ending) { c.relay.End(e.client, e.upstream) }
 
 // start relays without keeping the caller. Nothing of the request may be held on
 // to.
