@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 )
@@ -60,6 +61,11 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 		return l, err
 	}
 	l.warnOfWeakSecrets(ctx.Logger())
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		if err := keepFromLogs(server, l.carriers); err != nil {
+			ctx.Logger().Warn(err.Error())
+		}
+	}
 	return l, nil
 }
 

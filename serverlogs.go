@@ -1,0 +1,191 @@
+package wsgateway
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// errServerLoggers is what to tell operators where the server's loggers are not
+// to be had.
+var errServerLoggers = errors.New("this version of Caddy does not let the gateway keep tokens out of the access log and the error log: " +
+	"filter both, as README shows under Access logs")
+
+// keepFromLogs makes a server leave what the carriers hold out of its access log
+// and its error log. It writes requests there as they came: its copy of one is
+// made before any handler runs, and no handler can reach it.
+func keepFromLogs(server any, carriers *carrierSet) error {
+	loggers, err := loggersOf(server)
+	if err != nil {
+		return err
+	}
+	secret := new(secretPlaces)
+	for _, logger := range loggers {
+		if core, ok := (*logger).Core().(*discreetCore); ok { // of another handler of this server
+			secret = core.secret
+		}
+	}
+	secret.add(carriers)
+	for _, logger := range loggers {
+		*logger = (*logger).WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+			if _, ok := core.(*discreetCore); ok {
+				return core
+			}
+			return &discreetCore{Core: core, secret: secret}
+		}))
+	}
+	return nil
+}
+
+// loggersOf finds where a server keeps the loggers for requests, of which it
+// may have none for access. It exports neither. They are set when its handlers
+// are provisioned, and first used after that.
+func loggersOf(server any) ([]**zap.Logger, error) {
+	var loggers []**zap.Logger
+	for _, name := range [...]string{"accessLogger", "errorLogger"} {
+		field := reflect.ValueOf(server).Elem().FieldByName(name)
+		if !field.IsValid() || field.Type() != reflect.TypeFor[*zap.Logger]() {
+			return nil, errServerLoggers
+		}
+		if logger := (**zap.Logger)(field.Addr().UnsafePointer()); *logger != nil {
+			loggers = append(loggers, logger)
+		}
+	}
+	return loggers, nil
+}
+
+// secretPlaces are where requests to a server may have credentials: the carriers
+// of all its handlers.
+type secretPlaces struct {
+	mu   sync.RWMutex
+	sets []*carrierSet
+}
+
+func (p *secretPlaces) add(set *carrierSet) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sets = append(p.sets, set)
+}
+
+// shownByCaddy are fields of which Caddy logs that they were there.
+var shownByCaddy = [...]string{"Authorization", "Cookie", "Proxy-Authorization"}
+
+// clean returns the request without credentials, and those that it had.
+func (p *secretPlaces) clean(r *http.Request) (*http.Request, []string) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var tokens []string
+	cleaned := r.WithContext(r.Context())
+	cleaned.Header = maps.Clone(r.Header)
+	for _, set := range p.sets {
+		for _, c := range set.carriers {
+			if token := c.find(r); token != "" {
+				tokens = append(tokens, token)
+			}
+		}
+		set.strip(cleaned)
+	}
+	for _, name := range shownByCaddy {
+		if values, ok := r.Header[name]; ok {
+			cleaned.Header[name] = values
+		}
+	}
+	return cleaned, tokens
+}
+
+// discreetCore leaves credentials out of the requests that are logged, and out
+// of the header of their answers, where a redirect may repeat them. An operator
+// who has Caddy log credentials gets them.
+type discreetCore struct {
+	zapcore.Core
+	secret *secretPlaces
+	tokens []string // of the request that is logged
+}
+
+// With implements zapcore.Core.
+func (c *discreetCore) With(fields []zapcore.Field) zapcore.Core {
+	tokens := c.tokens
+	cleaned := make([]zapcore.Field, len(fields))
+	for i, field := range fields {
+		if logged, ok := field.Interface.(caddyhttp.LoggableHTTPRequest); ok && !logged.ShouldLogCredentials {
+			logged.Request, tokens = c.secret.clean(logged.Request)
+			field.Interface = logged
+		}
+		cleaned[i] = field
+	}
+	return &discreetCore{Core: c.Core.With(cleaned), secret: c.secret, tokens: tokens}
+}
+
+// Check implements zapcore.Core.
+func (c *discreetCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if len(c.tokens) == 0 {
+		return c.Core.Check(entry, checked)
+	}
+	inner := c.Core.Check(entry, nil) // some of the logs may not want it
+	if inner == nil {
+		return checked
+	}
+	return checked.AddCore(entry, discreetEntry{c, inner})
+}
+
+// discreetEntry is a line for those logs that want it.
+type discreetEntry struct {
+	*discreetCore
+	inner *zapcore.CheckedEntry
+}
+
+// Write implements zapcore.Core.
+func (e discreetEntry) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	cleaned := make([]zapcore.Field, len(fields))
+	for i, field := range fields {
+		if logged, ok := field.Interface.(caddyhttp.LoggableHTTPHeader); ok && !logged.ShouldLogCredentials {
+			logged.Header = withoutTokens(logged.Header, e.tokens)
+			field.Interface = logged
+		}
+		cleaned[i] = field
+	}
+	e.inner.Entry = entry
+	e.inner.Write(cleaned...)
+	return nil
+}
+
+// minRepeated is the length of a token from which on it is looked for in a
+// header; what is shorter stands there by chance.
+const minRepeated = 8
+
+// withoutTokens copies a header without the tokens, however they are encoded as
+// parts of a URL.
+func withoutTokens(header http.Header, tokens []string) http.Header {
+	var pairs []string
+	for _, token := range tokens {
+		if len(token) < minRepeated {
+			continue
+		}
+		once := url.QueryEscape(token)
+		for _, form := range [...]string{token, once, url.PathEscape(token), url.QueryEscape(once)} {
+			pairs = append(pairs, form, "REDACTED")
+		}
+	}
+	replacer := strings.NewReplacer(pairs...)
+	cleaned := header.Clone()
+	for _, values := range cleaned {
+		for i, value := range values {
+			values[i] = replacer.Replace(value)
+		}
+	}
+	return cleaned
+}
+
+// Interface guards
+var (
+	_ zapcore.Core = (*discreetCore)(nil)
+	_ zapcore.Core = discreetEntry{}
+)
