@@ -70,6 +70,7 @@ func serveUpstream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return adminError(http.StatusBadRequest, "the address in the path: %w", err)
 	}
+	address = canonicalAddress(address)
 	state, err := readState(r.Body)
 	if err != nil {
 		return adminError(http.StatusBadRequest, "%w", err)

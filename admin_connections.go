@@ -73,6 +73,9 @@ func matchOf(id string, query url.Values) (func(*connection) bool, error) {
 			return nil, adminError(http.StatusBadRequest, "%s must be given once, and not be empty", name)
 		}
 		filters[name] = values[0]
+		if name == "upstream" {
+			filters[name] = canonicalAddress(values[0])
+		}
 	}
 	if id != "" {
 		return func(c *connection) bool { return c.id == id }, nil

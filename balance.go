@@ -83,7 +83,7 @@ func newBalancer(h *Handler, selector reverseproxy.Selector, probes *probes) (*b
 // membersOf describes a pool for the balance.
 func (b *balancer) membersOf(into []balance.Member, pool reverseproxy.UpstreamPool, r *http.Request) []balance.Member {
 	for i, up := range pool {
-		m := balance.Member{Address: dialAddress(up, r), Weight: 1}
+		m := balance.Member{Address: addressOf(up, r), Weight: 1}
 		if b.weights != nil {
 			m.Weight = b.weights[i]
 		}
@@ -142,6 +142,11 @@ func (b *balancer) acquireBySelector(into *balance.Lease, ask balance.Ask, membe
 			return chosen, balance.None
 		}
 	}
+}
+
+// addressOf is what the upstream is known by to the process.
+func addressOf(up *reverseproxy.Upstream, r *http.Request) string {
+	return canonicalAddress(dialAddress(up, r))
 }
 
 // dialAddress is the upstream's address with the request's placeholders

@@ -79,7 +79,7 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 	if h.Queue != nil {
 		t.pool = t.pool[:0]
 		for _, up := range pool {
-			t.pool = append(t.pool, dialAddress(up, r))
+			t.pool = append(t.pool, addressOf(up, r))
 		}
 	}
 	ask := balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}
@@ -91,14 +91,14 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
 	known := h.dynamicSeen.Load()
 	same := known != nil && slices.EqualFunc(*known, pool, func(address string, up *reverseproxy.Upstream) bool {
-		return address == up.Dial
+		return address == canonicalAddress(up.Dial)
 	})
 	if same {
 		return
 	}
 	addresses := make([]string, len(pool))
 	for i, up := range pool {
-		addresses[i] = up.Dial
+		addresses[i] = canonicalAddress(up.Dial)
 	}
 	h.dynamicSeen.Store(&addresses)
 }
@@ -131,7 +131,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	}()
 	info := h.dialInfos[address]
 	if info == nil || info.Upstream != up {
-		made, err := dialInfo(up, address)
+		made, err := dialInfo(up, dialAddress(up, out))
 		if err != nil {
 			return nil, &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
 		}
@@ -326,7 +326,7 @@ func dialInfosOf(pool reverseproxy.UpstreamPool) map[string]*reverseproxy.DialIn
 	infos := make(map[string]*reverseproxy.DialInfo, len(pool))
 	for _, up := range pool {
 		if info, err := dialInfo(up, up.Dial); err == nil && !hasPlaceholder(up.Dial) {
-			infos[up.Dial] = &info
+			infos[canonicalAddress(up.Dial)] = &info
 		}
 	}
 	return infos

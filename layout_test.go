@@ -74,6 +74,7 @@ var layout = map[string]struct {
 	"handshake.go":         {leaf, "httpguts", ""},
 	"refusal.go":           {leaf, "", ""},
 	"panics.go":            {leaf, "caddy prometheus zap panics", "moduleID"},
+	"addresses.go":         {leaf, "caddy", ""},
 	"target.go":            {leaf, "caddyhttp", ""},
 	"matcher.go":           {leaf, "caddy caddyfile caddyhttp httpguts", ""},
 	"balance.go":           {work, "caddy reverseproxy balance", "Handler"},

@@ -239,13 +239,17 @@ func (h *Handler) enter() error {
 	process.reportTo(h.name, h.logger)
 	h.reporting = true
 	members := make([]string, 0, len(h.Proxy.Upstreams)+1)
+	repl := caddy.NewReplacer()
 	for _, up := range h.Proxy.Upstreams {
-		members = append(members, up.Dial)
-		if !hasPlaceholder(up.Dial) {
-			key := seriesKey{h.name, up.Dial}
+		address := canonicalAddress(up.Dial)
+		members = append(members, address)
+		if !hasPlaceholder(address) {
+			key := seriesKey{h.name, address}
 			process.show(key, 1)
-			process.ledger.Want(up.Dial, 1)
+			process.ledger.Want(address, 1)
 			h.shown = append(h.shown, key)
+		} else if resolved := repl.ReplaceKnown(up.Dial, ""); !hasPlaceholder(resolved) {
+			members = append(members, canonicalAddress(resolved)) // as {env.*}: it is the same for all requests
 		}
 	}
 	if h.dynamicMember != "" {
@@ -282,7 +286,7 @@ func (h *Handler) memberOf(up *reverseproxy.Upstream) string {
 	if h.dynamicMember != "" {
 		return h.dynamicMember
 	}
-	return up.Dial
+	return canonicalAddress(up.Dial)
 }
 
 // checkProxy refuses what the embedded proxy would take and a gateway cannot
