@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"path"
@@ -18,8 +19,7 @@ func canonicalAddress(address string) string {
 	if address == "" || isCanonical(address) || hasPlaceholder(address) {
 		return address
 	}
-	address = withoutScheme(address)
-	network, host, port, err := caddy.SplitNetworkAddress(address)
+	network, host, port, err := caddy.SplitNetworkAddress(withoutScheme(address))
 	switch {
 	case err != nil:
 		return address
@@ -31,24 +31,38 @@ func canonicalAddress(address string) string {
 	case caddy.IsFdNetwork(network):
 		return network + "/" + host
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err == nil {
-		port = strconv.FormatUint(n, 10)
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return address
 	}
+	port = strconv.FormatUint(n, 10)
 	if ip, err := netip.ParseAddr(host); err == nil {
 		host = ip.Unmap().String()
 		network = strings.TrimRight(network, "46") // an IP address has but one family
-	} else {
-		host = strings.ToLower(host)
-		if bare := strings.TrimSuffix(host, "."); strings.Contains(bare, ".") {
-			host = bare // as in the answers of name servers
-		}
+	} else if host, err = canonicalHost(host); err != nil {
+		return address
 	}
-	if network != "" && network != "tcp" {
-		network += "/"
-	} else {
-		network = ""
+	switch network {
+	case "", "tcp":
+		return net.JoinHostPort(host, port)
+	case "tcp4", "tcp6", "udp", "udp4", "udp6":
+		return network + "/" + net.JoinHostPort(host, port)
 	}
-	return network + net.JoinHostPort(host, port)
+	return address
+}
+
+// canonicalHost spells the name of a host in one way.
+func canonicalHost(host string) (string, error) {
+	if strings.ContainsFunc(host, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_'
+	}) {
+		return "", errors.New("not the name of a host")
+	}
+	host = strings.ToLower(host)
+	if bare := strings.TrimSuffix(host, "."); strings.Contains(bare, ".") && !strings.HasSuffix(bare, ".") {
+		return bare, nil // as in the answers of name servers
+	}
+	return host, nil
 }
 
 // isCanonical reports, at little cost, that an address is a name or an IPv4 address
@@ -85,7 +99,9 @@ func withoutScheme(address string) string {
 	default:
 		return address
 	}
-	rest = strings.TrimSuffix(rest, "/")
+	if rest = strings.TrimSuffix(rest, "/"); rest == "" || strings.Contains(rest, "/") {
+		return address
+	}
 	if _, _, err := net.SplitHostPort(rest); err != nil {
 		rest = net.JoinHostPort(strings.Trim(rest, "[]"), port)
 	}

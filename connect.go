@@ -101,6 +101,7 @@ func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
 		addresses[i] = canonicalAddress(up.Dial)
 	}
 	h.dynamicSeen.Store(&addresses)
+	process.answered(h.dynamicMember, addresses)
 }
 
 // withHosts completes upstreams that come from a dynamic source: policies and

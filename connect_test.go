@@ -136,7 +136,7 @@ func TestOnlyWhatIsTheUpstreamsFaultCountsAgainstIt(t *testing.T) {
 				}
 				out := h.balancer.Down(h.balancer.members)
 				for i, address := range addresses {
-					got := marks{failed: int(failures(seriesKey{h.name, address}))} //nolint:gosec // a few
+					got := marks{failed: int(failures(seriesKey{h.name, address}))}
 					if slices.Contains(out, address) {
 						got.down = down
 					}

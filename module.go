@@ -185,6 +185,7 @@ type running struct {
 	proxyProvisioned bool
 	reporting        bool
 	joined           []string
+	sourceJoined     bool
 	shown            []seriesKey
 }
 
@@ -217,7 +218,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.Proxy.DynamicUpstreamsRaw != nil {
-		h.dynamicMember = dynamicPrefix + string(h.Proxy.DynamicUpstreamsRaw)
+		h.dynamicMember = sourceMember(h.Proxy.DynamicUpstreamsRaw)
 	}
 	if err := h.provisionProxy(ctx); err != nil {
 		return err
@@ -254,6 +255,11 @@ func (h *Handler) enter() error {
 	}
 	if h.dynamicMember != "" {
 		members = append(members, h.dynamicMember)
+		process.joinSource(h.dynamicMember, h.name, placeholderIn(h.dynamicSource()))
+		h.sourceJoined = true
+		if known := process.lastAnswer(h.dynamicMember); known != nil {
+			h.dynamicSeen.Store(&known)
+		}
 	}
 	for _, member := range members {
 		if err := process.join(member); err != nil {
@@ -353,6 +359,9 @@ func (h *Handler) Cleanup() error {
 	}
 	if h.balancer != nil {
 		h.balancer.Close()
+	}
+	if h.sourceJoined {
+		process.leaveSource(h.dynamicMember, h.name)
 	}
 	for _, member := range h.joined {
 		process.leave(member)

@@ -36,8 +36,9 @@ type registry struct {
 
 	mu          sync.Mutex // guards what follows
 	connections map[string]*connection
-	reporters   map[string][]*zap.Logger // by gateway, the newest last
-	gateways    map[string][]*Handler    // loaded ones, by name
+	reporters   map[string][]*zap.Logger   // by gateway, the newest last
+	gateways    map[string][]*Handler      // loaded ones, by name
+	sources     map[string]*upstreamSource // by member
 	series      map[seriesKey]*series
 	absent      absent          // what was in series
 	unfinished  map[string]bool // gateways whose rebalance ended with a configuration
@@ -55,7 +56,7 @@ type connection struct {
 	remoteIP    string
 	proto       string
 	upstream    string // its address
-	member      string // what names it in a configuration
+	member      string // what names it in a configuration; guarded by the registry's mu
 	subprotocol string
 	openedAt    time.Time
 	drainPeriod time.Duration
@@ -67,8 +68,9 @@ type connection struct {
 	tooOld      time.Time   // when max_age is over; zero for never
 
 	// Guarded by the registry's mu.
-	over bool
-	done chan struct{} // closed when it is over; nil until somebody waits for that
+	unsettled bool // its member is gone, and a source may yet name its upstream
+	over      bool
+	done      chan struct{} // closed when it is over; nil until somebody waits for that
 
 	// Guarded by the lock of deadlines.
 	due      int64 // in milliseconds since 1970
@@ -102,7 +104,7 @@ func (m *member) Destruct() error {
 	if caddy.Exiting() {
 		return nil // everyone is told 1001 instead
 	}
-	m.registry.drain(func(c *connection) bool { return c.member == m.name || c.upstream == m.name })
+	m.registry.settle(func(c *connection) bool { return c.member == m.name || c.upstream == m.name || c.unsettled })
 	return nil
 }
 
@@ -115,6 +117,7 @@ func newRegistry() *registry {
 		connections: make(map[string]*connection),
 		reporters:   make(map[string][]*zap.Logger),
 		gateways:    make(map[string][]*Handler),
+		sources:     make(map[string]*upstreamSource),
 		series:      make(map[seriesKey]*series),
 		absent:      absent{kept: make(map[seriesKey]*keptTotals)},
 		unfinished:  make(map[string]bool),
@@ -133,9 +136,12 @@ func (g *registry) join(name string) error {
 
 func (g *registry) leave(name string) { _, _ = g.members.Delete(name) }
 
-// wanted tells whether a loaded configuration names the connection's upstream.
+// wanted reports whether a loaded configuration names the connection's upstream,
+// or may name it.
 func (g *registry) wanted(c *connection) bool {
-	return g.names(c.member) || g.names(c.upstream)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.names(c.member) || len(g.heirsLocked(c)) > 0 || g.undecidedLocked(c)
 }
 
 // names tells whether a loaded configuration names an upstream.
@@ -208,6 +214,7 @@ func (g *registry) enlist(c *connection) (exiting, revoked bool) {
 	g.countLocked(seriesKey{c.gateway, c.upstream}, 1, 0)
 	g.connections[c.id] = c
 	g.deadlines.set(c, c.endsBy(c.authority.expires))
+	g.rehomeLocked(c)
 	return g.exiting, !g.exiting && !g.stillAccepted(c, c.authority.credential) && c.claimEnd()
 }
 

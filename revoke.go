@@ -81,7 +81,7 @@ func (g *registry) accepts(member, credential string) bool {
 }
 
 // stillAccepted tells whether a loaded configuration accepts what let the
-// connection in. Where that is not known, it does.
+// connection in. Where that is not known, it does. It is called under mu.
 func (g *registry) stillAccepted(c *connection, credential string) bool {
 	switch {
 	case credential == "":

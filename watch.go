@@ -2,10 +2,12 @@ package wsgateway
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
@@ -20,6 +22,9 @@ const watchInterval = time.Second
 func (h *Handler) watch(ctx caddy.Context) {
 	if h.probes != nil {
 		go h.probes.run(ctx, h)
+	}
+	if h.dynamicMember != "" && !placeholderIn(h.dynamicSource()) {
+		go h.watchSource(ctx)
 	}
 	if h.DrainUnhealthy {
 		go h.watchHealth(ctx)
@@ -199,4 +204,48 @@ func (h *Handler) fullWeight(address string) float64 {
 		}
 	}
 	return 1
+}
+
+// watchSource asks the source of dynamic upstreams for those who cannot: live
+// connections whose upstream only it may still name, when no request comes. It is
+// done when the source has answered.
+func (h *Handler) watchSource(ctx context.Context) {
+	defer contain(h.logger, zap.String("gateway", h.name))
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	warned := false
+	for process.lastAnswer(h.dynamicMember) == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if !process.awaits(h.dynamicMember) {
+			continue
+		}
+		if err := h.askSource(ctx); err != nil && !warned && ctx.Err() == nil {
+			warned = true
+			h.logger.Warn("the source of dynamic upstreams does not answer: connections whose upstream it may name stay until it does",
+				zap.String("gateway", h.name), zap.Error(err))
+		}
+	}
+}
+
+// askSource asks without a request of anyone's. A source of someone else's may not
+// be made for that.
+func (h *Handler) askSource(ctx context.Context) (err error) {
+	defer containInto(&err, h.logger, zap.String("gateway", h.name))
+	ctx, cancel := context.WithTimeout(ctx, h.dialer.timeout)
+	defer cancel()
+	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	if err != nil {
+		return err
+	}
+	upstreams, err := h.Proxy.DynamicUpstreams.GetUpstreams(r)
+	if err == nil {
+		h.noteDynamic(upstreams)
+	}
+	return err
 }

@@ -20,6 +20,7 @@ var shifting struct {
 	mu    sync.Mutex // protects the following
 	addrs []string
 	err   error
+	asked int
 }
 
 // shift changes the dynamic upstreams.
@@ -32,8 +33,11 @@ func shift(err error, upstreams ...*backend) {
 	}
 }
 
-// shiftingPool is the source "integration_pool" of dynamic upstreams.
-type shiftingPool struct{}
+// shiftingPool is the source "integration_pool" of dynamic upstreams. Its mark is
+// what a reload changes of it.
+type shiftingPool struct {
+	Mark string `json:"mark,omitempty"`
+}
 
 // CaddyModule registers the source.
 func (*shiftingPool) CaddyModule() caddy.ModuleInfo {
@@ -43,11 +47,16 @@ func (*shiftingPool) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-func (*shiftingPool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { d.Next(); return nil }
+func (p *shiftingPool) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	d.Args(&p.Mark)
+	return nil
+}
 
 func (*shiftingPool) GetUpstreams(*http.Request) ([]*reverseproxy.Upstream, error) {
 	shifting.mu.Lock()
 	defer shifting.mu.Unlock()
+	shifting.asked++
 	var upstreams []*reverseproxy.Upstream
 	for _, addr := range shifting.addrs {
 		upstreams = append(upstreams, &reverseproxy.Upstream{Dial: addr})
