@@ -27,6 +27,10 @@
 // A side fails if reading from it or writing to it does, and stalls if a write
 // times out. It half-closes if its stream ends without a close frame.
 //
+// A side to which a write has failed may have said why before: what it has sent is
+// passed on first, and if that ends with a close frame, it is the first cause in
+// place of the failure.
+//
 // After that a side is done with when its own close frame has come, or its
 // stream has ended. When both are, both are closed. A side to which a close
 // frame cannot be sent, because the other died in the middle of a frame, is just

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
@@ -15,8 +16,12 @@ type ending struct {
 	cause    Close
 	panicked *panics.Panic
 
-	lingering *side // the half-closed side that is still being written to
-	lingerEnd time.Time
+	// A side of which the end is known and something is still to come: it has
+	// half-closed and is being written to, or it takes no more and is being read
+	// from.
+	lingering *side
+	quiet     time.Duration // for how long nothing must pass for it to be over
+	latest    time.Time     // when it is over at the latest; zero for never
 
 	deadline time.Time   // when timeUp has something to do
 	timer    *time.Timer // calls timeUp; nil on the loop, which looks at the deadline itself
@@ -49,11 +54,24 @@ func (r *Relay) decide(by Party, c Close) bool {
 	return true
 }
 
+// overrule records another cause in place of a side's having failed, while it may
+// still say why. It reports whether that was so.
+func (r *Relay) overrule(by Party, c Close) bool {
+	s := r.lingers()
+	if s == nil || s.gone {
+		return false
+	}
+	r.ending.by, r.ending.cause = by, c
+	r.ending.lingering = nil
+	return true
+}
+
 // closeFrameCame begins the end that a side asked for, before its close frame is
 // passed on.
 func (r *Relay) closeFrameCame(from *side) {
 	code, reason, _ := from.scan.Close()
-	if r.decide(from.party, Close{Code: code, Reason: reason}) {
+	c := Close{Code: code, Reason: reason}
+	if r.decide(from.party, c) || r.lingers() == from && r.overrule(from.party, c) {
 		r.arm(r.closeTimeout)
 	}
 }
@@ -85,12 +103,14 @@ func (r *Relay) noteStreamEnd(from *side, err error) (over bool) {
 	case r.finished:
 	case r.decide(from.party, vanished(from)):
 		if half {
-			r.linger(from)
+			r.linger(from, r.lingerTimeout, maxLinger)
 			break
 		}
 		r.arm(r.closeTimeout)
 		r.requestClose(to, vanished(from))
-	case r.lingers() == to:
+	case r.lingers() == from:
+		r.endLinger() // it took no more, and has said all that it had to say
+	case r.lingers() == to && to.gone:
 		r.ending.lingering = nil // both have vanished: there is nobody left to tell
 	case to.pending != nil && to.mid:
 		r.abandon(to)
@@ -99,27 +119,39 @@ func (r *Relay) noteStreamEnd(from *side, err error) (over bool) {
 }
 
 // writeFailed notes that a side takes no more. Unless the end has begun for
-// another reason, that side is the reason.
+// another reason, that side is the reason. What it sent before it went may still
+// be there to be read, and a close frame at the end of it.
 func (r *Relay) writeFailed(to *side, err error) {
 	to.shut = true
 	to.pending = nil
 	stalled := errors.Is(err, os.ErrDeadlineExceeded)
-	cause := vanished(to)
-	if stalled {
-		cause = stoppedReading(to)
-	}
 	switch {
 	case r.finished:
-	case r.decide(to.party, cause):
+	case stalled && r.decide(to.party, stoppedReading(to)):
 		to.ended = true
 		r.arm(r.closeTimeout)
-		r.requestClose(r.other(to), cause)
-	case r.lingers() == to:
+		r.requestClose(r.other(to), stoppedReading(to))
+	case r.decide(to.party, vanished(to)):
+		r.lingerOverLastWords(to, err)
+	case r.lingers() == to && to.gone:
 		r.endLinger()
 	case stalled:
 		to.ended = true
+	}
+}
+
+// lingerOverLastWords waits for what a side has sent that takes no more. Of a
+// socket that has failed there is an end to it: of that which the kernel holds,
+// and the other side takes in time. Other conns may go on for ever.
+func (r *Relay) lingerOverLastWords(s *side, err error) {
+	_, failed := errors.AsType[syscall.Errno](err)
+	switch {
+	case !failed:
+		r.linger(s, r.lingerTimeout, maxLinger)
+	case r.writeTimeout <= 0:
+		r.linger(s, r.closeTimeout, maxLinger)
 	default:
-		// What it sent before it went may still be there to be read.
+		r.linger(s, r.closeTimeout, 0)
 	}
 }
 
@@ -131,8 +163,7 @@ func stoppedReading(s *side) Close {
 	return Close{Code: codeInternalError, Reason: s.party.String() + " stopped reading"}
 }
 
-// lingers returns the half-closed side that is still being written to, if there
-// is one.
+// lingers returns the side of which something is still to come, if there is one.
 func (r *Relay) lingers() *side {
 	if r.ending == nil {
 		return nil
@@ -140,27 +171,34 @@ func (r *Relay) lingers() *side {
 	return r.ending.lingering
 }
 
-// linger keeps a half-closed side supplied until the other has fallen quiet.
-func (r *Relay) linger(s *side) {
-	r.ending.lingering = s
-	r.ending.lingerEnd = time.Now().Add(maxLinger)
-	r.arm(r.lingerTimeout)
+// linger keeps passing on what concerns a side until nothing has passed for a
+// while, and no longer than most; 0 is for as long as it takes.
+func (r *Relay) linger(s *side, quiet, most time.Duration) {
+	r.ending.lingering, r.ending.quiet = s, quiet
+	if most > 0 {
+		r.ending.latest = time.Now().Add(most)
+	}
+	r.arm(quiet)
 }
 
 // quietIn returns how long the lingering has still to last.
 func (r *Relay) quietIn() time.Duration {
 	now := time.Now()
-	quiet := r.lastActive.Add(r.lingerTimeout).Sub(now)
-	if r.ending.lingering.writing {
-		quiet = r.lingerTimeout
+	wait := r.lastActive.Add(r.ending.quiet).Sub(now)
+	if r.client.writing || r.upstream.writing {
+		wait = r.ending.quiet
 	}
-	return min(quiet, r.ending.lingerEnd.Sub(now))
+	if !r.ending.latest.IsZero() {
+		wait = min(wait, r.ending.latest.Sub(now))
+	}
+	return wait
 }
 
-// endLinger tells the other side that the half-closed one is gone.
+// endLinger tells the other side that the one is gone.
 func (r *Relay) endLinger() {
 	from := r.ending.lingering
 	r.ending.lingering = nil
+	from.ended = true
 	r.arm(r.closeTimeout)
 	r.requestClose(r.other(from), vanished(from))
 }

@@ -64,6 +64,9 @@ func (r *Relay) followDropped(from *side, p []byte) (over bool) {
 	from.scan.Scan(p)
 	if from.scan.Closed() {
 		from.ended = true
+		if r.lingers() == from {
+			r.closeFrameCame(from) // it says why, if only to us
+		}
 	}
 	return r.settle()
 }

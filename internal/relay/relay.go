@@ -224,7 +224,7 @@ func (r *Relay) End(client, upstream Close) {
 func (r *Relay) beginEnd(client, upstream Close) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.decide(Gateway, client) {
+	if !r.decide(Gateway, client) && !r.overrule(Gateway, client) {
 		return false
 	}
 	r.arm(r.closeTimeout)
