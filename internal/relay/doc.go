@@ -34,7 +34,8 @@
 // After that a side is done with when its own close frame has come, or its
 // stream has ended. When both are, both are closed. A side to which a close
 // frame cannot be sent, because the other died in the middle of a frame, is just
-// closed. CloseTimeout bounds it all.
+// closed. CloseTimeout bounds it all, but for a close frame behind data that a side
+// is slow to take: as long as it takes something, it is given the time.
 //
 // # Who pumps
 //

@@ -21,7 +21,7 @@ type ending struct {
 	// from.
 	lingering *side
 	quiet     time.Duration // for how long nothing must pass for it to be over
-	latest    time.Time     // when it is over at the latest; zero for never
+	latest    time.Time     // when it, or passing, is over at the latest; zero for never
 
 	deadline time.Time   // when timeUp has something to do
 	timer    *time.Timer // calls timeUp; nil on the loop, which looks at the deadline itself
@@ -72,8 +72,20 @@ func (r *Relay) closeFrameCame(from *side) {
 	code, reason, _ := from.scan.Close()
 	c := Close{Code: code, Reason: reason}
 	if r.decide(from.party, c) || r.lingers() == from && r.overrule(from.party, c) {
+		r.ending.latest = time.Now().Add(maxPassing)
 		r.arm(r.closeTimeout)
 	}
+}
+
+// passing reports whether a side is still being written what ends with the close
+// frame of the other. That takes the time it takes, as long as it makes progress.
+func (r *Relay) passing() bool {
+	for _, to := range []*side{&r.client, &r.upstream} {
+		if to.writing && !to.shut && r.other(to).scan.Closed() {
+			return r.writeTimeout > 0 && time.Now().Before(r.ending.latest)
+		}
+	}
+	return false
 }
 
 // closeFramePassed notes that a side's own close frame has gone out to the
@@ -236,6 +248,8 @@ func (r *Relay) noteTimeUp() (over bool) {
 			break
 		}
 		r.endLinger()
+	case r.passing():
+		r.arm(r.closeTimeout)
 	default:
 		r.finish()
 		return true

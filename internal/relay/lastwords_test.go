@@ -229,3 +229,75 @@ func TestLastWordsOfASideThatTakesNoMore(t *testing.T) {
 		})
 	}
 }
+
+// TestCloseFrameBehindDataReachesASlowReader has the close frame come in one piece
+// with more than the other side takes within CloseTimeout.
+func TestCloseFrameBehindDataReachesASlowReader(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		pause   time.Duration // before each ten bytes of 310
+		arrives bool
+		after   time.Duration
+	}{
+		"who takes something at times": {3 * time.Second, true, 31 * 3 * time.Second},
+		"who takes nothing for long":   {time.Minute, false, 20 * time.Second},
+		"who takes for ever":           {10 * time.Second, false, maxPassing},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := onPipes(Config{WriteTimeout: 20 * time.Second})
+				f.run()
+				much := frame(wsframe.Binary, false, make([]byte, 306))
+				begin := time.Now()
+				mustWrite(t, f.upstream, append(much, closeFrame(4001, "why")...))
+				_ = f.upstream.Close()
+				go func() {
+					defer f.client.Close()
+					for range len(much) / 10 {
+						time.Sleep(tt.pause)
+						if _, err := io.ReadFull(f.client, make([]byte, 10)); err != nil {
+							return
+						}
+					}
+					mustReadClose(t, f.client, Close{4001, "why"})
+				}()
+				wantEnd(t, <-f.outcome, Upstream, 4001, "why")
+				if took := time.Since(begin); took != tt.after {
+					t.Errorf("over after %v, want %v", took, tt.after)
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+func TestCloseFrameBehindDataReachesASlowReaderOnSockets(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(testing.TB, Config) *fixture{"tcp": onTCP, "tls": onTLS} {
+		for i := range 8 { // what the kernel has room for when the last piece comes is a matter of luck
+			t.Run(fmt.Sprintf("%s/%d", name, i), func(t *testing.T) {
+				t.Parallel()
+				f := open(t, Config{WriteTimeout: time.Minute, CloseTimeout: 20 * time.Millisecond})
+				f.run()
+				much := frame(wsframe.Binary, false, make([]byte, 8<<20+i*200_000))
+				go func() {
+					_, _ = f.upstream.Write(append(much, closeFrame(4001, "why")...))
+					_ = f.upstream.Close()
+				}()
+				pause := time.NewTicker(3 * time.Millisecond)
+				defer pause.Stop()
+				var got wsframe.Scanner
+				for p := make([]byte, 64<<10); !got.Closed(); <-pause.C {
+					n, err := io.ReadFull(f.client, p)
+					if got.Scan(p[:n]); err != nil && !got.Closed() {
+						t.Fatalf("after %d bytes: %v", got.Counts().Bytes, err)
+					}
+				}
+				_ = f.client.Close()
+				wantEnd(t, f.end(t), Upstream, 4001, "why")
+			})
+		}
+	}
+}

@@ -66,6 +66,7 @@ const (
 	defaultCloseTimeout  = 5 * time.Second
 	defaultLingerTimeout = 250 * time.Millisecond
 	maxLinger            = 10 * time.Second
+	maxPassing           = 2 * time.Minute // of what a close frame is the end of
 )
 
 // Config says what to relay.
@@ -82,7 +83,7 @@ type Config struct {
 	WriteTimeout time.Duration
 
 	// How long the connection may take to close in order once its end has
-	// begun. Default: 5s.
+	// begun, and a close frame has got through. Default: 5s.
 	CloseTimeout time.Duration
 
 	// How long a side must be quiet, after the other has half-closed, for
