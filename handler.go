@@ -26,6 +26,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			forgetTarget(r)
 		}
 	}
+	if what == handshakeRequest {
+		stopClocks(w, r)
+	}
 	var who identity
 	if what == plainRequest && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
 		return h.serveRenewal(w, r)
@@ -201,7 +204,7 @@ func (h *Handler) join(w http.ResponseWriter, r *http.Request, who identity, got
 		w.Header().Set(connectionHeader, id)
 	}
 	var err error
-	if client, err = h.upgrade(w, r); err != nil {
+	if client, err = upgrade(w, r, h.writeTimeout()); err != nil {
 		h.count(resultCanceled)
 		h.logRefused(r, &refusal{0, resultCanceled, "upgrading the client: " + err.Error()})
 		return // the 101 is written: there is no other answer any more

@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -152,11 +152,11 @@ func (h *Handler) answerHeader(w http.ResponseWriter, r *http.Request, res *http
 }
 
 // upgrade answers the client and takes its side of the connection over.
-func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) (upgraded, error) {
+func upgrade(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (upgraded, error) {
 	if r.ProtoMajor == 1 {
 		return hijack(w)
 	}
-	return h.stream(w, r)
+	return stream(w, r, writeTimeout)
 }
 
 // hijack takes the raw connection from below every wrapper, so that nothing of
@@ -165,14 +165,7 @@ func hijack(w http.ResponseWriter) (upgraded, error) {
 	// The outermost writer first: it runs deferred header operations and is
 	// what the access log sees.
 	w.WriteHeader(http.StatusSwitchingProtocols)
-	for {
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			break
-		}
-		w = inner.Unwrap()
-	}
-	conn, rw, err := http.NewResponseController(w).Hijack()
+	conn, rw, err := http.NewResponseController(innermost(w)).Hijack()
 	if err != nil {
 		return upgraded{}, err
 	}
@@ -189,43 +182,82 @@ func hijack(w http.ResponseWriter) (upgraded, error) {
 // not HTTP/2: it looks at the first bytes of a connection only, and they have
 // been read. The relay needs the socket itself.
 func belowPreface(c net.Conn) net.Conn {
+	return unwrapped(c, reflect.TypeFor[caddyhttp.App]().PkgPath(), "http2Conn", "Conn")
+}
+
+// unwrapped returns what a connection of the type has in a field, and every other
+// connection as it is. These are types of Caddy's that have no method for it.
+func unwrapped(c net.Conn, pkgPath, typeName, field string) net.Conn {
 	wrapper := reflect.ValueOf(c)
 	if wrapper.Kind() != reflect.Pointer || wrapper.Elem().Kind() != reflect.Struct {
 		return c
 	}
-	if t := wrapper.Type().Elem(); t.Name() != "http2Conn" || t.PkgPath() != reflect.TypeFor[caddyhttp.App]().PkgPath() {
+	if t := wrapper.Type().Elem(); t.Name() != typeName || t.PkgPath() != pkgPath {
 		return c
 	}
-	if field := wrapper.Elem().FieldByName("Conn"); field.IsValid() && field.CanInterface() {
-		if inner, ok := reflect.TypeAssert[net.Conn](field); ok {
-			return inner
+	if inner := wrapper.Elem().FieldByName(field); inner.IsValid() && inner.CanInterface() {
+		if conn, ok := reflect.TypeAssert[net.Conn](inner); ok {
+			return conn
 		}
 	}
 	return c
 }
 
+// innermost returns the server's own writer, below every wrapper.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = inner.Unwrap()
+	}
+}
+
+// stopClocks takes from a handshake the deadlines by which the server would end
+// it, and the WebSocket that comes of it: over HTTP/1.1 and HTTP/2 they run on
+// while an upstream is waited for, and over HTTP/2 and HTTP/3 for as long as the
+// stream lives. The request has come in whole, an upstream has handshake_timeout,
+// and Caddy still bounds each write of a refusal.
+func stopClocks(w http.ResponseWriter, r *http.Request) {
+	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if rd != nil {
+		rd.Deadline.HardDeadline = time.Time{}
+	}
+	if wr != nil {
+		wr.Deadline.HardDeadline = time.Time{}
+	}
+	// By way of Caddy's own deadlines, which put theirs back otherwise. A server
+	// that has none says so.
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+}
+
 // stream makes the request's stream the connection (RFC 8441, RFC 9220). The
 // handler has to stay as long as it lives.
-func (h *Handler) stream(w http.ResponseWriter, r *http.Request) (upgraded, error) {
-	rc := http.NewResponseController(w)
-	s := &streamConn{body: r.Body, w: w, rc: rc}
-	// Caddy ends a stream whose client is silent for a minute; a WebSocket may
-	// be silent for as long as it likes. So what Caddy has put around the body is
-	// passed by, as a hijack does: over HTTP/2 it would set a timer for each
-	// read, and one that is set as the stream ends keeps it in memory, and with
-	// it the server and the configuration. Stalled writes are ended as over h1.
+//
+// Whatever Caddy has put around the request is passed by, as a hijack does. It
+// would end a stream whose client is silent for a minute, and a WebSocket may be
+// silent for as long as it likes; over HTTP/2 it sets a timer for each read and
+// write, and one that is set as the stream ends keeps that in memory, and with it
+// the server and the configuration. Deadlines of writes are the relay's alone.
+func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (upgraded, error) {
 	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if wr != nil {
+		wr.Override(writeTimeout, 0, 0) // a rate counts from the beginning of the request
+	}
+	w.WriteHeader(http.StatusOK)
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return upgraded{}, err
+	}
+	s := &streamConn{body: r.Body, w: innermost(w)}
+	s.rc = http.NewResponseController(s.w)
 	if rd != nil {
 		s.body = rd.ReadCloser
 	}
-	if wr != nil {
-		wr.Override(h.writeTimeout(), 0, 0)
-		s.deadlined = true
-	}
-	w.WriteHeader(http.StatusOK)
-	if err := rc.Flush(); err != nil {
-		return upgraded{}, err
-	}
+	_ = s.rc.SetReadDeadline(time.Time{})
+	_ = s.rc.SetWriteDeadline(time.Time{}) // that of the flush
 	return upgraded{conn: s}, nil
 }
 
@@ -235,8 +267,9 @@ type streamConn struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 
-	deadlined bool // Caddy's writer sets the deadlines
-	writing   atomic.Bool
+	mu      sync.Mutex // guards what follows, and the deadline
+	writing bool
+	closed  bool
 }
 
 // Read implements io.Reader.
@@ -244,8 +277,10 @@ func (s *streamConn) Read(p []byte) (int, error) { return s.body.Read(p) }
 
 // Write implements io.Writer; what it wrote is on its way when it returns.
 func (s *streamConn) Write(p []byte) (int, error) {
-	s.writing.Store(true)
-	defer s.writing.Store(false)
+	if !s.setWriting(true) {
+		return 0, net.ErrClosed
+	}
+	defer s.setWriting(false)
 	n, err := s.w.Write(p)
 	if err == nil {
 		err = s.rc.Flush()
@@ -253,10 +288,20 @@ func (s *streamConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// SetWriteDeadline implements relay.Conn.
+// setWriting reports whether the stream is still open.
+func (s *streamConn) setWriting(writing bool) (open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = writing
+	return !s.closed
+}
+
+// SetWriteDeadline implements relay.Conn. That of Close is the last one.
 func (s *streamConn) SetWriteDeadline(t time.Time) error {
-	if s.deadlined {
-		return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
 	}
 	return s.rc.SetWriteDeadline(t)
 }
@@ -264,9 +309,12 @@ func (s *streamConn) SetWriteDeadline(t time.Time) error {
 // Close ends reads, and a write that is stuck. The stream itself ends when the
 // handler returns, after what was written.
 func (s *streamConn) Close() error {
-	if s.writing.Load() {
+	s.mu.Lock()
+	s.closed = true
+	if s.writing {
 		_ = s.rc.SetWriteDeadline(time.Unix(1, 0))
 	}
+	s.mu.Unlock()
 	return s.body.Close()
 }
 
