@@ -141,7 +141,9 @@ type Handler struct {
 
 	// How long an upstream may take from being dialed to answering the
 	// handshake. One that stays silent is not retried: the client is answered
-	// 504. Default: 10s.
+	// 504. The transport's read_timeout, response_header_timeout and TLS
+	// handshake timeout hold as well, and none of them outlasts the handshake.
+	// Default: 10s.
 	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
 
 	// How long a write to either side of a live connection may stall before

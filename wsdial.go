@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -56,22 +57,77 @@ type dialer struct {
 	oneShot *http.Transport             // for network proxies; never keeps a connection
 	bare    bool                        // a connection of the transport is TCP and no more, TLS aside
 	timeout time.Duration
+	pauses  pauses
 }
+
+// pauses are how long the transport lets an upstream be silent, once there is a
+// connection: before it answers, and in the body of a refusal. Zero is no limit. A
+// connection that is open knows nothing of them.
+type pauses struct{ answer, body time.Duration }
+
+// transportKeepAlive is how Caddy's transport asks after a peer where nothing else
+// is configured, and how tcpdial does.
+const transportKeepAlive = 30 * time.Second
 
 func newDialer(inner http.RoundTripper, timeout time.Duration) *dialer {
 	d := &dialer{inner: inner, timeout: timeout}
 	if t, ok := inner.(*reverseproxy.HTTPTransport); ok && t.Transport != nil {
 		d.http = t
-		d.bare = t.DialTimeout > 0 && t.ProxyProtocol == "" && t.LocalAddress == "" && t.ReadTimeout <= 0 && t.WriteTimeout <= 0
-		d.oneShot = t.Transport.Clone()
-		d.oneShot.DisableKeepAlives = true
-		d.oneShot.ForceAttemptHTTP2 = false
-		d.oneShot.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-		if d.oneShot.TLSClientConfig != nil {
-			d.oneShot.TLSClientConfig.NextProtos = nil
-		}
+		d.bare = t.DialTimeout > 0 && t.ProxyProtocol == "" && t.LocalAddress == "" &&
+			(t.KeepAlive == nil || t.KeepAlive.ProbeInterval == caddy.Duration(transportKeepAlive))
+		d.pauses = pauses{shortest(time.Duration(t.ReadTimeout), time.Duration(t.ResponseHeaderTimeout)), time.Duration(t.ReadTimeout)}
+		d.oneShot = oneShot(t.Transport, d.pauses)
 	}
 	return d
+}
+
+// oneShot makes a transport that speaks HTTP/1.1 alone and makes a connection for
+// each handshake, on which no timeout stays.
+func oneShot(of *http.Transport, p pauses) *http.Transport {
+	t := of.Clone()
+	t.DisableKeepAlives = true
+	t.ForceAttemptHTTP2 = false
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	if t.TLSClientConfig != nil {
+		t.TLSClientConfig.NextProtos = nil
+	}
+	t.ResponseHeaderTimeout = p.answer
+	t.DialTLSContext = nil // it has the timeouts below its TLS
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dialTimeless(ctx, of, network, address)
+	}
+	return t
+}
+
+// dialTimeless opens a connection of the transport's, without the read_timeout and
+// write_timeout that Caddy has it keep for as long as it lives.
+func dialTimeless(ctx context.Context, t *http.Transport, network, address string) (net.Conn, error) {
+	conn, err := t.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return unwrapped(conn, reflect.TypeFor[reverseproxy.HTTPTransport]().PkgPath(), "tcpRWTimeoutConn", "TCPConn"), nil
+}
+
+// shortest is the least of the limits that there are.
+func shortest(limits ...time.Duration) (least time.Duration) {
+	for _, limit := range limits {
+		if limit > 0 && (least <= 0 || limit < least) {
+			least = limit
+		}
+	}
+	return least
+}
+
+// answerBy is when an upstream has to have answered that is connected now.
+func (d *dialer) answerBy(start time.Time) time.Time {
+	by := start.Add(d.timeout)
+	if d.pauses.answer > 0 {
+		by = earlier(by, time.Now().Add(d.pauses.answer))
+	}
+	return by
 }
 
 // shake sends the handshake in r to the upstream and verifies what it says.
@@ -91,8 +147,8 @@ func (d *dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (
 	ctx := context.WithValue(client, caddy.CtxKey("reverse_proxy.dial_info"), info)
 	caddyhttp.SetVar(ctx, "reverse_proxy.tls_h1_only", true)
 	caddyhttp.SetVar(ctx, "reverse_proxy.proxy_protocol_info", reverseproxy.ProxyProtocolInfo{AddrPort: clientAddrPort(r)})
-	deadline := time.Now().Add(d.timeout)
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+	start := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, start.Add(d.timeout))
 	r = r.WithContext(ctx)
 
 	key := newKey()
@@ -120,7 +176,7 @@ func (d *dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (
 		}
 		return nil, fmt.Errorf("%w: %w", errDead, err)
 	}
-	return exchange(client, r, conn, head, key, deadline)
+	return exchange(client, r, conn, head, key, d.answerBy(start), d.pauses.body)
 }
 
 // directly tells whether the upstream is reached by TCP alone, at an address
@@ -140,7 +196,7 @@ func (d *dialer) shakeDirectly(r *http.Request, addr netip.AddrPort) (*answer, e
 	if err != nil {
 		return nil, err
 	}
-	return exchange(r.Context(), r, conn, nil, key, start.Add(d.timeout))
+	return exchange(r.Context(), r, conn, nil, key, d.answerBy(start), d.pauses.body)
 }
 
 // dialDirectly connects and sends the head of the handshake.
@@ -187,35 +243,40 @@ func clientAddrPort(r *http.Request) netip.AddrPort {
 // dial opens the connection, with TLS where the transport says so.
 func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn, error) {
 	t := d.http.Transport
-	if !d.overTLS(info) {
-		return t.DialContext(ctx, info.Network, info.Address)
-	}
-	if t.DialTLSContext != nil {
-		conn, err := t.DialTLSContext(ctx, info.Network, info.Address)
-		if _, ok := errors.AsType[reverseproxy.DialError](err); err != nil && !ok && hasPlaceholder(d.http.TLS.ServerName) {
-			return nil, fmt.Errorf("%w: TLS handshake: %w", errDropped, err) // the name it was asked for may be the client's
-		}
+	conn, err := dialTimeless(ctx, t, info.Network, info.Address)
+	if err != nil || !d.overTLS(info) {
 		return conn, err
-	}
-	conn, err := t.DialContext(ctx, info.Network, info.Address)
-	if err != nil {
-		return nil, err
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.TLSClientConfig != nil {
 		config = t.TLSClientConfig.Clone()
 	}
+	fault := errDead
+	if hasPlaceholder(config.ServerName) {
+		fault = errDropped // the name that the upstream is asked for may be the client's
+		if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+			config.ServerName = repl.ReplaceAll(config.ServerName, "")
+		}
+	}
 	if config.ServerName == "" {
 		config.ServerName = info.Host
 	}
 	config.NextProtos = []string{"http/1.1"}
+	if t.TLSHandshakeTimeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, t.TLSHandshakeTimeout)
+		defer cancel()
+		ctx = limited
+	}
 	tlsConn := tls.Client(conn, config)
 	if err := tlsConn.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if fault == errDropped {
+				return nil, fmt.Errorf("%w: TLS handshake: %w", errSilent, err)
+			}
 			return nil, fmt.Errorf("%w: %w: TLS handshake: %w", errSilent, errDead, err) // it has not seen what the client wants
 		}
-		return nil, fmt.Errorf("TLS handshake: %w", err)
+		return nil, fmt.Errorf("%w: TLS handshake: %w", fault, err)
 	}
 	return tlsConn, nil
 }

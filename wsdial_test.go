@@ -61,7 +61,7 @@ func talk(t *testing.T, ctx context.Context, sent bool, script func(conn net.Con
 		}
 		head = nil
 	}
-	return exchange(ctx, r, near, head, key, time.Now().Add(10*time.Second))
+	return exchange(ctx, r, near, head, key, time.Now().Add(10*time.Second), 0)
 }
 
 func say(text string) func(net.Conn, *http.Request) {

@@ -35,8 +35,9 @@ const (
 
 // exchange writes the head of the handshake on conn, unless that was done, and
 // reads the answer. It owns conn until it returns it in an answer. ctx is that
-// of the client's request.
-func exchange(ctx context.Context, r *http.Request, conn net.Conn, head []byte, key string, deadline time.Time) (*answer, error) {
+// of the client's request. The body of a refusal may pause for as long as quiet
+// says, or for ever if that is zero.
+func exchange(ctx context.Context, r *http.Request, conn net.Conn, head []byte, key string, deadline time.Time, quiet time.Duration) (*answer, error) {
 	from := answerReaders.Get().(*answerReader) //nolint:forcetypeassert // it holds nothing else
 	from.reset(conn)
 	res, err := from.converse(ctx, r, head, deadline)
@@ -46,15 +47,18 @@ func exchange(ctx context.Context, r *http.Request, conn net.Conn, head []byte, 
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return from.conclude(ctx, r, res, key)
+	return from.conclude(ctx, r, res, key, quiet)
 }
 
 // conclude makes an answer of the final response.
-func (a *answerReader) conclude(ctx context.Context, r *http.Request, res *http.Response, key string) (*answer, error) {
+func (a *answerReader) conclude(ctx context.Context, r *http.Request, res *http.Response, key string, quiet time.Duration) (*answer, error) {
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		// The reader is the body's from now on, and nobody's after it, because
 		// who closes a body cannot know whether somebody still reads it.
 		conn := a.conn
+		if quiet > 0 {
+			a.limited.R = &impatientReader{conn, quiet}
+		}
 		stop := tcpdial.WhenDone(ctx, func() { _ = conn.Close() })
 		res.Body = &hookedBody{ReadCloser: res.Body, onClose: func() {
 			_ = conn.Close()
@@ -73,6 +77,18 @@ func (a *answerReader) conclude(ctx context.Context, r *http.Request, res *http.
 		done.early = bytes.Clone(peeked)
 	}
 	return done, nil
+}
+
+// impatientReader waits for no longer than the limit for something to read.
+type impatientReader struct {
+	conn  net.Conn
+	limit time.Duration
+}
+
+// Read implements io.Reader.
+func (r *impatientReader) Read(p []byte) (int, error) {
+	_ = r.conn.SetReadDeadline(time.Now().Add(r.limit))
+	return r.conn.Read(p)
 }
 
 // answerReader reads what an upstream says to a handshake.

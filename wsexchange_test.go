@@ -104,16 +104,22 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 		set  func(*reverseproxy.HTTPTransport)
 		want bool
 	}{
-		"IPv4":               {info: at("192.0.2.1:80"), want: true},
-		"IPv6":               {info: at("[2001:db8::1]:80"), want: true},
-		"a name":             {info: at("localhost:80")},
-		"a Unix socket":      {info: at("unix//run/app.sock")},
-		"TLS":                {info: at("192.0.2.1:443"), set: func(t *reverseproxy.HTTPTransport) { t.TLS = new(reverseproxy.TLSConfig) }},
-		"a port except":      {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.TLS = &reverseproxy.TLSConfig{ExceptPorts: []string{"80"}} }, want: true},
-		"PROXY protocol":     {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.ProxyProtocol = "v2" }},
-		"a local address":    {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.LocalAddress = "192.0.2.9" }},
-		"a read timeout":     {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.ReadTimeout = 1 }},
-		"a write timeout":    {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.WriteTimeout = 1 }},
+		"IPv4":            {info: at("192.0.2.1:80"), want: true},
+		"IPv6":            {info: at("[2001:db8::1]:80"), want: true},
+		"a name":          {info: at("localhost:80")},
+		"a Unix socket":   {info: at("unix//run/app.sock")},
+		"TLS":             {info: at("192.0.2.1:443"), set: func(t *reverseproxy.HTTPTransport) { t.TLS = new(reverseproxy.TLSConfig) }},
+		"a port except":   {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.TLS = &reverseproxy.TLSConfig{ExceptPorts: []string{"80"}} }, want: true},
+		"PROXY protocol":  {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.ProxyProtocol = "v2" }},
+		"a local address": {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.LocalAddress = "192.0.2.9" }},
+		"a read timeout":  {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.ReadTimeout = 1 }, want: true},
+		"a write timeout": {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.WriteTimeout = 1 }, want: true},
+		"Caddy's keep-alive": {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) {
+			t.KeepAlive = &reverseproxy.KeepAlive{ProbeInterval: caddy.Duration(30 * time.Second)}
+		}, want: true},
+		"its own keep-alive": {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) {
+			t.KeepAlive = &reverseproxy.KeepAlive{ProbeInterval: caddy.Duration(5 * time.Second)}
+		}},
 		"not Caddy's dialer": {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.DialTimeout = 0 }},
 		"a network proxy": {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) {
 			t.Transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "192.0.2.3:3128"})

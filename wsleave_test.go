@@ -70,7 +70,7 @@ func TestHandshakeWaitsForWhatItsLeavingClientBegan(t *testing.T) {
 				r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
 				over := make(chan error, 1)
 				go func() {
-					a, err := exchange(ctx, r, conn, []byte("GET / HTTP/1.1\r\n\r\n"), "", time.Now().Add(time.Minute))
+					a, err := exchange(ctx, r, conn, []byte("GET / HTTP/1.1\r\n\r\n"), "", time.Now().Add(time.Minute), 0)
 					if err == nil && row.inBody {
 						leave()
 						<-conn.entered

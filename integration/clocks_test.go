@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -163,4 +164,145 @@ func TestLimitsOfBodiesCountNoWebSocket(t *testing.T) {
 	eachCarrier(t, func(t *testing.T, c carrier) {
 		c.open(t, g, "/", nil).ping(t, strings.Repeat("x", 4000))
 	})
+}
+
+// forwardProxy is a proxy that upstreams are reached through.
+func forwardProxy(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(func() {
+		_ = l.Close()
+		all.Wait()
+	})
+	all.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { passThrough(conn) })
+		}
+	})
+	return l.Addr().String()
+}
+
+func passThrough(conn net.Conn) {
+	defer conn.Close()
+	br := bufio.NewReader(conn)
+	r, err := http.ReadRequest(br)
+	if err != nil {
+		return
+	}
+	up, err := net.Dial("tcp", r.URL.Host)
+	if err != nil {
+		return
+	}
+	defer up.Close()
+	if r.Method == http.MethodConnect {
+		_, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
+	} else {
+		err = r.Write(up)
+	}
+	if err != nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(up, br)
+		_, _ = up.Close(), conn.Close()
+	}()
+	_, _ = io.Copy(conn, up)
+}
+
+// TestTransportsTimeoutsEndWithTheHandshake keeps connections quiet for longer
+// than any timeout of their transport, which a plain request over the same one
+// runs into.
+func TestTransportsTimeoutsEndWithTheHandshake(t *testing.T) {
+	const timeouts = "read_timeout 300ms\n write_timeout 300ms\n response_header_timeout 300ms\n dial_timeout 5s\n "
+	b, secure := newBackend(t, echo), newTLSBackend(t, echo)
+	mute := func(c *backendConn) { <-c.closed }
+	b.set(func() { b.onGet = mute })
+	secure.set(func() { secure.onGet = mute })
+	proxy := "network_proxy url http://" + forwardProxy(t) + "\n "
+	_, port, _ := net.SplitHostPort(b.addr)
+	for name, row := range map[string]struct{ to, transport string }{
+		"at an address":           {b.addr, ""},
+		"by name":                 {"localhost:" + port, ""},
+		"TLS":                     {secure.addr, "tls_insecure_skip_verify\n "},
+		"TLS, with a placeholder": {secure.addr, "tls_insecure_skip_verify\n tls_server_name {http.request.host}\n "},
+		"through a proxy":         {b.addr, proxy},
+		"TLS, through a proxy":    {secure.addr, proxy + "tls_insecure_skip_verify\n "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, "ws_gateway "+row.to+" {\n fail_duration 1h\n early_close_count 1\n header_up Host {upstream_hostport}\n transport http {\n "+
+				timeouts+row.transport+"}\n }")
+			conns := map[string]*wsConn{}
+			for _, c := range carriers {
+				conns[c.name] = c.open(t, g, "/ws", nil)
+			}
+			if a := g.get(t, "/plain", nil); a.status != 504 {
+				t.Fatalf("the transport's timeout does not apply to plain requests: %d", a.status)
+			}
+			for name, conn := range conns {
+				if err := conn.send(text("still here")); err != nil {
+					t.Errorf("%s: %v", name, err)
+				} else if f, err := conn.next(); err != nil || string(f.payload) != "still here" {
+					t.Errorf("%s: got %v, %v", name, f, err)
+				}
+			}
+		})
+	}
+}
+
+// TestHandshakesAreOfHTTP11WhateverVersionsSay goes through a proxy, where Caddy's
+// transport makes them.
+func TestHandshakesAreOfHTTP11WhateverVersionsSay(t *testing.T) {
+	b := newBackend(t, echo)
+	for _, versions := range []string{"h2c", "1.1 2", "h2c 2"} {
+		t.Run(versions, func(t *testing.T) {
+			g := start(t, "ws_gateway "+b.addr+" {\n header_up Host {upstream_hostport}\n transport http {\n network_proxy url http://"+forwardProxy(t)+"\n versions "+versions+"\n }\n }")
+			overWS.open(t, g, "/ws", nil).ping(t, "hello")
+		})
+	}
+}
+
+// TestTransportsTimeoutsBoundTheHandshake has an upstream fall silent at each
+// point of a handshake.
+func TestTransportsTimeoutsBoundTheHandshake(t *testing.T) {
+	mute := newBackend(t, silent)
+	deaf := newBackend(t, silent) // says nothing at all, not even TLS
+	deaf.onDial = func(conn net.Conn) bool {
+		go func() {
+			_, _ = io.Copy(io.Discard, conn)
+			_ = conn.Close()
+		}()
+		return false
+	}
+	halting := newBackend(t, func(c *backendConn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nthe beginning")
+		<-c.closed
+	})
+	for name, row := range map[string]struct {
+		to, transport, more string
+		status              int
+	}{
+		"read_timeout":                     {mute.addr, "read_timeout 300ms", "handshake_timeout 1h", 504},
+		"response_header_timeout":          {mute.addr, "response_header_timeout 300ms", "handshake_timeout 1h", 504},
+		"tls_timeout":                      {deaf.addr, "tls_insecure_skip_verify\n tls_timeout 300ms", "handshake_timeout 1h", 504},
+		"handshake_timeout, which is less": {mute.addr, "read_timeout 1h\n response_header_timeout 1h", "handshake_timeout 300ms", 504},
+		"within a refusal":                 {halting.addr, "read_timeout 300ms", "handshake_timeout 1h", 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, "ws_gateway "+row.to+" {\n transport http {\n "+row.transport+"\n }\n "+row.more+"\n }")
+			eachCarrier(t, func(t *testing.T, c carrier) {
+				a, err := c.try(g, "/ws", nil)
+				if a.status != row.status && (row.status == 504 || err == nil) {
+					t.Errorf("got %d, %v", a.status, err)
+				}
+			})
+		})
+	}
 }

@@ -14,10 +14,11 @@ import (
 	"unsafe"
 )
 
-// What the net package asks of the connections that it makes.
+// What the net package asks of the connections that it makes, as Caddy uses it.
 const (
-	keepAliveSeconds = 15
-	keepAliveProbes  = 9
+	keepAliveIdle     = 15 // seconds
+	keepAliveInterval = 30
+	keepAliveProbes   = 9
 )
 
 // Dial connects to addr and sends first. It gives up at the deadline, or when
@@ -101,8 +102,8 @@ func tune(fd int, target netip.Addr) error {
 	}{
 		{syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
 		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, keepAliveSeconds},
-		{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, keepAliveSeconds},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, keepAliveIdle},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, keepAliveInterval},
 		{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, keepAliveProbes},
 	}
 	wanted := options[:]

@@ -187,6 +187,19 @@ func TestAddressesForAnotherDialer(t *testing.T) {
 	}
 }
 
+// optionOf is an option of TCP of a connection.
+func optionOf(t *testing.T, c net.Conn, option int) (v int) {
+	t.Helper()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if controlErr := raw.Control(func(fd uintptr) { v, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, option) }); controlErr != nil || err != nil {
+		t.Fatal(controlErr, err)
+	}
+	return v
+}
+
 func TestOptionsAreThoseOfTheNetPackage(t *testing.T) {
 	t.Parallel()
 	for name, target := range map[string]netip.Addr{
@@ -217,8 +230,20 @@ func TestOptionsAreThoseOfTheNetPackage(t *testing.T) {
 			if asks == target.IsLoopback() {
 				t.Errorf("keep-alive is %t", asks)
 			}
-			if idle := get(syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE); asks && idle != keepAliveSeconds {
-				t.Errorf("keep-alive begins after %d s", idle)
+			if !asks {
+				return
+			}
+			netOptions := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Interval: 30 * time.Second}}
+			l, _ := listen(t, "127.0.0.1:0")
+			theirs, err := netOptions.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer theirs.Close()
+			for _, option := range []int{syscall.TCP_KEEPIDLE, syscall.TCP_KEEPINTVL, syscall.TCP_KEEPCNT} {
+				if ours, want := get(syscall.IPPROTO_TCP, option), optionOf(t, theirs, option); ours != want {
+					t.Errorf("option %d of keep-alive is %d, and %d by the net package", option, ours, want)
+				}
 			}
 		})
 	}
