@@ -90,7 +90,7 @@ func checkIntrospectURL(address string) error {
 }
 
 // credential is what stands for the service in the registry.
-func (i *introspector) credential() string { return credentialAt("introspect", i.url) }
+func (i *introspector) credential() string { return credentialAt("introspect", canonicalURL(i.url)) }
 
 // verify asks about a token, once for any number of requests at a time.
 func (i *introspector) verify(ctx context.Context, token string, now time.Time) (*grant, error) {

@@ -153,7 +153,7 @@ func (s *keySource) download(client *http.Client) (keys []*verifyKey, err error)
 
 // credential is the set and not its keys, because issuers rotate them while
 // their tokens stay good.
-func (s *keySource) credential() string { return credentialAt("jwks", s.url) }
+func (s *keySource) credential() string { return credentialAt("jwks", canonicalURL(s.url)) }
 
 // credentials implements keySet.
 func (s *keySource) credentials() []string { return []string{s.credential()} }

@@ -251,9 +251,8 @@ func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn
 	if t.TLSClientConfig != nil {
 		config = t.TLSClientConfig.Clone()
 	}
-	fault := errDead
-	if hasPlaceholder(config.ServerName) {
-		fault = errDropped // the name that the upstream is asked for may be the client's
+	byName := hasPlaceholder(config.ServerName) // which may be what the client says
+	if byName {
 		if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 			config.ServerName = repl.ReplaceAll(config.ServerName, "")
 		}
@@ -271,12 +270,12 @@ func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn
 	if err := tlsConn.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			if fault == errDropped {
-				return nil, fmt.Errorf("%w: TLS handshake: %w", errSilent, err)
-			}
 			return nil, fmt.Errorf("%w: %w: TLS handshake: %w", errSilent, errDead, err) // it has not seen what the client wants
 		}
-		return nil, fmt.Errorf("%w: TLS handshake: %w", fault, err)
+		if byName {
+			return nil, fmt.Errorf("%w: TLS handshake: %w", errDropped, err)
+		}
+		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
 	return tlsConn, nil
 }
