@@ -298,8 +298,8 @@ func (s *carrierSet) fallbackProtocol(r *http.Request) string {
 		}
 	}
 	for _, t := range offered.tokens {
-		if t.ownEntry && !offered.isToken(t.marker) {
-			return t.marker
+		if t.entry != "" && !offered.isToken(t.entry) {
+			return t.entry
 		}
 	}
 	return ""

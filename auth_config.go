@@ -11,7 +11,8 @@ import (
 // always removed before the request goes to an upstream.
 type Auth struct {
 	// The places where a token may be, in order: the first that is present in a
-	// request decides, and all of them are stripped from it.
+	// request decides, and all of them are stripped from it, also in spellings
+	// that only an upstream would read.
 	// Default: the Authorization header with the Bearer scheme.
 	Token []TokenCarrier `json:"token,omitempty"`
 
@@ -67,7 +68,7 @@ type TokenCarrier struct {
 	// The name of the header field, cookie or query parameter; for
 	// `subprotocol` the marker, so that a browser's
 	// `new WebSocket(url, ["bearer", token])` is understood. An entry of the
-	// form `<marker>.<token>` is understood as well.
+	// form `<marker>.<token>` is understood as well, the marker in any case.
 	// Default: `Authorization` for a header, `bearer` for a subprotocol; a
 	// cookie and a query parameter must be named.
 	Name string `json:"name,omitempty"`

@@ -319,17 +319,27 @@ func FuzzTokenExtraction(f *testing.F) {
 // before and after.
 func checkOthersKept(t *testing.T, before, after *http.Request) {
 	t.Helper()
+	named := func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return foldParameter(name) == "token"
+	}
 	var wantPairs []string
 	for pair := range strings.SplitSeq(before.URL.RawQuery, "&") {
-		name, _, _ := strings.Cut(pair, "=")
-		if decoded, err := url.QueryUnescape(name); err != nil || decoded != "token" {
-			wantPairs = append(wantPairs, pair)
+		if named(pair) {
+			continue
+		}
+		pieces := strings.Split(pair, ";")
+		if kept := slices.DeleteFunc(slices.Clone(pieces), named); len(kept) == len(pieces) || strings.Join(kept, ";") != "" {
+			wantPairs = append(wantPairs, strings.Join(kept, ";"))
 		}
 	}
 	if want := strings.Join(wantPairs, "&"); after.URL.RawQuery != want {
 		t.Errorf("query %q became %q, want %q", before.URL.RawQuery, after.URL.RawQuery, want)
 	}
-	want := slices.DeleteFunc(before.Cookies(), func(c *http.Cookie) bool { return c.Name == "session" })
+	if strings.Contains(strings.Join(before.Header[cookieField], ""), ",") {
+		return // to some servers they are more cookies than to the standard library
+	}
+	want := slices.DeleteFunc(before.Cookies(), func(c *http.Cookie) bool { return foldParameter(c.Name) == "session" })
 	same := func(a, b *http.Cookie) bool { return a.Name == b.Name && a.Value == b.Value && a.Quoted == b.Quoted }
 	if got := after.Cookies(); !slices.EqualFunc(got, want, same) {
 		t.Errorf("cookies %v became %v, want %v", before.Cookies(), got, want)
@@ -366,7 +376,7 @@ func checkTokenGone(t *testing.T, c carrier, before, after *http.Request) {
 	case *subprotocolCarrier:
 		for _, line := range after.Header[protocolField] {
 			for entry := range strings.SplitSeq(line, ", ") {
-				if entry == token || strings.HasPrefix(entry, c.marker+".") {
+				if entry == token || strings.HasPrefix(strings.ToLower(entry), c.marker+".") {
 					t.Errorf("subprotocol token %q is not gone from %q", token, line)
 				}
 			}

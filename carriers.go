@@ -19,6 +19,12 @@ const (
 	refererField  = "Referer"
 )
 
+// uriFields are those that may hold the request's URI, or that of the page: some
+// are set by proxies in front.
+var uriFields = []string{
+	refererField, "X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url", "X-Envoy-Original-Path",
+}
+
 // carrier is one place in a request where a token may be. It knows nothing of
 // which tokens are good.
 type carrier interface {
@@ -26,8 +32,10 @@ type carrier interface {
 	find(r *http.Request) string
 
 	// strip removes everything that find may return, and the carrier itself
-	// where its token is empty. It replaces values and never writes into them,
-	// so that a shallow copy of the request with a header of its own is safe.
+	// where its token is empty; and what an upstream may read there, although
+	// find does not, because it takes other spellings for the same. It replaces
+	// values and never writes into them, so that a shallow copy of the request
+	// with a header of its own is safe.
 	strip(r *http.Request)
 
 	// ambient tells whether browsers attach this credential to requests that
@@ -114,9 +122,22 @@ func (c *headerCarrier) find(r *http.Request) string {
 }
 
 func (c *headerCarrier) strip(r *http.Request) {
-	keepValues(r.Header, c.field, func(value string) (string, bool) {
-		_, ours := c.token(value)
-		return value, !ours
+	eachSpelling(r.Header, c.field, func(field string) {
+		keepValues(r.Header, field, func(value string) (string, bool) {
+			if _, ours := c.token(value); ours {
+				return "", false
+			}
+			return c.withoutListed(value), true
+		})
+	})
+}
+
+// withoutListed cuts our credentials out of a value that begins with those of
+// another scheme: whoever joins the lines of a field makes a list of them.
+func (c *headerCarrier) withoutListed(value string) string {
+	return without(value, ",", func(item string) bool {
+		_, ours := c.token(item)
+		return ours
 	})
 }
 
@@ -174,12 +195,13 @@ func (c *cookieCarrier) strip(r *http.Request) {
 		var kept []string
 		removed := false
 		for pair := range strings.SplitSeq(line, ";") {
-			name, _, _ := strings.Cut(pair, "=")
-			switch {
-			case trimBlanks(name) == c.name:
-				removed = true
-			case trimBlanks(pair) != "":
-				kept = append(kept, trimBlanks(pair))
+			rest := without(pair, ",", c.reads) // servers of old separate cookies by commas too
+			if c.reads(pair) {
+				rest = "" // the commas belong to the token
+			}
+			removed = removed || rest != pair
+			if rest = trimBlanks(rest); rest != "" {
+				kept = append(kept, rest)
 			}
 		}
 		if !removed {
@@ -187,6 +209,12 @@ func (c *cookieCarrier) strip(r *http.Request) {
 		}
 		return strings.Join(kept, "; "), len(kept) > 0
 	})
+}
+
+// reads tells whether some server reads this pair for the cookie.
+func (c *cookieCarrier) reads(pair string) bool {
+	name, _, _ := strings.Cut(pair, "=")
+	return trimBlanks(name) == c.name || foldParameter(name) == foldParameter(c.name)
 }
 
 func (c *cookieCarrier) ambient() bool { return true }
@@ -224,9 +252,13 @@ func (c *queryCarrier) strip(r *http.Request) {
 		r.URL = &stripped
 	}
 	r.RequestURI = c.removeFromURI(r.RequestURI)
-	keepValues(r.Header, refererField, func(value string) (string, bool) {
-		return c.removeFromURI(value), true
-	})
+	for _, field := range uriFields {
+		eachSpelling(r.Header, field, func(field string) {
+			keepValues(r.Header, field, func(value string) (string, bool) {
+				return c.removeFromURI(value), true
+			})
+		})
+	}
 }
 
 func (c *queryCarrier) removeFromURI(uri string) string {
@@ -247,17 +279,29 @@ func (c *queryCarrier) removeFromURI(uri string) string {
 func (c *queryCarrier) removeFrom(query string) (rest string, changed bool) {
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
-		name, _, _ := strings.Cut(pair, "=")
-		if c.named(name) {
-			changed = true
-		} else {
+		rest := without(pair, ";", c.reads) // servers of old separate pairs by semicolons too
+		if c.reads(pair) {
+			rest = "" // the semicolons belong to the token
+		}
+		if rest == pair {
 			kept = append(kept, pair)
+			continue
+		}
+		changed = true
+		if rest != "" {
+			kept = append(kept, rest)
 		}
 	}
 	if !changed {
 		return query, false
 	}
 	return strings.Join(kept, "&"), true
+}
+
+// reads tells whether some server reads this pair for the parameter.
+func (c *queryCarrier) reads(pair string) bool {
+	name, _, _ := strings.Cut(pair, "=")
+	return c.named(name) || foldParameter(name) == foldParameter(c.name)
 }
 
 func (c *queryCarrier) named(encoded string) bool {
@@ -271,100 +315,6 @@ func (c *queryCarrier) named(encoded string) bool {
 func (c *queryCarrier) ambient() bool { return false }
 
 func (c *queryCarrier) key() string { return "query " + c.name }
-
-// subprotocolCarrier is an entry of the offered subprotocols.
-type subprotocolCarrier struct {
-	marker  string
-	markers []string // of all subprotocol carriers
-}
-
-func (c *subprotocolCarrier) find(r *http.Request) string {
-	lines := r.Header[protocolField]
-	if len(lines) == 0 {
-		return ""
-	}
-	for _, t := range siftProtocols(lines, c.markers).tokens {
-		if t.marker == c.marker && t.token != "" {
-			return t.token
-		}
-	}
-	return ""
-}
-
-func (c *subprotocolCarrier) strip(r *http.Request) {
-	lines := r.Header[protocolField]
-	if len(lines) == 0 {
-		return
-	}
-	offered := siftProtocols(lines, c.markers)
-	switch {
-	case len(offered.tokens) == 0:
-	case len(offered.kept) == 0:
-		delete(r.Header, protocolField)
-	default:
-		r.Header[protocolField] = []string{strings.Join(offered.kept, ", ")}
-	}
-}
-
-func (c *subprotocolCarrier) ambient() bool { return false }
-
-func (c *subprotocolCarrier) key() string { return "subprotocol " + c.marker }
-
-// offeredProtocols is the offered subprotocols, taken apart.
-type offeredProtocols struct {
-	tokens []offeredToken
-	kept   []string // what is left for the upstream, in order
-}
-
-type offeredToken struct {
-	marker   string
-	token    string
-	ownEntry bool // "marker, token" and not "marker.token"
-}
-
-func (o *offeredProtocols) isToken(entry string) bool {
-	return slices.ContainsFunc(o.tokens, func(t offeredToken) bool { return t.token == entry })
-}
-
-// siftProtocols separates tokens from protocols. A token that is offered a
-// second time, as if it were a protocol, does not remain either. A marker
-// that is the last entry has no token and is an ordinary protocol.
-func siftProtocols(lines, markers []string) offeredProtocols {
-	var entries []string
-	for _, line := range lines {
-		for entry := range strings.SplitSeq(line, ",") {
-			if entry = trimBlanks(entry); entry != "" {
-				entries = append(entries, entry)
-			}
-		}
-	}
-	var offered offeredProtocols
-	for i := 0; i < len(entries); i++ {
-		entry := entries[i]
-		if i+1 < len(entries) && slices.Contains(markers, entry) {
-			i++
-			offered.tokens = append(offered.tokens, offeredToken{marker: entry, token: entries[i], ownEntry: true})
-			continue
-		}
-		if marker, ok := dottedMarker(entry, markers); ok {
-			token := entry[len(marker)+1:]
-			offered.tokens = append(offered.tokens, offeredToken{marker: marker, token: token})
-			continue
-		}
-		offered.kept = append(offered.kept, entry)
-	}
-	offered.kept = slices.DeleteFunc(offered.kept, offered.isToken)
-	return offered
-}
-
-func dottedMarker(entry string, markers []string) (string, bool) {
-	for _, marker := range markers {
-		if rest, ok := strings.CutPrefix(entry, marker); ok && strings.HasPrefix(rest, ".") {
-			return marker, true
-		}
-	}
-	return "", false
-}
 
 // keepValues replaces the values of a field by what edit makes of them, drops
 // those that edit does not keep, and drops the field when none is left.
@@ -385,6 +335,48 @@ func keepValues(header http.Header, field string, edit func(string) (string, boo
 	}
 	header[field] = kept
 }
+
+// eachSpelling calls do for every field whose name servers take for that of
+// field. do may delete it.
+func eachSpelling(header http.Header, field string, do func(field string)) {
+	folded := fold(field)
+	for name := range header {
+		if len(name) == len(field) && fold(name) == folded {
+			do(name)
+		}
+	}
+}
+
+// without leaves out the items of a list that ours says are ours.
+func without(list, separator string, ours func(item string) bool) string {
+	var kept []string
+	n := 0
+	for item := range strings.SplitSeq(list, separator) {
+		n++
+		if !ours(item) {
+			kept = append(kept, item)
+		}
+	}
+	if len(kept) == n {
+		return list
+	}
+	return strings.Join(kept, separator)
+}
+
+// foldParameter maps the spellings of the name of a cookie or a query parameter
+// that some server takes for the same to one: encoded, in any case, with dots
+// and blanks for underscores, and with brackets that make a list of it.
+func foldParameter(name string) string {
+	if decoded, err := url.QueryUnescape(name); err == nil {
+		name = decoded
+	}
+	if end := strings.IndexAny(name, "[\x00"); end > 0 {
+		name = name[:end]
+	}
+	return asUnderscore.Replace(strings.ToLower(strings.TrimSpace(name)))
+}
+
+var asUnderscore = strings.NewReplacer(".", "_", " ", "_")
 
 func trimBlanks(s string) string { return strings.Trim(s, " \t") }
 

@@ -173,6 +173,7 @@ func TestHeaderCarrierWithScheme(t *testing.T) {
 		{"nothing but the scheme", []string{"Token"}, "", nil},
 		{"a longer scheme", []string{"Tokens abc"}, "", []string{"Tokens abc"}},
 		{"no scheme", []string{"abc"}, "", []string{"abc"}},
+		{"in a list of credentials", []string{"Basic x, tOKEN abc", "Digest a=b, c=d"}, "", []string{"Basic x", "Digest a=b, c=d"}},
 	})
 }
 
@@ -199,7 +200,10 @@ func TestCookieCarrier(t *testing.T) {
 		{"empty before full", []string{"session=; session=abc"}, "abc", nil},
 		{"empty", []string{"session=; a=1"}, "", []string{"a=1"}},
 		{"no value", []string{"session; a=1"}, "", []string{"a=1"}},
-		{"another case", []string{"Session=abc"}, "", []string{"Session=abc"}},
+		{"another case, which some servers read", []string{"Session=abc"}, "", nil},
+		{"encoded, which some servers read", []string{"s%65ssion=abc; a=1"}, "", []string{"a=1"}},
+		{"behind a comma, which some servers read", []string{"a=1, session=abc; b=2,3"}, "", []string{"a=1; b=2,3"}},
+		{"a comma in the token", []string{"session=abc,def; a=1"}, "abc,def", []string{"a=1"}},
 		{"names that only look alike", []string{"xsession=a; session2=b; __Host-session=c"}, "", []string{"xsession=a; session2=b; __Host-session=c"}},
 		{"in the value of another", []string{"a=session=abc"}, "", []string{"a=session=abc"}},
 	})
@@ -221,9 +225,11 @@ func TestQueryTokenLeavesURLAndReferer(t *testing.T) {
 		{"empty", "token=&a", "", "a"},
 		{"no equals sign", "token&a=1", "", "a=1"},
 		{"others byte for byte", "b=%7e&&a=%zz;c&token=abc&=&d=?", "abc", "b=%7e&&a=%zz;c&=&d=?"},
-		{"semicolons separate nothing", "a=1;token=abc", "", "a=1;token=abc"},
+		{"behind a semicolon, which some servers read", "a=1;token=abc;b=2&c", "", "a=1;b=2&c"},
 		{"a semicolon in the token", "token=abc;a=1", "abc;a=1", ""},
-		{"another case", "Token=abc", "", "Token=abc"},
+		{"another case, which some servers read", "Token=abc&a", "", "a"},
+		{"a list, which some servers read", "token[]=abc&token[0]=abc&a[token]=1", "", "a[token]=1"},
+		{"a blank in front, which some servers read", "%20token=abc&+token=abc&a", "", "a"},
 		{"encoded twice", "%2574oken=abc", "", "%2574oken=abc"},
 		{"in the value of another", "a=token=abc", "", "a=token=abc"},
 		{"in front of a fragment", "a=1&token=abc#token", "abc#token", "a=1"},
@@ -271,7 +277,10 @@ func TestSubprotocolCarrier(t *testing.T) {
 		{"a marker at the end", []string{"chat,  bearer"}, "", []string{"chat,  bearer"}},
 		{"a marker at the end, after a token", []string{"bearer.abc,chat,bearer"}, "abc", []string{"chat, bearer"}},
 		{"an empty token", []string{"bearer., chat"}, "", []string{"chat"}},
-		{"another case", []string{"Bearer, abc"}, "", []string{"Bearer, abc"}},
+		{"another case", []string{"Bearer, abc, chat"}, "abc", []string{"chat"}},
+		{"another case in one entry", []string{"BEARER.abc, chat"}, "abc", []string{"chat"}},
+		{"a marker twice", []string{"bearer, bearer, abc"}, "abc", []string{"bearer"}},
+		{"a blank for a dot", []string{"bearer abc, chat"}, "", []string{"chat"}},
 		{"names that only look alike", []string{"bearerx, xbearer.abc, bearer-abc"}, "", []string{"bearerx, xbearer.abc, bearer-abc"}},
 	})
 }
@@ -285,6 +294,7 @@ func TestSubprotocolTokenIsNeverSelected(t *testing.T) {
 		{"another protocol", "bearer, " + testToken + ", chat, superchat", "chat", nil},
 		{"another protocol before the token", "chat, bearer." + testToken, "chat", nil},
 		{"the marker at last", "bearer, " + testToken, "bearer", nil},
+		{"the marker as it was offered", "Bearer, " + testToken, "Bearer", nil},
 		{"nothing but the token", "bearer." + testToken, "", nil},
 		{"the token offered again", "bearer, " + testToken + ", " + testToken, "bearer", nil},
 		{"an entry that is no protocol", "a b, bearer, " + testToken + ", chat", "chat", nil},
@@ -364,6 +374,7 @@ func TestWrongCarrierConfigurations(t *testing.T) {
 		{"a scheme in a cookie", []TokenCarrier{{From: "cookie", Name: "a", Scheme: "Bearer"}}, "scheme is for header only"},
 		{"the same header", []TokenCarrier{{From: "header"}, {From: "header", Name: "authorization", Scheme: "bearer"}}, "auth.token[1]: the same carrier as auth.token[0]"},
 		{"the same marker", []TokenCarrier{{From: "subprotocol"}, {From: "subprotocol", Name: "bearer"}}, "auth.token[1]: the same carrier"},
+		{"the same marker in another case", []TokenCarrier{{From: "subprotocol"}, {From: "subprotocol", Name: "Bearer"}}, "auth.token[1]: the same carrier"},
 		{"the same query", []TokenCarrier{{From: "query", Name: "t"}, {From: "cookie", Name: "t"}, {From: "query", Name: "t"}}, "auth.token[2]: the same carrier as auth.token[0]"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -68,6 +68,7 @@ var layout = map[string]struct {
 	"answers.go":           {leaf, "", ""},
 	"claims.go":            {leaf, "strictjson", "Requirement"},
 	"carriers.go":          {leaf, "httpguts", "TokenCarrier"},
+	"subprotocol.go":       {leaf, "", ""},
 	"origins.go":           {leaf, "", ""},
 	"headers.go":           {leaf, "caddyhttp headers", ""},
 	"serverlogs.go":        {leaf, "caddyhttp zap zapcore", ""},

@@ -15,7 +15,7 @@ func TestShortTokensAreWarnedOfAtEveryLoad(t *testing.T) {
 		auth {
 			bearer {env.WSGW_TEST_SHORT} env
 			bearer {env.WSGW_TEST_LONG}
-			bearer {$WSGW_TEST_UNSET} alice
+			bearer {$WSGW_TEST_UNSET} moved-up
 			bearer a-token-that-is-long-enough bob
 		}
 	}`, newBackend(t, echo).addr)
@@ -27,7 +27,7 @@ func TestShortTokensAreWarnedOfAtEveryLoad(t *testing.T) {
 			if strings.HasPrefix(line.str("msg"), message) {
 				found = append(found, line)
 			}
-			if strings.Contains(line.raw, "fifteen-bytes") || strings.Contains(line.raw, "alice") {
+			if strings.Contains(line.raw, "fifteen-bytes") || strings.Contains(line.raw, "moved-up") {
 				t.Errorf("the token is in %s", line.raw)
 			}
 		}
