@@ -146,8 +146,9 @@ type Handler struct {
 	// Default: 10s.
 	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
 
-	// How long a write to either side of a live connection may stall before
-	// that side counts as gone. Default: 30s.
+	// How long either side of a live connection may take nothing of what is
+	// written to it before that side counts as gone. One that reads slowly is
+	// not ended. Default: 30s.
 	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
 
 	// Over how long the connections of an upstream that a reload removed are

@@ -100,7 +100,8 @@ type chunk struct {
 	unsent  []byte // what is still to be written
 	dropped []byte // what is not to be written, and has to be followed then
 	carries cargo
-	moved   time.Time
+	moved   time.Time // when the side last took something
+	queued  int32     // what the kernel had then that the peer had not taken
 	data    []byte
 }
 

@@ -217,8 +217,26 @@ func (l *loop) own(to *side, in **chunk, unsent []byte) {
 		c = *in
 		*in = chunks.Get().(*chunk)
 	}
-	c.unsent, c.dropped, c.carries, c.moved = unsent, nil, cargoNothing, l.now
+	c.unsent, c.dropped, c.carries = unsent, nil, cargoNothing
 	to.socket.unsent = c
+	to.socket.noteMoved(l.now)
+}
+
+// noteMoved notes that the side has taken something now.
+func (s *socket) noteMoved(now time.Time) {
+	s.unsent.moved = now
+	s.unsent.queued, _ = queued(uintptr(s.fd)) // 0 is never found to have become less
+}
+
+// moves reports whether the peer has taken something since that was last noted:
+// the kernel may still not take more, because it makes room by large pieces only.
+func (s *socket) moves(now time.Time) bool {
+	left, ok := queued(uintptr(s.fd))
+	if !ok || left >= s.unsent.queued {
+		return false
+	}
+	s.unsent.moved, s.unsent.queued = now, left
+	return true
 }
 
 // passed ends what takeBaton began.
@@ -249,7 +267,7 @@ func (l *loop) flush(r *Relay, from, to *side) {
 	sent, errno := send(to.socket.fd, c.unsent)
 	c.unsent = c.unsent[sent:]
 	if sent > 0 {
-		c.moved = l.now
+		to.socket.noteMoved(l.now)
 	}
 	if errno != 0 || len(c.unsent) == 0 {
 		l.flushed(r, from, to, errorOf(errno))
@@ -364,7 +382,8 @@ func (r *Relay) stallsAt(s *side) time.Time {
 // timeUp gives up on what has taken too long.
 func (l *loop) timeUp(r *Relay) {
 	for _, to := range []*side{&r.client, &r.upstream} {
-		if at := r.stallsAt(to); r.place.settled && !at.IsZero() && !at.After(l.now) {
+		at := r.stallsAt(to)
+		if r.place.settled && !at.IsZero() && !at.After(l.now) && !to.socket.moves(l.now) {
 			l.flushed(r, r.other(to), to, os.ErrDeadlineExceeded)
 		}
 	}

@@ -154,7 +154,7 @@ func (s *side) takePending() []byte {
 
 // writeClose writes a frame from takePending.
 func (r *Relay) writeClose(to *side, frame []byte) {
-	r.closeIf(r.noteClose(to, r.write(to, frame)))
+	r.closeIf(r.noteClose(to, r.write(to, frame, nil)))
 }
 
 // noteClose notes that a frame from takePending was written, or that it was not.
@@ -178,14 +178,17 @@ func (r *Relay) abandon(s *side) {
 }
 
 // write writes all of p. A write that has timed out goes on if at least some of
-// it went out.
-func (r *Relay) write(to *side, p []byte) error {
+// it went out, unless it is known that the peer took nothing all the same.
+func (r *Relay) write(to *side, p []byte, watched *progress) error {
 	for {
 		if r.writeTimeout > 0 {
+			now := time.Now()
 			// A conn that cannot do this is still bounded by CloseTimeout.
-			_ = to.conn.SetWriteDeadline(time.Now().Add(r.writeTimeout))
+			_ = to.conn.SetWriteDeadline(now.Add(r.writeTimeout))
+			watched.begin(now)
 		}
 		n, err := to.conn.Write(p)
+		stuck := watched.end()
 		if err == nil {
 			if r.writeTimeout > 0 {
 				// What TLS writes of its own accord must not meet a deadline of ours.
@@ -193,7 +196,7 @@ func (r *Relay) write(to *side, p []byte) error {
 			}
 			return nil
 		}
-		if n <= 0 || n >= len(p) || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if n <= 0 || n >= len(p) || stuck || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
 		p = p[n:]

@@ -78,7 +78,9 @@ type Config struct {
 	// What was read from a side past its handshake. It is passed on first.
 	EarlyFromClient, EarlyFromUpstream []byte
 
-	// How long a write may make no progress before its side counts as gone.
+	// How long a side may take nothing of what is written to it before it counts
+	// as gone; up to twice as long if it took something meanwhile. Where the
+	// kernel does not tell what a peer has taken, what the kernel takes counts.
 	// Default: 0, for ever.
 	WriteTimeout time.Duration
 
