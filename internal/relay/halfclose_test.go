@@ -157,6 +157,7 @@ func TestHalfCloseEndsWithTheOtherSide(t *testing.T) {
 				f, halfClose := onHalfClosing(Config{LingerTimeout: time.Second})
 				f.run()
 				halfClose()
+				synctest.Wait()
 				begin := time.Now()
 				mustWriteAsync(t, f.upstream, tt.last, f.client)
 				if tt.stays {
