@@ -20,6 +20,10 @@ type Panic struct {
 	Stack string // functions and lines, the panicking one first, without arguments
 }
 
+// Fault is what code of ours panics with. Unlike that of other values, its text is
+// shown: it says nothing of what the program was working on.
+type Fault string
+
 // Caught describes the panic whose value recover has returned. It is called by
 // the deferred function that called recover.
 func Caught(value any) *Panic {
@@ -29,8 +33,11 @@ func Caught(value any) *Panic {
 // what shows a value that is the runtime's own, which knows types and numbers
 // only. Any other may have been made of anything.
 func what(value any) string {
-	if err, ok := value.(runtime.Error); ok {
-		return err.Error()
+	switch value := value.(type) {
+	case runtime.Error:
+		return value.Error()
+	case Fault:
+		return string(value)
 	}
 	return fmt.Sprintf("a value of type %T", value)
 }

@@ -31,6 +31,7 @@ func TestPanicShowsWhereItHappenedAndNothingOfWhatItSays(t *testing.T) {
 		"nil":           {func() { none.What = "" }, "runtime error: invalid memory address or nil pointer dereference"},
 		"out of bounds": {func() { list[len("three")-2]++ }, "runtime error: index out of range [3] with length 0"},
 		"text":          {func() { fail("secret") }, "a value of type string"},
+		"fault":         {func() { fail(Fault("of ours")) }, "of ours"},
 		"error":         {func() { fail(errors.New("secret")) }, "a value of type *errors.errorString"},
 	}
 	for name, tt := range tests {

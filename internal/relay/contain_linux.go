@@ -57,7 +57,8 @@ func (l *loop) drop(r *Relay) {
 	}
 	for _, s := range []*side{&r.upstream, &r.client} {
 		if s.socket.watched != 0 {
-			watch(l.epoll, s.socket.fd, s.socket.watched, 0, key{})
+			// The set forgets it in any case once it is closed.
+			_ = watch(l.epoll, s.socket.fd, s.socket.watched, 0, key{})
 		}
 		closeDescriptor(s.socket.fd)
 		s.socket = socket{fd: -1}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 // What a loop does at most in one go, and in how large pieces.
@@ -185,20 +187,24 @@ func makeLoops() (*[]*loop, error) {
 }
 
 func newLoop() (*loop, error) {
-	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	epoll, file, err := newEpoll()
 	if err != nil {
-		return nil, err
-	}
-	if err := syscall.SetNonblock(epoll, true); err != nil {
 		return nil, err
 	}
 	caller, err := newEventfd()
 	if err != nil {
+		_ = file.Close() // nobody has used it
+		return nil, err
+	}
+	// Edge-triggered, so that nobody has to read it.
+	if err := watch(epoll, int32(caller), 0, syscall.EPOLLIN|epollET, key{}); err != nil {
+		_ = file.Close()
+		closeDescriptor(int32(caller))
 		return nil, err
 	}
 	l := &loop{
 		epoll:  epoll,
-		file:   os.NewFile(uintptr(epoll), "epoll"), // non-blocking, so that Go's poller takes it
+		file:   file,
 		caller: caller,
 		piece:  minPiece,
 		chunk:  chunks.Get().(*chunk),
@@ -206,11 +212,27 @@ func newLoop() (*loop, error) {
 		vacant: nil,
 		places: make([]tenancy, 1), // place 0 is the caller's
 	}
-	// Edge-triggered, so that nobody has to read it.
-	watch(epoll, int32(caller), 0, syscall.EPOLLIN|epollET, key{})
 	l.clock = time.AfterFunc(time.Hour, l.call)
 	l.clock.Stop()
 	return l, nil
+}
+
+// newEpoll makes an epoll set that Go's poller waits for.
+func newEpoll() (int, *os.File, error) {
+	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return -1, nil, err
+	}
+	if err := syscall.SetNonblock(epoll, true); err != nil {
+		closeDescriptor(int32(epoll))
+		return -1, nil, err
+	}
+	file := os.NewFile(uintptr(epoll), "epoll") // non-blocking, so that Go's poller takes it
+	if err := file.SetReadDeadline(time.Time{}); err != nil {
+		_ = file.Close() // it was not taken; nobody has used it
+		return -1, nil, err
+	}
+	return epoll, file, nil
 }
 
 // run waits in Go's poller for the epoll set to have something, so that no
@@ -229,7 +251,7 @@ func (l *loop) wait() {
 		err = raw.Read(l.turns)
 	}
 	if err != nil { // nobody ever closes it
-		panic("relay: the event loop's descriptor is gone: " + err.Error())
+		panic(panics.Fault("the event loop cannot wait: " + err.Error()))
 	}
 }
 
@@ -242,7 +264,10 @@ func (l *loop) turns(uintptr) bool {
 	l.awake = true
 	l.mu.Unlock()
 	for turn := 1; ; turn++ {
-		n := readyEvents(l.epoll, l.events[:])
+		n, errno := readyEvents(l.epoll, l.events[:])
+		if errno != 0 { // nobody closes it, and nothing else is wrong with it
+			panic(panics.Fault("the event loop's epoll set is gone: " + errno.Error()))
+		}
 		l.now = time.Now()
 		l.again = n == len(l.events)
 		l.piece = min(max(turnSize/max(n, 1), minPiece), chunkSize)
@@ -346,7 +371,8 @@ func (l *loop) enqueue(r *Relay) (asleep, ok bool) {
 	return asleep, true
 }
 
-// call makes the loop turn.
+// call makes the loop turn. It could fail only if it had been called some 2^64 times
+// in vain, and then the call before is still to be heard.
 func (l *loop) call() {
 	one := [8]byte{1}
 	_, _ = syscall.Write(l.caller, one[:])

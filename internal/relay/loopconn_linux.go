@@ -92,7 +92,8 @@ func plainSocket(c Conn) syscall.Conn {
 
 // takeOver makes fd, which duplicates the socket, the only way to it. Go's
 // poller must let go of the socket, which closing does without the peer
-// noticing.
+// noticing. If closing failed, it would have been closed before, and that shows
+// when the socket is used.
 func (s *side) takeOver(fd int32) {
 	s.socket.fd = fd
 	t, secure := s.conn.(*tls.Conn)
@@ -321,8 +322,13 @@ func (l *loop) lookAfter(r *Relay) {
 		return
 	}
 	l.timers.set(r, due.alarm)
-	l.listen(r, &r.client, &r.upstream)
-	l.listen(r, &r.upstream, &r.client)
+	err := l.listen(r, &r.client, &r.upstream)
+	if err == nil {
+		err = l.listen(r, &r.upstream, &r.client)
+	}
+	if err != nil { // nobody would hear of what comes
+		l.wreck(r, Close{Code: codeInternalError, Reason: "cannot be watched: " + err.Error()}, nil)
+	}
 }
 
 // due is what the rules of ending ask for now.
@@ -402,7 +408,7 @@ func (r *Relay) overdue(now time.Time) bool {
 // listen has the epoll set tell what is worth knowing of a side: whether it has
 // sent something, unless what it sent before is still here, and whether it takes
 // what is here for it.
-func (l *loop) listen(r *Relay, s, other *side) {
+func (l *loop) listen(r *Relay, s, other *side) error {
 	var want uint32
 	if s.socket.unsent != nil {
 		want = syscall.EPOLLOUT
@@ -411,14 +417,17 @@ func (l *loop) listen(r *Relay, s, other *side) {
 		want |= incoming
 	}
 	if want == s.socket.watched {
-		return
+		return nil
 	}
 	k := key{r.place.index << 1, r.place.generation}
 	if s == &r.upstream {
 		k.place++
 	}
-	watch(l.epoll, s.socket.fd, s.socket.watched, want, k)
+	if err := watch(l.epoll, s.socket.fd, s.socket.watched, want, k); err != nil {
+		return err
+	}
 	s.socket.watched = want
+	return nil
 }
 
 // close ends a connection that is finished.

@@ -8,7 +8,8 @@ import (
 )
 
 // The raw system calls of the loop. None of them blocks, so that the scheduler
-// need not hear of them; at several calls a message that is worth having.
+// need not hear of them; at several calls a message that is worth having. What
+// they fail with is the caller's to handle, unless it is said here why not.
 
 // receive reads what is there. It returns EAGAIN if nothing is, and 0 at the end
 // of the stream.
@@ -40,23 +41,25 @@ func transfer(call uintptr, fd int32, p []byte, flags uintptr) (int, syscall.Err
 }
 
 // readyEvents asks which descriptors are ready now.
-func readyEvents(epoll int, events []syscall.EpollEvent) int {
+func readyEvents(epoll int, events []syscall.EpollEvent) (int, syscall.Errno) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll),
 			uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0) //nolint:gosec // as above
 		switch errno {
 		case 0:
-			return int(n)
+			return int(n), 0
 		case syscall.EINTR:
 		default:
-			return 0
+			return 0, errno
 		}
 	}
 }
 
 // watch sets what the epoll set tells of a descriptor, which was watched for
-// before until now.
-func watch(epoll int, fd int32, before, want uint32, key key) {
+// before until now. It fails if the set may grow no more
+// (/proc/sys/fs/epoll/max_user_watches), or memory is short, or the descriptor is
+// none that can be watched.
+func watch(epoll int, fd int32, before, want uint32, key key) error {
 	op := syscall.EPOLL_CTL_MOD
 	switch {
 	case want == 0:
@@ -65,7 +68,7 @@ func watch(epoll int, fd int32, before, want uint32, key key) {
 		op = syscall.EPOLL_CTL_ADD
 	}
 	event := syscall.EpollEvent{Events: want, Fd: key.place, Pad: key.generation}
-	_ = syscall.EpollCtl(epoll, op, int(fd), &event)
+	return syscall.EpollCtl(epoll, op, int(fd), &event)
 }
 
 // duplicate returns a descriptor of our own for a socket.
@@ -87,6 +90,8 @@ func duplicate(c syscall.Conn) (int32, error) {
 	return int32(fd), nil
 }
 
+// closeDescriptor cannot fail in a way that matters: whatever Linux says, the
+// descriptor is free, and what was written to a socket goes its way.
 func closeDescriptor(fd int32) { _, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0) }
 
 func newEventfd() (int, error) {

@@ -168,7 +168,7 @@ func (l *loop) open(from *side) []byte {
 			s.ended = io.ErrNoProgress // else the loop would try for ever
 		}
 	}
-	_ = l.sendCollected(from) // alerts, and answers to key updates
+	_ = l.sendCollected(from) // alerts, and answers to key updates; a socket that has failed also ends
 	return l.chunk.data[:n]
 }
 
@@ -180,7 +180,7 @@ func (l *loop) seal(to *side, p []byte) error {
 }
 
 // sealEnd tells a side that nothing will follow (RFC 8446, section 6.1), if it
-// can be told at once.
+// can be told at once. If it cannot, it finds out by the end of the stream.
 func (l *loop) sealEnd(s *side) {
 	if s.socket.unsent != nil {
 		return
