@@ -124,7 +124,7 @@ var internalLayout = map[string]string{
 	"relay":      "panics wsframe",
 	"panics":     "",
 	"strictjson": "",
-	"tcpdial":    "",
+	"tcpdial":    "panics",
 	"wsframe":    "",
 	"smoke":      "websocket",
 	"balance":    "",

@@ -71,6 +71,13 @@ var handler atomic.Pointer[func(*Panic)]
 // panic itself.
 func Handle(f func(*Panic)) { handler.Store(&f) }
 
+// Contain keeps a panic in what defers it from the process, and reports it.
+func Contain() {
+	if value := recover(); value != nil {
+		Report(Caught(value))
+	}
+}
+
 // Report tells of a panic, if there is anyone to hear of it.
 func Report(p *Panic) {
 	if f := handler.Load(); f != nil {

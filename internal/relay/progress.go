@@ -5,6 +5,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 // looksPerTimeout is how often a write that is stuck is looked at within the time
@@ -97,7 +99,7 @@ func (p *progress) end() (stuck bool) {
 // look is what the timer does. When it finds no write it is not set again, so that
 // a quiet connection has none.
 func (p *progress) look() {
-	defer func() { _ = recover() }() // a conn that panics here does so when it is written to as well
+	defer panics.Contain()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.since.IsZero() {

@@ -12,6 +12,8 @@ import (
 	"context"
 	"errors"
 	"net"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 // ErrUnsupported says that an address, or this system, needs another dialer. The
@@ -32,6 +34,7 @@ func WhenDone(ctx context.Context, f func()) (stop func() bool) {
 	returned := make(chan struct{})
 	prevent := context.AfterFunc(ctx, func() {
 		defer close(returned)
+		defer panics.Contain()
 		f()
 	})
 	return func() bool {

@@ -42,3 +42,16 @@ func TestStopPreventsWhatHasNotBegun(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+func TestPanicOfWhatHappensIsContained(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		stop := WhenDone(ctx, func() { panic("a conn of somebody else's") })
+		cancel()
+		synctest.Wait()
+		if stop() {
+			t.Error("it says that it prevented what has happened")
+		}
+	})
+}
