@@ -119,10 +119,17 @@ func (s *session) store() {
 }
 
 // readAhead makes what crypto/tls has read from the socket already the last of
-// what came early.
+// what came early. It may have read the end of the stream, of which the socket
+// has nothing more to tell, so it is asked even if no whole record is there.
 func (l *loop) readAhead(from *side) {
+	s := from.socket.tls
+	*s.raw = *bytes.NewBuffer(l.raw[:copy(l.raw[:], s.raw.Bytes())]) // has room, so that asking needs none
 	from.early = append(from.early, l.open(from)...)
-	from.socket.tls.store()
+	if s.ended == nil {
+		_, err := s.conn.Read(l.chunk.data)
+		s.noteEnd(err)
+	}
+	s.store()
 }
 
 // receiveRecords reads once from a side and passes on what the records hold that
