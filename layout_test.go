@@ -89,6 +89,7 @@ var layout = map[string]struct {
 	"wsdial.go":            {work, "caddy caddyhttp reverseproxy relay tcpdial", ""},
 	"wsexchange.go":        {work, "httpguts tcpdial", ""},
 	"wsrelay.go":           {work, "caddy caddyhttp relay", "Handler"},
+	"wsdetach.go":          {leaf, "caddyhttp", ""},
 	"handler.go":           {pipeline, "caddyhttp reverseproxy zap http3 relay balance", "Handler"},
 	"renew.go":             {pipeline, "", "Handler"},
 	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance", "Handler"},

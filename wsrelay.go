@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -154,14 +153,14 @@ func (h *Handler) answerHeader(w http.ResponseWriter, r *http.Request, res *http
 // upgrade answers the client and takes its side of the connection over.
 func upgrade(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (upgraded, error) {
 	if r.ProtoMajor == 1 {
-		return hijack(w)
+		return hijack(w, r)
 	}
 	return stream(w, r, writeTimeout)
 }
 
 // hijack takes the raw connection from below every wrapper, so that nothing of
 // the request stays with it (RFC 6455).
-func hijack(w http.ResponseWriter) (upgraded, error) {
+func hijack(w http.ResponseWriter, r *http.Request) (upgraded, error) {
 	// The outermost writer first: it runs deferred header operations and is
 	// what the access log sees.
 	w.WriteHeader(http.StatusSwitchingProtocols)
@@ -169,6 +168,7 @@ func hijack(w http.ResponseWriter) (upgraded, error) {
 	if err != nil {
 		return upgraded{}, err
 	}
+	letGo(w, r)
 	_ = conn.SetDeadline(time.Time{})
 	up := upgraded{conn: belowPreface(conn), detached: true}
 	if n := rw.Reader.Buffered(); n > 0 {
@@ -176,62 +176,6 @@ func hijack(w http.ResponseWriter) (upgraded, error) {
 		_, _ = io.ReadFull(rw.Reader, up.early)
 	}
 	return up, nil
-}
-
-// belowPreface returns what Caddy has wrapped where a server speaks HTTP/1.1 but
-// not HTTP/2: it looks at the first bytes of a connection only, and they have
-// been read. The relay needs the socket itself.
-func belowPreface(c net.Conn) net.Conn {
-	return unwrapped(c, reflect.TypeFor[caddyhttp.App]().PkgPath(), "http2Conn", "Conn")
-}
-
-// unwrapped returns what a connection of the type has in a field, and every other
-// connection as it is. These are types of Caddy's that have no method for it.
-func unwrapped(c net.Conn, pkgPath, typeName, field string) net.Conn {
-	wrapper := reflect.ValueOf(c)
-	if wrapper.Kind() != reflect.Pointer || wrapper.Elem().Kind() != reflect.Struct {
-		return c
-	}
-	if t := wrapper.Type().Elem(); t.Name() != typeName || t.PkgPath() != pkgPath {
-		return c
-	}
-	if inner := wrapper.Elem().FieldByName(field); inner.IsValid() && inner.CanInterface() {
-		if conn, ok := reflect.TypeAssert[net.Conn](inner); ok {
-			return conn
-		}
-	}
-	return c
-}
-
-// innermost returns the server's own writer, below every wrapper.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
-	for {
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return w
-		}
-		w = inner.Unwrap()
-	}
-}
-
-// stopClocks takes from a handshake the deadlines by which the server would end
-// it, and the WebSocket that comes of it: over HTTP/1.1 and HTTP/2 they run on
-// while an upstream is waited for, and over HTTP/2 and HTTP/3 for as long as the
-// stream lives. The request has come in whole, an upstream has handshake_timeout,
-// and Caddy still bounds each write of a refusal.
-func stopClocks(w http.ResponseWriter, r *http.Request) {
-	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
-	if rd != nil {
-		rd.Deadline.HardDeadline = time.Time{}
-	}
-	if wr != nil {
-		wr.Deadline.HardDeadline = time.Time{}
-	}
-	// By way of Caddy's own deadlines, which put theirs back otherwise. A server
-	// that has none says so.
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{})
-	_ = rc.SetWriteDeadline(time.Time{})
 }
 
 // stream makes the request's stream the connection (RFC 8441, RFC 9220). The

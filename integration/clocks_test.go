@@ -148,6 +148,10 @@ func TestServersClocksEndNoWebSocket(t *testing.T) {
 					t.Errorf("%s: got %v, %v", name, f, err)
 				}
 			}
+			book.waitAccess(t, "/ws/asked")
+			for _, line := range book.find("http.stdlib", "") {
+				t.Errorf("net/http complains: %s", line.str("msg"))
+			}
 		})
 	}
 }
