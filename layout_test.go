@@ -42,7 +42,10 @@ var packages = map[string]string{
 	"prometheus":    "github.com/prometheus/client_golang/prometheus",
 	"zap":           "go.uber.org/zap",
 	"zapcore":       "go.uber.org/zap/zapcore",
+	"quic":          "github.com/quic-go/quic-go",
 	"http3":         "github.com/quic-go/quic-go/http3",
+	"http2":         "golang.org/x/net/http2",
+	"hpack":         "golang.org/x/net/http2/hpack",
 	"httpguts":      "golang.org/x/net/http/httpguts",
 	"balance":       "github.com/wsgateway/caddy-ws-gateway/internal/balance",
 	"relay":         "github.com/wsgateway/caddy-ws-gateway/internal/relay",
@@ -128,6 +131,7 @@ var internalLayout = map[string]string{
 	"tcpdial":    "panics",
 	"wsframe":    "",
 	"smoke":      "websocket",
+	"storm":      "quic http3 http2 hpack",
 	"balance":    "",
 }
 

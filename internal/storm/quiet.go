@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// footprint is what Caddy holds.
+type footprint struct {
+	goroutines, descriptors int
+	live                    int     // connections, by the admin endpoint
+	counted                 float64 // and by the metrics
+	behind                  int64   // connections that upstreams have
+}
+
+// String shows it.
+func (f footprint) String() string {
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d connections (%g in the metrics), %d at upstreams",
+		f.goroutines, f.descriptors, f.live, f.counted, f.behind)
+}
+
+// gauges must be zero when nobody is there, and so must panics be always.
+var gauges = []string{"caddy_ws_gateway_connections", "caddy_ws_gateway_queue_length", "caddy_ws_gateway_panics_total"}
+
+func (g *gateway) footprint(u *upstreams) (f footprint, err error) {
+	if f.live, err = g.live(); err != nil {
+		return f, err
+	}
+	if f.counted, err = g.measured(gauges...); err != nil {
+		return f, err
+	}
+	profile, err := g.ask("/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return f, err
+	}
+	first, _, _ := bytes.Cut(profile, []byte("\n"))
+	if f.goroutines, err = strconv.Atoi(string(bytes.TrimPrefix(first, []byte("goroutine profile: total ")))); err != nil {
+		return f, err
+	}
+	f.descriptors = descriptorsOf(g.command.Process.Pid)
+	f.behind = u.live.Load()
+	return f, nil
+}
+
+// descriptorsOf counts the descriptors of a process; it is zero where that cannot
+// be known.
+func descriptorsOf(pid int) int {
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return 0
+	}
+	return len(open)
+}
+
+// settling is how long it is watched what Caddy holds while nobody is there, to
+// know the least of it: looking costs something, too.
+const settling = 2 * time.Second
+
+// awaitQuiet waits until nobody is there, and no more is held than before. Where
+// nothing is known of before, it finds out how little that can be.
+func (g *gateway) awaitQuiet(ctx context.Context, before footprint, u *upstreams) (footprint, error) {
+	var now, least footprint
+	var since time.Time
+	var err error
+	quiet := poll(quietPatience, func() bool {
+		if now, err = g.footprint(u); err != nil || ctx.Err() != nil {
+			return true
+		}
+		if now.live != 0 || now.counted != 0 || now.behind != 0 {
+			return false
+		}
+		if before != (footprint{}) {
+			return now.goroutines <= before.goroutines && now.descriptors <= before.descriptors
+		}
+		if since.IsZero() {
+			since, least = time.Now(), now
+		}
+		least.goroutines = min(least.goroutines, now.goroutines)
+		least.descriptors = min(least.descriptors, now.descriptors)
+		now = least
+		return time.Since(since) > settling
+	})
+	switch {
+	case err != nil:
+		return now, err
+	case ctx.Err() != nil:
+		return now, context.Cause(ctx)
+	case !quiet:
+		if stacks, err := g.ask("/debug/pprof/goroutine?debug=1"); err == nil {
+			fmt.Fprintf(os.Stderr, "%s\n", stacks)
+		}
+		return now, fmt.Errorf("something is left over: %s; before there were %s", now, before)
+	}
+	return now, nil
+}
