@@ -165,6 +165,12 @@ func (a *authenticator) verifiesTokens() bool {
 	return len(a.static) > 0 || a.jwt != nil || a.service != nil
 }
 
+// takesAmbient reports whether a credential that browsers attach by themselves
+// may decide.
+func (a *authenticator) takesAmbient() bool {
+	return a.trustsOthers() || slices.ContainsFunc(a.carriers.carriers, carrier.ambient)
+}
+
 // credentials lists what may let a connection in, as in grant.
 func (a *authenticator) credentials() []string {
 	var names []string

@@ -66,8 +66,8 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (
 	if inFront && (h.authenticator == nil || who.anonymous) {
 		ambient, strict = true, false
 	}
-	if !h.originPolicy.allow(r, h.forwarder.origin(r), ambient, strict) {
-		return who, &refusal{http.StatusForbidden, resultForbidden, "its Origin is not allowed"}
+	if self := h.forwarder.pageOrigin(r); !h.originPolicy.allow(r, self, ambient, strict) {
+		return who, &refusal{http.StatusForbidden, resultForbidden, h.originPolicy.explain(r, self)}
 	}
 	return who, nil
 }

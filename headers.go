@@ -173,6 +173,24 @@ func (f forwarder) origin(r *http.Request) requestOrigin {
 	return self
 }
 
+// pageOrigin is the origin of a page that comes from where the request went:
+// as origin, with the port that a trusted proxy names where the host has none.
+func (f forwarder) pageOrigin(r *http.Request) requestOrigin {
+	self := f.origin(r)
+	if !f.trusts(r) {
+		return self
+	}
+	port := lastValue(r.Header, "X-Forwarded-Port", "")
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 {
+		return self
+	}
+	if _, _, hasPort, err := splitAuthority(self.host); err == nil && !hasPort {
+		self.host += ":" + port
+	}
+	return self
+}
+
 // forward sets the fields on what is sent to an upstream. r is the client's
 // request, h the header of ours, without hop-by-hop fields.
 func (f forwarder) forward(r *http.Request, h http.Header) {

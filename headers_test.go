@@ -114,6 +114,34 @@ func TestOwnOriginIsThatOfTheClientsView(t *testing.T) {
 	}
 }
 
+func TestPortOfATrustedProxyCompletesTheOwnOrigin(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		trusted bool
+		header  map[string]string
+		want    string
+	}{
+		"a port beside the host":          {true, map[string]string{"X-Forwarded-Port": "8443"}, "https://gw.example.com:8443"},
+		"a port beside a forwarded host":  {true, map[string]string{"X-Forwarded-Port": "8443", "X-Forwarded-Host": "front.example.com"}, "https://front.example.com:8443"},
+		"the host says the port itself":   {true, map[string]string{"X-Forwarded-Port": "443", "X-Forwarded-Host": "front.example.com:8443"}, "https://front.example.com:8443"},
+		"an IPv6 address":                 {true, map[string]string{"X-Forwarded-Port": "8443", "X-Forwarded-Host": "[2001:db8::1]"}, "https://[2001:db8::1]:8443"},
+		"an IPv6 address that says it":    {true, map[string]string{"X-Forwarded-Port": "443", "X-Forwarded-Host": "[2001:db8::1]:8443"}, "https://[2001:db8::1]:8443"},
+		"several, the last is the next's": {true, map[string]string{"X-Forwarded-Port": "80, 8443"}, "https://gw.example.com:8443"},
+		"no port":                         {true, map[string]string{"X-Forwarded-Port": "x"}, "https://gw.example.com"},
+		"no proxy that is trusted":        {false, map[string]string{"X-Forwarded-Port": "8443"}, "https://gw.example.com"},
+	} {
+		r := requestOverPeer("192.0.2.1:5000", row.trusted)
+		r.TLS = new(tls.ConnectionState)
+		for name, value := range row.header {
+			r.Header.Set(name, value)
+		}
+		got := (forwarder{}).pageOrigin(r)
+		if text := got.scheme + "://" + got.host; text != row.want {
+			t.Errorf("%s: %s, want %s", name, text, row.want)
+		}
+	}
+}
+
 func TestAssertedFieldsWithoutAValueAreLeftOut(t *testing.T) {
 	t.Parallel()
 	a := newAsserted(&headers.HeaderOps{Set: http.Header{

@@ -81,8 +81,12 @@ type Handler struct {
 
 	// The origins whose pages may open a WebSocket (RFC 6455, section 10.2).
 	// Each is `scheme://host[:port]`, where the host may start with `*.` to
-	// match every subdomain; or `same`, the scheme and host of the request
-	// itself; or `any`, which turns the check off and must stand alone.
+	// match every subdomain, and the port of a name of the browser's own machine
+	// (`localhost`, `127.0.0.1`, `[::1]`) may be `*` for any; for pages of an
+	// application or of a browser's extension, `scheme://`, `scheme://host`, or
+	// `scheme://*` for every host; `file://`; `null`, every page that hides its
+	// origin; or `same`, the scheme and host of the request itself; or `any`,
+	// which turns the check off and must stand alone.
 	// Default: not compared, except where browsers attach the credential by
 	// themselves (a cookie, or Basic authentication): there it is `same`. A
 	// handshake without an Origin is let in unless its credential is such a
@@ -219,6 +223,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.originPolicy, err = newOriginPolicy(h.Origins); err != nil {
 		return err
+	}
+	if h.originPolicy.null && h.authenticator != nil && h.authenticator.takesAmbient() {
+		h.logger.Warn("origins: null is every page that hides its origin, sandboxed frames of other sites among them: " +
+			"with a credential that browsers attach by themselves, each of them can open a WebSocket as your users")
 	}
 	if h.Proxy.DynamicUpstreamsRaw != nil {
 		h.dynamicMember = sourceMember(h.Proxy.DynamicUpstreamsRaw)

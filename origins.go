@@ -20,17 +20,20 @@ type requestOrigin struct {
 
 // originPolicy decides which pages may have caused a request.
 type originPolicy struct {
-	configured bool
-	any        bool
-	same       bool
-	patterns   []originPattern
+	texts    []string // as configured
+	any      bool
+	same     bool
+	null     bool
+	patterns []originPattern
 }
 
-// originPattern matches one origin, or where subdomains is set every origin
-// below its host.
+// originPattern matches one origin; or every one below its host, with any port,
+// or of its scheme with any host.
 type originPattern struct {
 	webOrigin
 	subdomains bool
+	anyPort    bool
+	anyHost    bool
 }
 
 // webOrigin is the triple of RFC 6454, normalised so that equal origins are
@@ -43,7 +46,7 @@ type webOrigin struct {
 // compared only where the credential is ambient, and then must be the
 // request's own.
 func newOriginPolicy(patterns []string) (*originPolicy, error) {
-	policy := &originPolicy{configured: len(patterns) > 0, same: len(patterns) == 0}
+	policy := &originPolicy{texts: patterns, same: len(patterns) == 0}
 	for _, text := range patterns {
 		if err := policy.add(text); err != nil {
 			return nil, fmt.Errorf("origins: %q %w", text, err)
@@ -70,7 +73,11 @@ func (p *originPolicy) add(text string) error {
 		p.same = true
 		return nil
 	case "null":
-		return errors.New("stands for every page that hides its origin and cannot be allowed: remove it")
+		if p.null {
+			return errOriginTwice
+		}
+		p.null = true
+		return nil
 	}
 	pattern, err := parseOriginPattern(text)
 	if err != nil {
@@ -89,7 +96,7 @@ func (p *originPolicy) add(text string) error {
 // handshake, but leave it out of other requests to a page's own site: without
 // one, an ambient credential is good for those only.
 func (p *originPolicy) allow(r *http.Request, self requestOrigin, ambient, handshake bool) bool {
-	if p.any || (!p.configured && !ambient) {
+	if p.any || (len(p.texts) == 0 && !ambient) {
 		return true
 	}
 	lines := r.Header["Origin"]
@@ -104,6 +111,9 @@ func (p *originPolicy) allow(r *http.Request, self requestOrigin, ambient, hands
 }
 
 func (p *originPolicy) matches(header string, self requestOrigin) bool {
+	if header == "null" {
+		return p.null
+	}
 	origin, err := parseOrigin(header)
 	if err != nil {
 		return false
@@ -119,7 +129,68 @@ func (p *originPolicy) matches(header string, self requestOrigin) bool {
 	})
 }
 
+// What a line of the log shows of an Origin, and of what it was compared with.
+const (
+	maxShownOrigin   = 200
+	maxShownPatterns = 400
+)
+
+// explain says why allow did not let r in.
+func (p *originPolicy) explain(r *http.Request, self requestOrigin) string {
+	lines := r.Header["Origin"]
+	switch len(lines) {
+	case 0:
+		return "it has no Origin, which browsers send with every handshake, and a credential that they attach by themselves"
+	case 1:
+		return "its Origin " + shown(lines[0]) + " is not allowed: it was compared with " + p.shown(self)
+	default:
+		return "it has " + strconv.Itoa(len(lines)) + " Origin fields, where browsers send one"
+	}
+}
+
+// shown lists what an Origin is compared with.
+func (p *originPolicy) shown(self requestOrigin) string {
+	texts := p.texts
+	if len(texts) == 0 {
+		texts = []string{"same"}
+	}
+	var b strings.Builder
+	for i, text := range texts {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		if b.Len() > maxShownPatterns {
+			b.WriteString("…")
+			break
+		}
+		b.WriteString(text)
+		if text == "same" {
+			b.WriteString(" (" + shown(self.scheme+"://"+self.host) + ")")
+		}
+	}
+	return b.String()
+}
+
+// shown quotes what a stranger sent, so that it can be read in a log, and in
+// the page that an error route makes of it.
+func shown(text string) string {
+	end := ""
+	if len(text) > maxShownOrigin {
+		text, end = text[:maxShownOrigin], "…"
+	}
+	quoted := strconv.QuoteToASCII(text)
+	return markup.Replace(quoted[:len(quoted)-1]) + end + `"`
+}
+
+var markup = strings.NewReplacer("<", `\x3c`, ">", `\x3e`, "&", `\x26`)
+
 func (p originPattern) matches(origin webOrigin) bool {
+	switch {
+	case p.anyHost:
+		return origin.scheme == p.scheme && origin.host != ""
+	case p.anyPort:
+		origin.port = ""
+	}
 	if !p.subdomains {
 		return origin == p.webOrigin
 	}
@@ -134,7 +205,11 @@ func parseOriginPattern(text string) (originPattern, error) {
 	if !ok {
 		return originPattern{}, errors.New("has no scheme: write scheme://host[:port], \"same\" or \"any\"")
 	}
+	if authority == "*" && isAppScheme(scheme) {
+		return originPattern{webOrigin: webOrigin{scheme: strings.ToLower(scheme)}, anyHost: true}, nil
+	}
 	authority, subdomains := strings.CutPrefix(authority, "*.")
+	authority, anyPort := strings.CutSuffix(authority, ":*")
 	if host, _, _ := strings.Cut(authority, "/"); strings.Contains(host, "*") {
 		return originPattern{}, errors.New("has a \"*\" that is not the first label of the host: write scheme://*.host, or \"any\"")
 	}
@@ -145,8 +220,33 @@ func parseOriginPattern(text string) (originPattern, error) {
 	if _, err := netip.ParseAddr(origin.host); err == nil && subdomains {
 		return originPattern{}, errors.New("has a \"*.\" before an IP address, which has no subdomains: remove it")
 	}
-	return originPattern{webOrigin: origin, subdomains: subdomains}, nil
+	if anyPort {
+		if !isLoopbackName(origin.host) {
+			return originPattern{}, errors.New("has a port \"*\", which is for names of this machine alone " +
+				"(localhost, 127.0.0.1, [::1]): give a port, or none for the default one")
+		}
+		origin.port = ""
+	}
+	return originPattern{webOrigin: origin, subdomains: subdomains, anyPort: anyPort}, nil
 }
+
+// isLoopbackName reports whether a host is the browser's own machine (RFC 6761,
+// section 6.3).
+func isLoopbackName(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// isAppScheme reports whether pages of a scheme come out of an application, or
+// an extension of the browser, and not from a host of the network.
+func isAppScheme(scheme string) bool {
+	return isURIScheme(strings.ToLower(scheme)) &&
+		!slices.Contains([]string{"http", "https", "ws", "wss", fileScheme}, strings.ToLower(scheme))
+}
+
+// fileScheme is that of pages that are files; their origin has no host, where
+// browsers do not hide it.
+const fileScheme = "file"
 
 // parseOrigin is strict: what a browser would not send as an Origin is an
 // error, because a lenient reading is how look-alikes get in.
@@ -164,6 +264,10 @@ func parseOrigin(text string) (webOrigin, error) {
 		return webOrigin{}, errors.New("has a query: write only scheme://host[:port]")
 	case strings.Contains(authority, "#"):
 		return webOrigin{}, errors.New("has a fragment: write only scheme://host[:port]")
+	case authority == "" && scheme == fileScheme, (authority == "" || authority == ".") && isAppScheme(scheme):
+		return webOrigin{scheme: scheme, host: authority}, nil
+	case scheme == fileScheme:
+		return webOrigin{}, errors.New("is no origin, for file:// has no host: remove what follows it")
 	}
 	host, port, hasPort, err := splitAuthority(authority)
 	if err != nil {

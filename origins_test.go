@@ -1,12 +1,14 @@
 package wsgateway
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 func mustOriginPolicy(tb testing.TB, patterns ...string) *originPolicy {
@@ -123,6 +125,38 @@ func TestOriginMatching(t *testing.T) {
 			[]string{"http://127.0.0.1.evil.com", "http://[::ffff:127.0.0.1]", "http://localhost"},
 		},
 		{
+			"null",
+			[]string{"null"},
+			[]string{"NULL", "Null", "null ", "https://null", ""},
+		},
+		{
+			"file://",
+			[]string{"file://", "FILE://"},
+			[]string{"file:///", "file://host", "file://localhost", "file:", "null"},
+		},
+		{
+			"app://",
+			[]string{"app://", "APP://"},
+			[]string{"app://host", "app://.", "app:///", "app:", "apps://", "https://"},
+		},
+		{"app://.", []string{"app://."}, []string{"app://", "app://..", "app://a."}},
+		{"app://-", []string{"app://-"}, []string{"app://", "app://--"}},
+		{"capacitor://localhost", []string{"capacitor://localhost", "capacitor://LOCALHOST"}, []string{"capacitor://", "ionic://localhost", "capacitor://localhost:1", "http://localhost"}},
+		{"com.example.app://", []string{"com.example.app://"}, []string{"com.example.apps://", "com.example.app://x"}},
+		{
+			"moz-extension://*",
+			[]string{"moz-extension://4c5e7a4b-5a3b-4f7e-9d5e-0a3c1b2d4e5f", "moz-extension://x"},
+			[]string{"moz-extension://", "chrome-extension://x", "moz-extension://x/", "moz-extension://*"},
+		},
+		{
+			"http://localhost:*",
+			[]string{"http://localhost", "http://localhost:3000", "http://LOCALHOST.:65535", "ws://localhost:1"},
+			[]string{"https://localhost:3000", "http://localhost:0", "http://localhost:*", "http://localhost:65536", "http://a.localhost:3000", "http://localhost.evil.com:3000", "http://127.0.0.1:3000"},
+		},
+		{"https://*.localhost:*", []string{"https://a.localhost:3000", "https://a.b.localhost"}, []string{"https://localhost:3000", "http://a.localhost", "https://a.localhost.evil.com"}},
+		{"http://127.0.0.1:*", []string{"http://127.0.0.1:3000"}, []string{"http://127.0.0.2:3000", "http://localhost:3000", "http://127.0.0.1.evil.com:3000"}},
+		{"http://[::1]:*", []string{"http://[::1]:3000", "http://[0:0::1]"}, []string{"http://[::2]:3000", "http://localhost:3000"}},
+		{
 			"chrome-extension://abcdefgh",
 			[]string{"chrome-extension://abcdefgh"},
 			[]string{"https://abcdefgh", "chrome-extension://abcdefg", "chrome-extension://abcdefgh:1"},
@@ -223,7 +257,20 @@ func TestWrongOriginPatterns(t *testing.T) {
 		{[]string{"good.com:443"}, "has no scheme"},
 		{[]string{""}, "has no scheme"},
 		{[]string{"*"}, `or "any"`},
-		{[]string{"null"}, `origins: "null" stands for every page`},
+		{[]string{"null", "null"}, `origins: "null" is there twice`},
+		{[]string{"file://host"}, "file:// has no host"},
+		{[]string{"file:///"}, "has a path"},
+		{[]string{"file://*"}, `"*" that is not the first label`},
+		{[]string{"app://*.x:*"}, "names of this machine"},
+		{[]string{"app://..x"}, "has a bad host"},
+		{[]string{"app:"}, "has no scheme"},
+		{[]string{"http://good.com:*"}, `origins: "http://good.com:*" has a port "*", which is for names of this machine alone`},
+		{[]string{"http://*.good.com:*"}, "names of this machine"},
+		{[]string{"http://localhost.good.com:*"}, "names of this machine"},
+		{[]string{"http://128.0.0.1:*"}, "names of this machine"},
+		{[]string{"http://evil-localhost:*"}, "names of this machine"},
+		{[]string{"http://localhost:8*"}, `"*" that is not the first label`},
+		{[]string{"http://localhost:*", "ws://LOCALHOST:*"}, "is there twice"},
 		{[]string{"://good.com"}, "has no valid scheme"},
 		{[]string{"ht tp://good.com"}, "has no valid scheme"},
 		{[]string{"https://good.com/"}, "has a path"},
@@ -263,17 +310,51 @@ func TestWrongOriginPatterns(t *testing.T) {
 	}
 }
 
+func TestRefusedOriginIsExplained(t *testing.T) {
+	t.Parallel()
+	self := requestOrigin{scheme: "http", host: "gw.example:8080"}
+	long := strings.Repeat("x", 10_000)
+	var many []string
+	for i := range 200 {
+		many = append(many, fmt.Sprintf("https://host%d.example", i))
+	}
+	for name, row := range map[string]struct {
+		patterns, origins []string
+		want              []string
+	}{
+		"listed":          {[]string{"https://a.example", "same", "http://localhost:*"}, []string{"https://evil.example"}, []string{`"https://evil.example"`, `https://a.example, same ("http://gw.example:8080"), http://localhost:*`}},
+		"a cookie's":      {nil, []string{"https://evil.example"}, []string{`"https://evil.example"`, `with same ("http://gw.example:8080")`}},
+		"control":         {[]string{"same"}, []string{"a\r\n\x00\x1b[31m\u202e<b>"}, []string{`"a\r\n\x00\x1b[31m\u202e`, `\x3cb\x3e`}},
+		"long":            {[]string{"same"}, []string{long}, []string{`xxx…"`}},
+		"many patterns":   {many, []string{"https://evil.example"}, []string{"https://host0.example, ", "…"}},
+		"missing":         {[]string{"same"}, nil, []string{"no Origin"}},
+		"several":         {[]string{"same"}, []string{"https://a", "https://b"}, []string{"2 Origin fields"}},
+		"an alien's host": {[]string{"same"}, []string{"null"}, []string{`"null"`}},
+	} {
+		got := mustOriginPolicy(t, row.patterns...).explain(requestFrom(row.origins...), self)
+		for _, want := range row.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: %q does not say %s", name, got, want)
+			}
+		}
+		if len(got) > 1000 || strings.ContainsFunc(got, unicode.IsControl) || strings.ContainsAny(got, "<>\u202e") {
+			t.Errorf("%s: %d bytes: %q", name, len(got), got)
+		}
+	}
+}
+
 // FuzzOrigin holds that whatever is allowed reads, to the standard library's
 // parser, as one of the origins on the list.
 func FuzzOrigin(f *testing.F) {
 	for _, seed := range []string{
 		"https://good.com", "https://good.com.:443", "wss://a.good.com", "https://a.b.good.com", "http://[2001:db8::1]:8080",
 		"https://good.com.evil.com", "https://evilgood.com", "null", "https://good.com@evil.com", `https://evil.com\.good.com`,
+		"file://", "file:///", "app://", "app://.", "moz-extension://x", "http://localhost:3000", "http://localhost.evil.com:3000",
 		"https://good.com:444", "https://evil.com#.good.com", "", "https://.good.com", "http://[2001:db8::1%25a]:8080",
 	} {
 		f.Add(seed)
 	}
-	policy := mustOriginPolicy(f, "https://good.com", "https://*.good.com", "http://[2001:db8::1]:8080")
+	policy := mustOriginPolicy(f, "https://good.com", "https://*.good.com", "http://[2001:db8::1]:8080", "file://", "app://", "http://localhost:*", "moz-extension://*")
 	f.Fuzz(func(t *testing.T, origin string) {
 		if !policy.allow(requestFrom(origin), requestOrigin{scheme: "https", host: origin}, true, true) {
 			return
@@ -293,7 +374,18 @@ func FuzzOrigin(f *testing.F) {
 				t.Errorf("%q is allowed", origin)
 			}
 		case "http", "ws":
+			if host == "localhost" {
+				return
+			}
 			if !slices.Contains([]string{"2001:db8::1", "2001:db8:0:0:0:0:0:1"}, host) && !strings.HasPrefix(host, "2001:") || port != "8080" {
+				t.Errorf("%q is allowed", origin)
+			}
+		case "file", "app":
+			if u.Host != "" {
+				t.Errorf("%q is allowed", origin)
+			}
+		case "moz-extension":
+			if host == "" {
 				t.Errorf("%q is allowed", origin)
 			}
 		default:

@@ -105,8 +105,8 @@ func TestSameOriginOverEveryProtocol(t *testing.T) {
 	})
 }
 
-// TestSameOriginBehindATrustedProxy believes X-Forwarded-Proto and
-// X-Forwarded-Host only from a proxy that is trusted.
+// TestSameOriginBehindATrustedProxy believes X-Forwarded-Proto,
+// X-Forwarded-Host and X-Forwarded-Port only from a proxy that is trusted.
 func TestSameOriginBehindATrustedProxy(t *testing.T) {
 	b := newBackend(t, echo)
 	header := http.Header{
@@ -114,8 +114,57 @@ func TestSameOriginBehindATrustedProxy(t *testing.T) {
 	}
 	g := start(t, "ws_gateway "+b.addr+" {\n origins same\n trusted_proxies 127.0.0.0/8\n }")
 	overWS.open(t, g, "/ws", header).ping(t, "hello")
+	withPort := header.Clone()
+	withPort.Set("Origin", "https://app.example:8443")
+	overWS.refused(t, g, "/ws", withPort, 403)
+	withPort.Set("X-Forwarded-Port", "8443")
+	overWS.open(t, g, "/ws", withPort).ping(t, "hello")
 	g.reload(t, "ws_gateway "+b.addr+" {\n origins same\n }")
 	if a := overWS.doAfterReload(t, g, "/ws", header); a.status != 403 {
 		t.Errorf("status %d, want 403", a.status)
+	}
+}
+
+// TestOriginsThatAreNoSites are those of files, applications and extensions, and
+// of a developer's own machine.
+func TestOriginsThatAreNoSites(t *testing.T) {
+	b := newBackend(t, echo)
+	site := func(patterns string) string {
+		return "ws_gateway " + b.addr + " {\n auth {\n token cookie session\n bearer good-token alice\n }\n origins " + patterns + "\n }"
+	}
+	from := func(origin string) http.Header {
+		return http.Header{"Cookie": {"session=good-token"}, "Origin": {origin}}
+	}
+	g := start(t, site("file:// capacitor://localhost app:// moz-extension://* http://localhost:*"))
+	eachCarrier(t, func(t *testing.T, c carrier) {
+		for _, origin := range []string{"file://", "capacitor://localhost", "app://", "moz-extension://0f1e", "http://localhost:5173", "http://localhost"} {
+			c.open(t, g, "/ws", from(origin)).ping(t, origin)
+		}
+		for _, origin := range []string{"null", "file://evil", "ionic://localhost", "app://evil", "http://localhost.evil.com:5173", "https://localhost:5173"} {
+			c.refused(t, g, "/ws", from(origin), 403)
+		}
+	})
+	g.reload(t, site("null"))
+	if a := overWS.doAfterReload(t, g, "/ws", from("null")); a.conn == nil {
+		t.Errorf("null: status %d", a.status)
+	}
+	eventually(t, "the warning of null with a cookie", func() bool {
+		for _, line := range book.find(ourLogger, "") {
+			if line.str("level") == "warn" && strings.HasPrefix(line.str("msg"), "origins: null") {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// TestRefusedOriginIsInTheLog with what it was compared with.
+func TestRefusedOriginIsInTheLog(t *testing.T) {
+	b := newBackend(t, echo)
+	g := start(t, "ws_gateway "+b.addr+" {\n origins same https://good.com\n }")
+	overWS.refused(t, g, "/ws", http.Header{"Origin": {"https://evil.com/<b>"}}, 403)
+	want := `its Origin "https://evil.com/\x3cb\x3e" is not allowed: it was compared with same ("http://` + g.httpAddr + `"), https://good.com`
+	if got := book.wait(t, "refused", 1).str("reason"); got != want {
+		t.Errorf("the reason is %s, want %s", got, want)
 	}
 }
