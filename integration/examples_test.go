@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,7 +69,10 @@ func TestEveryExampleIsTested(t *testing.T) {
 	for i := range files {
 		files[i] = filepath.Base(files[i])
 	}
-	want := []string{"bearer-headers.Caddyfile", "cookies-origins-tls.Caddyfile", "jwt-browser.Caddyfile", "quickstart.Caddyfile"}
+	want := []string{
+		"bearer-headers.Caddyfile", "cookies-origins-tls.Caddyfile", "forward-auth.Caddyfile",
+		"jwt-browser.Caddyfile", "quickstart.Caddyfile", "socketio.Caddyfile",
+	}
 	if !slices.Equal(files, want) {
 		t.Errorf("examples/ has %q, but the tests below are of %q", files, want)
 	}
@@ -221,4 +226,83 @@ func TestJWTBrowserExample(t *testing.T) {
 			t.Errorf("the token is in the log: %s", line.raw)
 		}
 	}
+}
+
+// TestForwardAuthExample takes the user from a login service that goes by
+// cookies, and keeps other people's pages from using them.
+func TestForwardAuthExample(t *testing.T) {
+	asked := make(chan http.Header, 1000)
+	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Clone()
+		session, err := r.Cookie("login")
+		switch {
+		case r.URL.Path != "/api/authz/forward-auth":
+			w.WriteHeader(http.StatusTeapot)
+		case err != nil:
+			http.Redirect(w, r, "https://login.example/", http.StatusFound)
+		case session.Value == "of-alice":
+			w.Header().Set("Remote-User", "alice")
+		}
+	}))
+	t.Cleanup(login.Close)
+	one, two := newBackend(t, echo), newBackend(t, echo)
+	addr := freePort(t)
+	g := startExample(t, "forward-auth.Caddyfile", ":8080 {", port(addr)+" {",
+		"localhost:9091", login.Listener.Addr().String(), "localhost:9001", one.addr, "localhost:9002", two.addr)
+	g.httpAddr = addr
+	of := func(cookie, origin string) http.Header {
+		header := http.Header{"Remote-User": {"root"}, "X-User-Id": {"root"}, "X_User_Id": {"root"}}
+		if cookie != "" {
+			header.Set("Cookie", cookie)
+		}
+		if origin != "" {
+			header.Set("Origin", origin)
+		}
+		return header
+	}
+	own := "http://" + addr
+	for range 2 {
+		overWS.open(t, g, "/ws", of("login=of-alice", own)).ping(t, "hello")
+	}
+	for _, b := range []*backend{one, two} {
+		head := receive(t, "handshake", b.requests)
+		for name, want := range map[string]string{"X-User-Id": "alice", "Remote-User": "", "Cookie": ""} {
+			if got := strings.Join(headerLines(head, name), "|"); got != want {
+				t.Errorf("%s at the backend is %q, want %q", name, got, want)
+			}
+		}
+	}
+	if got := book.wait(t, "opened", 1).str("user_id"); got != "alice" {
+		t.Errorf("user_id in the log is %q", got)
+	}
+	overWS.open(t, g, "/ws", of("login=of-alice", "")).ping(t, "a program")
+	overWS.refused(t, g, "/ws", of("login=of-alice", "https://evil.example"), 403)
+	overWS.refused(t, g, "/ws", of("", own), 302)
+	overWS.refused(t, g, "/ws", of("login=nameless", own), 401)
+	if a := g.get(t, "/ws/plain", of("login=of-alice", own)); a.status != 200 {
+		t.Errorf("a plain request: status %d", a.status)
+	}
+	for len(asked) > 0 {
+		if header := <-asked; header.Get("Upgrade") != "" {
+			t.Errorf("the login service was asked for an Upgrade: %v", header)
+		}
+	}
+}
+
+// TestSocketIOExample keeps a session that begins by polling at one backend.
+func TestSocketIOExample(t *testing.T) {
+	needNode(t)
+	var upstreams []string
+	for _, name := range []string{"one", "two"} {
+		server := startNode(t, "socketio-server.mjs", name)
+		upstreams = append(upstreams, fmt.Sprint("127.0.0.1:", server.await(t, "listening").Port))
+	}
+	addr := freePort(t)
+	g := startExample(t, "socketio.Caddyfile", ":8080 {", port(addr)+" {", "localhost:9001", upstreams[0], "localhost:9002", upstreams[1])
+	g.httpAddr = addr
+	for range 4 {
+		r := &realServer{gateway: g, client: startNode(t, "socketio-client.mjs", "http://"+addr)}
+		r.expectUndisturbed(t, r.session(t), 1)
+	}
+	overWS.refused(t, g, "/socket.io/?EIO=4&transport=websocket", http.Header{"Origin": {"https://evil.example"}}, 403)
 }
