@@ -10,11 +10,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -68,8 +68,7 @@ type identity struct {
 // authenticator is an Auth, compiled.
 type authenticator struct {
 	carriers *carrierSet
-	static   staticTokens
-	jwt      *jwtVerifier  // nil without
+	current  atomic.Pointer[verifiers]
 	service  *introspector // nil without
 	guests   []*guest
 	inherit  bool
@@ -100,14 +99,16 @@ func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
 		carriers: carriers, service: parts.service, guests: parts.guests,
 		inherit: cfg.Inherit, optional: cfg.Optional,
 	}
-	if a.static, err = newStaticTokens(cfg.Bearer); err != nil {
+	v := new(verifiers)
+	if v.static, err = newStaticTokens(cfg.Bearer); err != nil {
 		return nil, err
 	}
 	if cfg.JWT != nil {
-		if a.jwt, err = newJWTVerifier(cfg.JWT, parts.sets); err != nil {
+		if v.jwt, err = newJWTVerifier(cfg.JWT, parts.sets); err != nil {
 			return nil, fmt.Errorf("auth.jwt: %w", err)
 		}
 	}
+	a.current.Store(v)
 	return a, nil
 }
 
@@ -136,13 +137,14 @@ func (a *authenticator) verify(ctx context.Context, token string, now time.Time)
 	if len(token) > maxTokenSize {
 		return nil, errBadCredential
 	}
-	if g := a.static.verify(token); g != nil {
+	v := a.current.Load()
+	if g := v.static.verify(token); g != nil {
 		return g, nil
 	}
 	err := error(errBadCredential)
-	if a.jwt != nil {
+	if v.jwt != nil {
 		var g grant
-		if g, err = a.jwt.verify(ctx, token, now); err == nil {
+		if g, err = v.jwt.verify(ctx, token, now); err == nil {
 			return &g, nil
 		}
 	}
@@ -162,7 +164,8 @@ func isUnknown(err error) bool {
 }
 
 func (a *authenticator) verifiesTokens() bool {
-	return len(a.static) > 0 || a.jwt != nil || a.service != nil
+	v := a.current.Load()
+	return len(v.static) > 0 || v.jwt != nil || a.service != nil
 }
 
 // takesAmbient reports whether a credential that browsers attach by themselves
@@ -171,14 +174,15 @@ func (a *authenticator) takesAmbient() bool {
 	return a.trustsOthers() || slices.ContainsFunc(a.carriers.carriers, carrier.ambient)
 }
 
-// credentials lists what may let a connection in, as in grant.
-func (a *authenticator) credentials() []string {
+// credentials lists what may let a connection in with these verifiers, as in
+// grant.
+func (a *authenticator) credentials(v *verifiers) []string {
 	var names []string
-	for _, token := range a.static {
+	for _, token := range v.static {
 		names = append(names, token.grant.credential)
 	}
-	if a.jwt != nil {
-		names = append(names, a.jwt.credentials()...)
+	if v.jwt != nil {
+		names = append(names, v.jwt.credentials()...)
 	}
 	if a.service != nil {
 		names = append(names, a.service.credential())
@@ -337,25 +341,45 @@ func (tokens staticTokens) verify(token string) *grant {
 
 func newStaticTokens(configs []BearerToken) (staticTokens, error) {
 	tokens := make(staticTokens, 0, len(configs))
-	seen := make(map[[sha256.Size]byte]int, len(configs))
 	for i, config := range configs {
-		hash, short, err := hashOfToken(config.Token)
+		token, err := newStaticToken(config)
 		if err != nil {
 			return nil, fmt.Errorf("auth.bearer[%d]: %w", i, err)
 		}
-		if first, again := seen[hash]; again {
-			return nil, fmt.Errorf("auth.bearer[%d]: the same token as auth.bearer[%d]: remove one", i, first)
-		}
-		seen[hash] = i
-		if hasControlChars(config.UserID) {
-			return nil, fmt.Errorf("auth.bearer[%d]: user_id %q has control characters: remove them", i, config.UserID)
-		}
-		tokens = append(tokens, staticToken{hash: hash, short: short || config.Short, grant: &grant{
-			userID:     config.UserID,
-			credential: "bearer " + hex.EncodeToString(hash[:]),
-		}})
+		tokens = append(tokens, token)
 	}
-	return tokens, nil
+	return tokens, tokens.checkTwins(configs)
+}
+
+func newStaticToken(config BearerToken) (staticToken, error) {
+	hash, short, err := hashOfToken(config.Token)
+	if err != nil {
+		return staticToken{}, err
+	}
+	if hasControlChars(config.UserID) {
+		return staticToken{}, fmt.Errorf("user_id %q has control characters: remove them", config.UserID)
+	}
+	return staticToken{hash: hash, short: short || config.Short, grant: &grant{
+		userID:     config.UserID,
+		credential: "bearer " + hex.EncodeToString(hash[:]),
+	}}, nil
+}
+
+// checkTwins refuses two tokens that are the same: one of them is a mistake. Only
+// files may hold the same for the same user, for that is how the next token of a
+// user takes the place of the last.
+func (tokens staticTokens) checkTwins(configs []BearerToken) error {
+	seen := make(map[[sha256.Size]byte]int, len(tokens))
+	for i, token := range tokens {
+		first, again := seen[token.hash]
+		rotating := again && tokens[first].grant.userID == token.grant.userID &&
+			(isInFile(configs[i].Token) || isInFile(configs[first].Token))
+		if again && !rotating {
+			return fmt.Errorf("auth.bearer[%d]: the same token as auth.bearer[%d]: remove one", i, first)
+		}
+		seen[token.hash] = i
+	}
+	return nil
 }
 
 // short names the tokens that can be guessed by their places in the
@@ -403,17 +427,19 @@ func resolveSecret(what, configured string) (string, error) {
 	if !strings.Contains(configured, "{") {
 		return configured, nil
 	}
-	secret, err := caddy.NewReplacer().ReplaceOrErr(configured, true, true)
-	if err == nil {
+	var failed error
+	secret, err := secretReplacer(&failed).ReplaceOrErr(configured, true, true)
+	switch {
+	case err == nil:
 		return secret, nil
+	case failed != nil:
+		return "", failed
 	}
 	_, placeholder, _ := strings.Cut(err.Error(), "{")
 	placeholder, _, _ = strings.Cut(placeholder, "}")
 	switch {
 	case strings.HasPrefix(placeholder, "env."):
 		return "", fmt.Errorf("the environment variable of {%s} is not set, or empty", placeholder)
-	case strings.HasPrefix(placeholder, "file."):
-		return "", fmt.Errorf("the file of {%s} cannot be read, or is empty", placeholder)
 	default:
 		return "", fmt.Errorf("%s holds an unknown placeholder: use {env.*} or {file.*}, or write a literal brace as \\{", what)
 	}

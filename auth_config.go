@@ -83,7 +83,8 @@ type TokenCarrier struct {
 type BearerToken struct {
 	// The token, which should have at least 16 bytes; or a placeholder for it,
 	// such as `{env.WS_TOKEN}` or `{file./run/secrets/ws_token}`, resolved when
-	// the configuration is loaded; or `sha256:` and the SHA-256 of the token in hexadecimal. A
+	// the configuration is loaded, and that of a file again when it changes; or
+	// `sha256:` and the SHA-256 of the token in hexadecimal. A
 	// token written in a Caddyfile is adapted to its hash, so that it does not
 	// show in the running configuration.
 	Token string `json:"token"`
@@ -117,7 +118,7 @@ type JWT struct {
 	// a loopback address, or names of files. A set at a URL is fetched in the
 	// background, again every ten minutes, and, at most once a minute, when a
 	// token names a key that is not in it. If a fetch fails, the keys that were
-	// there stay. A file is read when the configuration is loaded. A URL with a
+	// there stay. A file is read again when it changes. A URL with a
 	// password in it should be a placeholder such as `{env.JWKS_URL}`, because
 	// it shows in the running configuration otherwise.
 	JWKS []string `json:"jwks,omitempty"`
@@ -163,8 +164,8 @@ type JWTKey struct {
 	// A public key or certificate in PEM; a JWK or a JWK set in JSON; or else a
 	// secret, which should have at least 32 bytes (RFC 7518, section 3.2). It may be a placeholder such as
 	// `{env.JWT_SECRET}` or `{file./etc/jwt.pem}`, resolved when the
-	// configuration is loaded; a secret should be, because it shows in the
-	// running configuration otherwise.
+	// configuration is loaded, and that of a file again when it changes; a
+	// secret should be, because it shows in the running configuration otherwise.
 	Key string `json:"key"`
 
 	// The algorithms that it may be used with. Default: all that fit its type,

@@ -2,11 +2,8 @@ package wsgateway
 
 import (
 	"crypto/tls"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -21,7 +18,8 @@ import (
 type loadedAuth struct {
 	*authenticator
 
-	sources []string // held in keySources
+	sources []string  // held in keySources
+	files   rotations // what may change without a reload
 }
 
 // loadAuth compiles the configuration. What it returns has to be released, also
@@ -57,10 +55,14 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 		return l, fmt.Errorf("auth.renew: %q is not a path: begin it with a slash", config.Renew)
 	}
 	var err error
+	l.files.followTokens(config.Bearer)
+	if config.JWT != nil {
+		l.files.followKeys(config.JWT.Keys)
+	}
 	if l.authenticator, err = assembleAuthenticator(config, parts); err != nil {
 		return l, err
 	}
-	l.warnOfWeakSecrets(ctx.Logger())
+	l.current.Load().warnOfWeakSecrets(ctx.Logger())
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		if err := keepFromLogs(server, l.carriers); err != nil {
 			ctx.Logger().Warn(err.Error())
@@ -69,14 +71,28 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 	return l, nil
 }
 
-// warnOfWeakSecrets says at every load which of the secrets can be guessed.
-func (l *loadedAuth) warnOfWeakSecrets(logger *zap.Logger) {
-	if fields := l.static.short(); len(fields) > 0 {
+// watch takes files over that change, until the configuration ends. move makes
+// other verifiers the ones in force.
+func (l *loadedAuth) watch(ctx caddy.Context, move func(*verifiers)) {
+	if len(l.files) == 0 {
+		return
+	}
+	logger := ctx.Logger()
+	go l.files.watch(ctx, logger, l.current.Load, func(next *verifiers) {
+		next.warnOfWeakSecrets(logger)
+		move(next)
+	})
+}
+
+// warnOfWeakSecrets says, whenever they come into force, which of the secrets can
+// be guessed.
+func (v *verifiers) warnOfWeakSecrets(logger *zap.Logger) {
+	if fields := v.static.short(); len(fields) > 0 {
 		logger.Warn("a static token has fewer than 16 bytes: anyone can try to guess it; "+
 			"where a {$VAR} in front of it is not set, it is not the token that was meant: use {env.VAR}",
 			zap.Strings("fields", fields))
 	}
-	if l.jwt.guessable() {
+	if v.jwt.guessable() {
 		logger.Warn("a secret of auth.jwt has fewer than 32 bytes: whoever has a token of it can try to guess it")
 	}
 }
@@ -136,7 +152,7 @@ func (l *loadedAuth) loadKeySets(ctx caddy.Context, config *JWT) ([]keySet, erro
 		if err != nil {
 			return nil, fmt.Errorf("jwks[%d]: %w", i, err)
 		}
-		set, err := l.loadKeySet(ctx, place, trust, client)
+		set, err := l.loadKeySet(ctx, fmt.Sprintf("auth.jwt.jwks[%d]", i), place, trust, client)
 		if err != nil {
 			return nil, fmt.Errorf("jwks[%d]: %w", i, err)
 		}
@@ -145,9 +161,11 @@ func (l *loadedAuth) loadKeySets(ctx caddy.Context, config *JWT) ([]keySet, erro
 	return sets, nil
 }
 
-func (l *loadedAuth) loadKeySet(ctx caddy.Context, place, trust string, client *http.Client) (keySet, error) {
+func (l *loadedAuth) loadKeySet(ctx caddy.Context, field, place, trust string, client *http.Client) (keySet, error) {
 	if !strings.Contains(place, "://") {
-		return keySetFromFile(place)
+		set := &fileKeySet{name: place}
+		l.files.followSet(field, set)
+		return set, set.read()
 	}
 	if err := checkJWKSURL(place); err != nil {
 		return nil, err
@@ -170,22 +188,6 @@ func (l *loadedAuth) loadKeySet(ctx caddy.Context, place, trust string, client *
 		source.adopt(client, ctx.Logger())
 	}
 	return source, nil
-}
-
-func keySetFromFile(name string) (keySet, error) {
-	text, err := os.ReadFile(name) //nolint:gosec // the operator names it
-	switch {
-	case err == nil:
-	case strings.ContainsAny(name, "@?"): // a URL with a mistake in it, and perhaps a password
-		return nil, errors.New("it is neither a URL nor the name of a file that can be read: a URL begins with https://")
-	default:
-		return nil, fmt.Errorf("reading the key set: %w", err)
-	}
-	if !json.Valid(text) {
-		return nil, fmt.Errorf("the file %s is not JSON: PEM and secrets are given as key {file.%s}", name, name)
-	}
-	keys, err := keysFromJSON(text, nil)
-	return fixedKeys(keys), err
 }
 
 // newHTTPClient makes a client that trusts the authorities of a module, or the

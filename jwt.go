@@ -80,6 +80,7 @@ func (fixedKeys) renew(context.Context) bool { return false }
 // jwtVerifier is a JWT, compiled.
 type jwtVerifier struct {
 	static     []*verifyKey
+	places     [][]*verifyKey // the same, by their places in the configuration
 	sets       []keySet
 	algorithms []string // nil for all
 	rules      claimRules
@@ -100,24 +101,42 @@ func newJWTVerifier(config *JWT, sets []keySet) (*jwtVerifier, error) {
 		return nil, fmt.Errorf("algorithms: %w", err)
 	}
 	for i, key := range config.Keys {
-		keys, err := newVerifyKeys(key.Key, key.Algorithms)
+		keys, err := v.compileKey(key)
 		if err != nil {
 			return nil, fmt.Errorf("keys[%d]: %w", i, err)
 		}
-		v.static = append(v.static, keys...)
-		for _, k := range keys {
-			if len(v.algorithms) > 0 && !slices.ContainsFunc(k.algorithms, v.accepts) {
-				return nil, fmt.Errorf("keys[%d]: algorithms names none of %s, so that it could never be used",
-					i, strings.Join(k.algorithms, ", "))
-			}
-		}
+		v.places = append(v.places, keys)
 	}
+	v.static = slices.Concat(v.places...)
 	if len(v.static) == 0 && len(sets) == 0 {
 		return nil, errors.New("there is no key, so that no token could ever be accepted: add a key or a JWK set")
 	}
 	rules, err := newClaimRules(config)
 	v.rules = rules
 	return v, err
+}
+
+// compileKey makes the keys of one place in the configuration.
+func (v *jwtVerifier) compileKey(config JWTKey) ([]*verifyKey, error) {
+	keys, err := newVerifyKeys(config.Key, config.Algorithms)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if len(v.algorithms) > 0 && !slices.ContainsFunc(k.algorithms, v.accepts) {
+			return nil, fmt.Errorf("algorithms names none of %s, so that it could never be used", strings.Join(k.algorithms, ", "))
+		}
+	}
+	return keys, nil
+}
+
+// withKeys is the verifier with other keys at one place.
+func (v *jwtVerifier) withKeys(place int, keys []*verifyKey) *jwtVerifier {
+	other := *v
+	other.places = slices.Clone(v.places)
+	other.places[place] = keys
+	other.static = slices.Concat(other.places...)
+	return &other
 }
 
 func newClaimRules(config *JWT) (rules claimRules, err error) {

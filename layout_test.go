@@ -62,8 +62,8 @@ var layout = map[string]struct {
 	imports string
 	also    string
 }{
-	"auth.go":              {leaf, "caddy httpguts", "Auth BearerToken TokenCarrier"},
-	"jwt.go":               {leaf, "strictjson", "JWT"},
+	"auth.go":              {leaf, "httpguts", "Auth BearerToken TokenCarrier"},
+	"jwt.go":               {leaf, "strictjson", "JWT JWTKey"},
 	"jwtkeys.go":           {leaf, "jose jwt", ""},
 	"jwks.go":              {leaf, "caddy zap", ""},
 	"guests.go":            {leaf, "caddyhttp caddyauth zap", ""},
@@ -75,6 +75,8 @@ var layout = map[string]struct {
 	"origins.go":           {leaf, "", ""},
 	"headers.go":           {leaf, "caddyhttp headers", ""},
 	"serverlogs.go":        {leaf, "caddyhttp zap zapcore", ""},
+	"secretfiles.go":       {leaf, "caddy", ""},
+	"rotation.go":          {leaf, "zap", "BearerToken JWTKey"},
 	"handshake.go":         {leaf, "httpguts", ""},
 	"refusal.go":           {leaf, "", ""},
 	"panics.go":            {leaf, "caddy prometheus zap panics", "moduleID"},

@@ -188,7 +188,7 @@ type running struct {
 
 	// What Cleanup has to undo; it is called after a failed Provision too.
 	auth             *loadedAuth
-	accepted         []access
+	accepted         accesses
 	proxyProvisioned bool
 	reporting        bool
 	joined           []string
@@ -243,6 +243,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.watch(ctx)
+	if h.auth != nil {
+		h.auth.watch(ctx, h.moveTo)
+	}
 	return nil
 }
 
@@ -279,23 +282,22 @@ func (h *Handler) enter() error {
 		h.joined = append(h.joined, member)
 	}
 	process.enter(h)
-	return h.acceptCredentials(members)
-}
-
-// acceptCredentials makes the registry know which credentials are good for what.
-func (h *Handler) acceptCredentials(members []string) error {
 	if h.authenticator == nil {
 		return nil
 	}
-	for _, credential := range h.authenticator.credentials() {
-		for _, member := range members {
-			if err := process.accept(member, credential); err != nil {
-				return fmt.Errorf("accepting credentials: %w", err)
-			}
-			h.accepted = append(h.accepted, access{member: member, credential: credential})
-		}
+	return h.accepted.accept(h.authenticator.credentials(h.authenticator.current.Load()), members)
+}
+
+// moveTo puts other verifiers into force. Their credentials are accepted before,
+// and those that are gone are withdrawn after, which ends what they let in.
+func (h *Handler) moveTo(next *verifiers) {
+	credentials := h.authenticator.credentials(next)
+	if err := h.accepted.accept(credentials, h.joined); err != nil {
+		h.logger.Error("accepting credentials", zap.Error(err))
+		return
 	}
-	return nil
+	h.authenticator.current.Store(next)
+	h.accepted.keepOnly(credentials)
 }
 
 // memberOf is what names the upstream in this configuration.
@@ -377,9 +379,7 @@ func (h *Handler) Cleanup() error {
 	for _, member := range h.joined {
 		process.leave(member)
 	}
-	for _, a := range h.accepted {
-		process.withdraw(a.member, a.credential)
-	}
+	h.accepted.close()
 	h.auth.release()
 	process.leaveAs(h)
 	if h.reporting {

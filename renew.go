@@ -2,7 +2,6 @@ package wsgateway
 
 import (
 	"net/http"
-	"slices"
 )
 
 // connectionHeader tells a client the ID of its connection.
@@ -34,9 +33,7 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 // leads reports whether this handler lets the credential in to the connection's
 // upstream.
 func (h *Handler) leads(c *connection, credential string) bool {
-	return slices.ContainsFunc(h.accepted, func(a access) bool {
-		return a.credential == credential && a.member == c.member
-	})
+	return h.accepted.has(c.member, credential)
 }
 
 // renewalRefusal is the answer where a connection was not renewed. A stranger

@@ -1,7 +1,12 @@
 package wsgateway
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -78,6 +83,84 @@ func (g *registry) withdraw(member, credential string) {
 func (g *registry) accepts(member, credential string) bool {
 	refs, ok := g.accesses.References(accessKey(member, credential))
 	return ok && refs > 0
+}
+
+// accesses are those that one configuration accepts. They may change while it is
+// in force, and who looks need not wait.
+type accesses struct {
+	mu     sync.Mutex // for who changes them; it comes before the registry's
+	closed bool
+	all    atomic.Pointer[map[way]bool]
+}
+
+// way is an access that a configuration has.
+type way struct{ member, credential string }
+
+// has reports whether the credential leads to the member.
+func (s *accesses) has(member, credential string) bool {
+	all := s.all.Load()
+	return all != nil && (*all)[way{member, credential}]
+}
+
+// accept adds what is not there yet.
+func (s *accesses) accept(credentials, members []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.copyLocked()
+	defer s.all.Store(&all)
+	if s.closed {
+		return nil
+	}
+	for _, credential := range credentials {
+		for _, member := range members {
+			w := way{member, credential}
+			if all[w] {
+				continue
+			}
+			if err := process.accept(member, credential); err != nil {
+				return fmt.Errorf("accepting credentials: %w", err)
+			}
+			all[w] = true
+		}
+	}
+	return nil
+}
+
+// keepOnly withdraws what is of other credentials.
+func (s *accesses) keepOnly(credentials []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.withdrawLocked(func(w way) bool { return !slices.Contains(credentials, w.credential) })
+}
+
+// close withdraws everything. Nothing is accepted after that.
+func (s *accesses) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.withdrawLocked(func(way) bool { return true })
+}
+
+func (s *accesses) withdrawLocked(goes func(way) bool) {
+	all := s.copyLocked()
+	var gone []way
+	for w := range all {
+		if goes(w) {
+			gone = append(gone, w)
+			delete(all, w)
+		}
+	}
+	s.all.Store(&all)
+	for _, w := range gone {
+		process.withdraw(w.member, w.credential)
+	}
+}
+
+func (s *accesses) copyLocked() map[way]bool {
+	if all := s.all.Load(); all != nil {
+		return maps.Clone(*all)
+	}
+	return make(map[way]bool)
 }
 
 // stillAccepted tells whether a loaded configuration accepts what let the

@@ -58,6 +58,9 @@ func (*TokenProvider) CaddyModule() caddy.ModuleInfo {
 // Provision sets the provider up. It does not wait for the network.
 func (p *TokenProvider) Provision(ctx caddy.Context) (err error) {
 	p.auth, err = loadAuth(ctx, &Auth{Token: p.Token, Bearer: p.Bearer, JWT: p.JWT, Introspect: p.Introspect})
+	if err == nil {
+		p.auth.watch(ctx, p.auth.current.Store)
+	}
 	return err
 }
 

@@ -1,0 +1,139 @@
+package wsgateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+const filePlaceholder = "file."
+
+// maxSecretFile is more than a token, a key or a set of keys ever has.
+const maxSecretFile = 1 << 20
+
+// Why what a file holds is not taken for a secret. None shows any of it.
+var (
+	errFileEmpty  = errors.New("cannot be read, or is empty")
+	errFileLarge  = errors.New("is larger than 1 MiB")
+	errFileUTF16  = errors.New("is in UTF-16, as some editors and shells write it: save it as UTF-8")
+	errFileLeads  = errors.New("begins with white space, which may belong to the secret or not: remove it")
+	errFileBinary = errors.New("holds no text and ends with a blank or a line break, which may belong to the secret or not: " +
+		"encode it with base64, or make another secret")
+)
+
+// readSecretFile reads a file that holds one secret, or keys.
+func readSecretFile(name string) (string, error) {
+	file, err := os.Open(name) //nolint:gosec // the operator names it
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxSecretFile+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(content) > maxSecretFile:
+		return "", errFileLarge
+	}
+	return secretIn(content)
+}
+
+// withoutName is an error of readSecretFile for where the name stands already.
+func withoutName(err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("cannot be read: %w", at.Err)
+	}
+	return err
+}
+
+// secretIn returns the secret in what people make of a file: with a byte order
+// mark in front, and blanks and line breaks of any kind behind. What may be meant
+// in two ways is an error.
+func secretIn(content []byte) (string, error) {
+	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
+		return "", errFileUTF16
+	}
+	text := strings.TrimPrefix(string(content), "\ufeff")
+	trimmed := strings.TrimSpace(text)
+	switch {
+	case trimmed == "":
+		return "", errFileEmpty
+	case trimmed == text:
+		return text, nil
+	case strings.Contains(text, "-----BEGIN"), trimmed[0] == '{' && !isBinary(text):
+		return trimmed, nil // PEM or JSON, to which white space is nothing
+	case isBinary(text):
+		return "", errFileBinary
+	case !strings.HasPrefix(text, trimmed):
+		return "", errFileLeads
+	}
+	return trimmed, nil
+}
+
+// isBinary reports whether s is no text.
+func isBinary(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) && !unicode.IsSpace(r)
+	})
+}
+
+// isInFile reports whether a configured text comes out of a file.
+func isInFile(configured string) bool { return len(filesIn(configured)) > 0 }
+
+var filePlaceholders = regexp.MustCompile(`\{` + regexp.QuoteMeta(filePlaceholder) + `([^}]*)\}`)
+
+// filesIn names the files that a configured text comes out of.
+func filesIn(configured string) []string {
+	matches := filePlaceholders.FindAllStringSubmatch(configured, -1)
+	names := make([]string, 0, len(matches))
+	for _, match := range matches {
+		names = append(names, match[1])
+	}
+	return names
+}
+
+// checkRereadable refuses what gives what it holds once only, or waits for
+// somebody to write: pipes, terminals, sockets.
+func checkRereadable(names ...string) error {
+	for _, name := range names {
+		info, err := os.Stat(name)
+		switch {
+		case err != nil:
+			return err
+		case !info.Mode().IsRegular():
+			return fmt.Errorf("%s is no regular file", name)
+		}
+	}
+	return nil
+}
+
+// secretReplacer replaces as Caddy's does, but for files, which it reads as
+// secrets. The first error with one of them goes to failed.
+func secretReplacer(failed *error) *caddy.Replacer {
+	others := caddy.NewReplacer().WithoutFile()
+	repl := caddy.NewEmptyReplacer()
+	repl.Map(func(name string) (any, bool) {
+		file, ok := strings.CutPrefix(name, filePlaceholder)
+		if !ok {
+			return others.Get(name)
+		}
+		text, err := readSecretFile(file)
+		if err != nil {
+			if *failed == nil {
+				*failed = fmt.Errorf("the file of {%s} %w", name, withoutName(err))
+			}
+			return nil, true
+		}
+		return text, true
+	})
+	return repl
+}
