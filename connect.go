@@ -250,6 +250,7 @@ func (h *Handler) outgoing(r *http.Request) (*http.Request, error) {
 	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
 	out.URL.Scheme, out.URL.Host, out.URL.User = "", "", nil
 	removeHopByHop(out.Header)
+	dropEmptyOffer(out.Header)
 	h.forwarder.forward(r, out.Header)
 	if h.Proxy.Rewrite != nil {
 		h.Proxy.Rewrite.Rewrite(out, replacerOf(r))

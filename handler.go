@@ -21,6 +21,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	repl.Set("http.ws_gateway.name", h.name)
 
 	what, rf := classify(r)
+	if what == plainRequest {
+		forgetOffer(r.Header)
+	}
 	if rf == nil {
 		if what, rf = checkTarget(r, what); rf != nil {
 			forgetTarget(r)
@@ -304,6 +307,10 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *
 	switch rf.status {
 	case http.StatusUpgradeRequired:
 		w.Header().Set("Sec-WebSocket-Version", "13")
+		if r.ProtoMajor == 1 { // RFC 9110 section 15.5.22; HTTP/2 and HTTP/3 know no Upgrade
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Add("Connection", "Upgrade")
+		}
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
 	case 499:

@@ -22,9 +22,10 @@ const (
 )
 
 // classify tells plain HTTP from a WebSocket handshake (RFC 6455 section 4.2.1
-// over HTTP/1.1, RFC 8441 over HTTP/2, RFC 9220 over HTTP/3). Whatever tries
-// to upgrade to something else, or tries it wrongly, is a broken handshake and
-// must not be forwarded in any form.
+// over HTTP/1.1, RFC 8441 over HTTP/2, RFC 9220 over HTTP/3). A handshake that is
+// wrong is a broken one and must not be forwarded in any form. An offer to upgrade
+// to anything else is one that a server may ignore (RFC 9110 section 7.8): the
+// request is a plain one, from which forgetOffer takes it.
 func classify(r *http.Request) (kind, *refusal) {
 	if r.ProtoMajor >= 2 {
 		what, rf := classifyExtendedConnect(r)
@@ -38,10 +39,10 @@ func classify(r *http.Request) (kind, *refusal) {
 		return brokenHandshake, badHandshake(http.StatusMethodNotAllowed, "CONNECT is not served here")
 	}
 	upgrades := r.Header["Upgrade"]
-	if len(upgrades) == 0 {
-		if len(r.Header["Sec-Websocket-Key"]) > 0 {
-			return brokenHandshake, badHandshake(http.StatusBadRequest, "a Sec-WebSocket-Key without an Upgrade header")
-		}
+	switch {
+	case len(upgrades) == 0 && len(r.Header["Sec-Websocket-Key"]) > 0:
+		return brokenHandshake, badHandshake(http.StatusBadRequest, "a Sec-WebSocket-Key without an Upgrade header")
+	case len(upgrades) == 0 || !meansWebSocket(r.Header):
 		return plainRequest, nil
 	}
 	if len(upgrades) != 1 || !strings.EqualFold(strings.TrimSpace(upgrades[0]), "websocket") {
@@ -66,6 +67,39 @@ func classify(r *http.Request) (kind, *refusal) {
 		return brokenHandshake, badHandshake(http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64, once")
 	}
 	return handshakeRequest, nil
+}
+
+// meansWebSocket reports whether anything in the header of a request with Upgrade
+// has to do with WebSocket, however wrongly.
+func meansWebSocket(h http.Header) bool {
+	for name, values := range h {
+		switch {
+		case strings.HasPrefix(fold(name), "sec-websocket-"):
+			return true
+		case name == "Upgrade" && strings.Contains(strings.ToLower(strings.Join(values, ",")), "websocket"):
+			return true
+		}
+	}
+	return false
+}
+
+// forgetOffer takes an offer to upgrade to something else from a plain request over
+// HTTP/1, such as that of Java's HttpClient to speak HTTP/2, with what belongs to
+// it: a proxy would pass it on.
+func forgetOffer(h http.Header) {
+	if h["Upgrade"] == nil && h["Http2-Settings"] == nil {
+		return
+	}
+	delete(h, "Upgrade")
+	delete(h, "Http2-Settings")
+	options := slices.DeleteFunc(listOf(h["Connection"]), func(option string) bool {
+		return strings.EqualFold(option, "upgrade") || strings.EqualFold(option, "http2-settings")
+	})
+	if len(options) == 0 {
+		delete(h, "Connection")
+		return
+	}
+	h["Connection"] = []string{strings.Join(options, ", ")}
 }
 
 func classifyExtendedConnect(r *http.Request) (kind, *refusal) {
@@ -106,7 +140,9 @@ func validKey(values []string) bool {
 	if len(values) != 1 {
 		return false
 	}
-	key, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(values[0]))
+	// The bits behind the last byte may be set: RFC 4648 section 3.5 leaves that
+	// open, and RFC 6455 asks for no more than 16 bytes.
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(values[0]))
 	return err == nil && len(key) == 16
 }
 
@@ -149,6 +185,16 @@ func checkAnswer(res *http.Response, key string, offered http.Header) (reason st
 		seen = append(seen, name)
 	}
 	return ""
+}
+
+// dropEmptyOffer removes the fields of a handshake that offer nothing: an upstream
+// might take an empty list for a wrong one.
+func dropEmptyOffer(h http.Header) {
+	for _, name := range []string{"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
+		if h[name] != nil && len(listOf(h[name])) == 0 {
+			delete(h, name)
+		}
+	}
 }
 
 // listOf splits the values of a header field that holds a list.
