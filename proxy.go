@@ -221,6 +221,10 @@ func loadTransport(ctx caddy.Context, proxy *reverseproxy.Handler) (http.RoundTr
 	if !ok {
 		return nil, fmt.Errorf("loading the transport: %T is none", mod)
 	}
+	if it, ok := t.(reverseproxy.ContentLengthRequiredTransport); ok && it.RequiresContentLength() {
+		return nil, fmt.Errorf("transport: %s knows messages with a length only, and can carry no WebSocket: "+
+			"use http, and reverse_proxy or php_fastcgi on a route of its own for what speaks something else", moduleName(mod))
+	}
 	if bt, ok := t.(reverseproxy.BufferedTransport); ok {
 		requests, responses := bt.DefaultBufferSizes()
 		if proxy.RequestBuffers == 0 {
@@ -231,6 +235,14 @@ func loadTransport(ctx caddy.Context, proxy *reverseproxy.Handler) (http.RoundTr
 		}
 	}
 	return t, nil
+}
+
+// moduleName is what a configuration calls the module.
+func moduleName(module any) string {
+	if m, ok := module.(caddy.Module); ok {
+		return m.CaddyModule().ID.Name()
+	}
+	return fmt.Sprintf("%T", module)
 }
 
 // retriesAnswer tells whether lb_retry_match asks to try another upstream after
@@ -266,7 +278,7 @@ func readsAnswer(set caddyhttp.MatcherSet) bool {
 }
 
 var errStreamSettings = errors.New("proxy: stream_timeout, stream_close_delay and stream_buffer_size have no effect on a gateway: " +
-	"use drain_period for reloads and write_timeout for stalled peers, and remove them")
+	"use max_age to end connections after a time, drain_period for reloads and write_timeout for stalled peers, and remove them")
 
 // Interface guards
 var (

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -317,11 +319,7 @@ func (d *dialer) roundTrip(r *http.Request, info reverseproxy.DialInfo, key stri
 		out.Header["User-Agent"] = []string{""} // keep net/http from adding its own
 	}
 
-	inner := d.inner
-	if d.oneShot != nil {
-		inner = d.oneShot
-	}
-	res, err := inner.RoundTrip(out)
+	res, err := d.send(out)
 	if err != nil {
 		if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
 			return nil, fmt.Errorf("%w: %w", errDead, err)
@@ -341,6 +339,51 @@ func (d *dialer) roundTrip(r *http.Request, info reverseproxy.DialInfo, key stri
 		return nil, fmt.Errorf("%w: %s", errInvalid, reason)
 	}
 	return &answer{res: res, conn: tracedConn{stream, raw}}, nil
+}
+
+// send has the transport make the round trip, for as long as the request's context
+// says. Caddy's own goes by that; of others nobody knows.
+func (d *dialer) send(r *http.Request) (*http.Response, error) {
+	if d.oneShot != nil {
+		return d.oneShot.RoundTrip(r)
+	}
+	ctx := r.Context()
+	if vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+		// It may still write there when nobody waits for it any more.
+		r = r.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, maps.Clone(vars)))
+	}
+	done := make(chan sent, 1)
+	go func() {
+		var s sent
+		defer func() {
+			if s.panicked = recover(); s.panicked != nil {
+				s.panicked = fmt.Sprintf("%v\n%s", s.panicked, debug.Stack())
+			}
+			done <- s
+		}()
+		s.res, s.err = d.inner.RoundTrip(r) //nolint:bodyclose // whoever gets it does
+	}()
+	select {
+	case s := <-done:
+		if s.panicked != nil {
+			panic(s.panicked) // as where nobody had to wait for it
+		}
+		return s.res, s.err
+	case <-ctx.Done():
+		go func() {
+			if s := <-done; s.res != nil {
+				_ = s.res.Body.Close()
+			}
+		}()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// sent is what came of a round trip.
+type sent struct {
+	res      *http.Response
+	err      error
+	panicked any
 }
 
 // tracedConn is an upgraded connection of a transport, with the deadlines of

@@ -210,6 +210,102 @@ func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
 	}
 }
 
+// foreign is a transport of someone else's, which does not look at contexts.
+type foreign struct {
+	wait    time.Duration
+	answer  *http.Response
+	panics  bool
+	written map[string]any // the variables that it was given
+}
+
+func (f *foreign) RoundTrip(r *http.Request) (*http.Response, error) {
+	elapse(f.wait)
+	caddyhttp.SetVar(r.Context(), "foreign", true)
+	f.written, _ = r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if f.panics {
+		panic("in a transport")
+	}
+	return f.answer, nil
+}
+
+// closeNoted is a body that tells when it is closed.
+type closeNoted struct {
+	io.Reader
+	closed chan struct{}
+}
+
+func (c closeNoted) Close() error { close(c.closed); return nil }
+
+// shakeBy makes a handshake by a transport of someone else's.
+func shakeBy(t *testing.T, ctx context.Context, f *foreign) (*answer, map[string]any, error) {
+	t.Helper()
+	vars := make(map[string]any)
+	r := requestWith(nil)
+	r = r.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, vars))
+	info, err := dialInfo(nil, "192.0.2.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := newDialer(f, 10*time.Second).shake(r, &info)
+	return a, vars, err
+}
+
+func TestHandshakeTimeoutHoldsForWhateverTransport(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		body := closeNoted{strings.NewReader(""), make(chan struct{})}
+		f := &foreign{wait: time.Minute, answer: &http.Response{StatusCode: 404, Body: body}}
+		start := time.Now()
+		_, vars, err := shakeBy(t, t.Context(), f)
+		if took := time.Since(start); !errors.Is(err, errSilent) || took != 10*time.Second {
+			t.Errorf("after %s: %v", took, err)
+		}
+		before := len(vars)
+		<-body.closed // what comes too late
+		if len(vars) != before || len(f.written) == 0 {
+			t.Error("a transport that is not waited for any more writes to the request's variables")
+		}
+	})
+}
+
+func TestTransportThatDoesNotLookAtContextsIsLeftWithTheClient(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, leave := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, leave)
+		start := time.Now()
+		_, _, err := shakeBy(t, ctx, &foreign{wait: time.Minute})
+		if took := time.Since(start); !errors.Is(err, context.Canceled) || took != time.Second {
+			t.Errorf("after %s: %v", took, err)
+		}
+		elapse(time.Minute) // until the transport is done
+	})
+}
+
+func TestTransportThatAnswersInTimeIsTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, _, err := shakeBy(t, t.Context(), &foreign{wait: time.Second, answer: &http.Response{StatusCode: 404, Body: http.NoBody}})
+		if err != nil || a.res.StatusCode != 404 {
+			t.Errorf("got %v, %v", a, err)
+		}
+		_ = a.res.Body.Close()
+	})
+}
+
+func TestPanicOfATransportIsItsRequests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		defer func() {
+			if p, _ := recover().(string); !strings.Contains(p, "in a transport") || !strings.Contains(p, "RoundTrip") {
+				t.Errorf("recovered %q, want the panic and where it was", p)
+			}
+		}()
+		_, _, err := shakeBy(t, t.Context(), &foreign{panics: true})
+		t.Errorf("it came to no panic: %v", err)
+	})
+}
+
 func TestLeavingClientEndsTheHandshake(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, talk talker) {
