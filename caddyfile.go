@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,7 +111,7 @@ var gatewayWords = map[string]func(*Handler, *caddyfile.Dispenser) error{
 // refusedWords are the subdirectives of reverse_proxy that would be without
 // effect here, each with what to do instead.
 var refusedWords = map[string]string{
-	"stream_timeout":     "live connections are not cut by a timeout; remove it",
+	"stream_timeout":     "live connections are not cut by a timeout; use max_age, which ends them with 1012",
 	"stream_close_delay": "a reload leaves live connections alone and drains those of removed upstreams; use drain_period",
 	"stream_buffer_size": "the relay sizes its buffers by itself; remove it",
 }
@@ -162,6 +163,9 @@ func wordTokens(d *caddyfile.Dispenser) []caddyfile.Token {
 func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile.Token) error {
 	proxy := new(reverseproxy.Handler)
 	d := caddyfile.NewDispenser(tokens)
+	if err := checkPolicyWord(caddyfile.NewDispenser(tokens)); err != nil {
+		return err
+	}
 	if err := proxy.UnmarshalCaddyfile(d); err != nil {
 		return explainUnknownWord(d, err)
 	}
@@ -179,9 +183,17 @@ func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile
 	return h.checkTogether(d)
 }
 
+// unknownModule is how Caddy complains of a module that this build does not have.
+var unknownModule = regexp.MustCompile(`getting module named '([a-z0-9_.]+)\.([^.']*)': module not registered`)
+
 // explainUnknownWord adds the allowed words where reverse_proxy met one that
-// neither it nor we know.
+// neither it nor we know, and the modules that there are where it met the name of
+// one that is not there.
 func explainUnknownWord(d *caddyfile.Dispenser, err error) error {
+	if found := unknownModule.FindStringSubmatch(err.Error()); found != nil {
+		usable := slices.DeleteFunc(moduleNames(found[1]), func(name string) bool { return name == "fastcgi" })
+		return fmt.Errorf("%w: there are %s", err, strings.Join(usable, ", "))
+	}
 	if d.Nesting() != 1 || !strings.HasPrefix(err.Error(), "unrecognized subdirective "+d.Val()+", at ") {
 		return err
 	}
@@ -307,6 +319,17 @@ func once(d *caddyfile.Dispenser, seen map[string]bool, word string) error {
 	}
 	seen[word] = true
 	return nil
+}
+
+// moduleNames lists the modules that this Caddy has in a namespace.
+func moduleNames(namespace string) []string {
+	modules := caddy.GetModules(namespace)
+	names := make([]string, len(modules))
+	for i, module := range modules {
+		names[i] = module.ID.Name()
+	}
+	slices.Sort(names)
+	return names
 }
 
 func sortedKeys[V any](words map[string]V) []string { return slices.Sorted(maps.Keys(words)) }

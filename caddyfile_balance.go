@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,6 +49,9 @@ func (h *Handler) unmarshalRebalance(d *caddyfile.Dispenser) error {
 	share, per, ok := strings.Cut(args[0], "/")
 	if !ok {
 		return d.Errf("rebalance %q must be a percentage and a time, such as 10%%/1m", args[0])
+	}
+	if _, err := strconv.ParseFloat(share, 64); err == nil { // a number, but of what?
+		return d.Errf("rebalance %q must be a percentage and a time: write %s%%/%s", args[0], share, per)
 	}
 	percent, err := percentage(d, "rebalance", share)
 	if err != nil {
@@ -153,6 +157,36 @@ func (h *Handler) unmarshalDrainUnhealthy(d *caddyfile.Dispenser) error {
 	_, err := lineArgs(d, "drain_unhealthy", 0, 0)
 	h.DrainUnhealthy = err == nil
 	return err
+}
+
+// policiesWithoutArguments are those of Caddy's to which nothing can be said.
+var policiesWithoutArguments = []string{"client_ip_hash", "first", "ip_hash", "least_conn", "random", "round_robin", "uri_hash"}
+
+// checkPolicyWord looks at lb_policy before reverse_proxy does, whose errors do not
+// say what there is instead.
+func checkPolicyWord(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	d.RemainingArgs()
+	policies := moduleNames("http.reverse_proxy.selection_policies")
+	for d.NextBlock(0) {
+		if d.Val() != "lb_policy" {
+			wordTokens(d)
+			continue
+		}
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		args := word.RemainingArgs()
+		if len(args) == 0 {
+			return word.Errf("an argument is missing: lb_policy <policy>, of which there are %s", strings.Join(policies, ", "))
+		}
+		switch name := args[0]; {
+		case !slices.Contains(policies, name):
+			return word.Errf("lb_policy %q is unknown: there are %s", name, strings.Join(policies, ", "))
+		case len(args) > 1 && slices.Contains(policiesWithoutArguments, name):
+			return word.Errf("lb_policy %s takes no arguments: weights are for weighted_least_conn and weighted_round_robin", name)
+		}
+	}
+	return nil
 }
 
 // checkTogether refuses words that make no sense without, or beside, each other.
