@@ -26,6 +26,8 @@ type connected struct {
 	upstream *reverseproxy.Upstream
 	address  string
 	member   string
+
+	described *described
 }
 
 // connect finds an upstream that answers the handshake. Each is tried at most
@@ -40,6 +42,8 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) (*connected, *
 	}
 	t := newTries(h.Proxy.LoadBalancing)
 	defer t.leaveLine()
+	replacerOf(out).Map(t.described.placeholder)
+	defer func() { t.described.finish(t.start, t.count) }()
 	for {
 		lease := new(balance.Lease)
 		up, refusal := h.acquire(lease, w, out, t)
@@ -148,15 +152,17 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	if err != nil {
 		return nil, h.failedTry(address, err, t)
 	}
+	took := time.Since(start)
+	t.described.answered(a.res, took)
 	if dropper := t.dropper(address); dropper != "" {
 		h.blame(dropper)
 	}
 	if h.triesAgain(shake, a, address, t) {
 		return nil, nil
 	}
-	h.observe(address, a, time.Since(start))
+	h.observe(address, a, took)
 	kept = true
-	return &connected{answer: a, lease: lease, upstream: up, address: address, member: h.memberOf(up)}, nil
+	return &connected{answer: a, lease: lease, upstream: up, address: address, member: h.memberOf(up), described: &t.described}, nil
 }
 
 // triesAgain tells whether the configuration has another upstream tried after
@@ -262,10 +268,7 @@ func (h *Handler) outgoing(r *http.Request) (*http.Request, error) {
 // forUpstream applies the header operations, whose placeholders may depend on
 // the upstream.
 func (h *Handler) forUpstream(out *http.Request, info *reverseproxy.DialInfo, address string, t *tries) *http.Request {
-	if t.described.info == nil {
-		replacerOf(out).Map(t.described.placeholder)
-	}
-	t.described.info, t.described.address = info, address
+	t.described.turnTo(info, address)
 	if h.transportOps == nil && h.requestOps == nil {
 		return out
 	}
@@ -278,45 +281,6 @@ func (h *Handler) forUpstream(out *http.Request, info *reverseproxy.DialInfo, ad
 	}
 	h.transport.asserted.dropEmpty(shake.Header)
 	return shake
-}
-
-// described answers for the placeholders of the upstream that was tried last.
-// Nobody asks for most of them most of the time.
-type described struct {
-	info    *reverseproxy.DialInfo // nil before
-	address string
-}
-
-// placeholder implements caddy.ReplacerFunc.
-func (d *described) placeholder(name string) (any, bool) {
-	if d.info == nil {
-		return nil, false
-	}
-	switch name {
-	case upstreamPlaceholder:
-		return d.address, true
-	case "http.reverse_proxy.upstream.address":
-		return d.info.String(), true
-	case "http.reverse_proxy.upstream.hostport":
-		return d.info.Address, true
-	case "http.reverse_proxy.upstream.host":
-		return d.info.Host, true
-	case "http.reverse_proxy.upstream.port":
-		return d.info.Port, true
-	case "http.reverse_proxy.upstream.max_requests":
-		return d.info.Upstream.MaxRequests, true
-	}
-	host := d.info.Upstream.Host
-	if host == nil {
-		return nil, false
-	}
-	switch name {
-	case "http.reverse_proxy.upstream.requests":
-		return host.NumRequests(), true
-	case "http.reverse_proxy.upstream.fails":
-		return host.Fails(), true
-	}
-	return nil, false
 }
 
 func setUpstreamPlaceholder(r *http.Request, address string) {

@@ -288,6 +288,7 @@ func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddy
 	defer got.answer.res.Body.Close()
 	plain := withProxied(r, p)
 	plain.Body, plain.ContentLength = http.NoBody, 0 // a stream's body would be waited for
+	defer func() { got.described.correct(replacerOf(r)) }()
 	return h.Proxy.ServeHTTP(w, plain, next)
 }
 

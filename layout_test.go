@@ -99,6 +99,7 @@ var layout = map[string]struct {
 	"renew.go":             {pipeline, "", "Handler"},
 	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance", "Handler"},
 	"proxy.go":             {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy balance", "Handler"},
+	"described.go":         {pipeline, "caddy reverseproxy", ""},
 	"tries.go":             {pipeline, "caddy reverseproxy balance", "Handler"},
 	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap", ""},
 	"admin.go":             {entry, "caddy balance", ""},

@@ -60,7 +60,8 @@ func init() { caddy.RegisterModule(new(Handler)) }
 // `{http.ws_gateway.connection}` | The ID of the WebSocket connection.
 //
 // The placeholders of reverse_proxy, such as
-// `{http.reverse_proxy.upstream.hostport}`, are set as well.
+// `{http.reverse_proxy.upstream.hostport}`, `{http.reverse_proxy.status_code}` and
+// `{http.reverse_proxy.upstream.latency_ms}`, are set as well.
 type Handler struct {
 	// The name of this gateway in logs and metrics. Handlers that share a name
 	// are shown as one gateway. Letters, digits, `_`, `-` and `.` are allowed.

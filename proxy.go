@@ -249,6 +249,7 @@ func moduleName(module any) string {
 // this answer. Only expressions on the answer count, as in reverse_proxy.
 func (h *Handler) retriesAnswer(r *http.Request, res *http.Response) bool {
 	repl := replacerOf(r)
+	defer repl.DeleteByPrefix("http.reverse_proxy.status_") // it may not be the last answer
 	for _, set := range h.Proxy.LoadBalancing.RetryMatch {
 		if !readsAnswer(set) {
 			continue

@@ -31,7 +31,7 @@ type tries struct {
 }
 
 func newTries(settings *reverseproxy.LoadBalancing) *tries {
-	return &tries{settings: settings, start: time.Now()}
+	return &tries{settings: settings, start: time.Now(), described: described{duration: -1}}
 }
 
 func (t *tries) wasTried(address string) bool { return slices.Contains(t.tried, address) }

@@ -2,9 +2,11 @@ package integration
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestLogLinesOfAConnection checks every field of opened and closed.
@@ -82,6 +84,102 @@ func TestHandshakeIsInTheAccessLogWithItsUser(t *testing.T) {
 		if strings.Contains(line.raw, "good-token") {
 			t.Errorf("%s: the token is in the access log: %s", c.name, line.raw)
 		}
+	}
+}
+
+// TestAccessLogHasWhatReverseProxyGivesThere for handshakes, whatever comes of them,
+// as for requests.
+func TestAccessLogHasWhatReverseProxyGivesThere(t *testing.T) {
+	var g *gateway
+	pauses := make(chan time.Duration, 1)
+	b := newBackend(t, func(c *backendConn) {
+		began := time.Now()
+		g.get(t, "/meanwhile", nil) // it takes its time
+		pauses <- time.Since(began)
+		switch c.req.URL.Path {
+		case "/refused":
+			_ = c.reply("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+		case "/wrong":
+			_ = c.reply("HTTP/1.1 101 Switching Protocols\r\n\r\n")
+		default:
+			echo(c)
+		}
+	})
+	dead := newBackend(t, echo)
+	dead.kill()
+	host, port, _ := net.SplitHostPort(b.addr)
+	placeholders := []string{
+		"upstream.address", "upstream.hostport", "upstream.host", "upstream.port", "upstream.requests", "upstream.max_requests",
+		"upstream.fails", "upstream.latency_ms", "upstream.latency", "upstream.duration_ms", "status_code", "status_text", "retries", "duration_ms",
+	}
+	site := ""
+	for _, name := range placeholders {
+		site += fmt.Sprintf("log_append %s {http.reverse_proxy.%s}\n", name, name)
+	}
+	site += fmt.Sprintf("ws_gateway /plain %s\nws_gateway %s %s {\n lb_policy first\n }", b.addr, dead.addr, b.addr)
+	g = start(t, site)
+	for _, row := range []struct {
+		path   string
+		status float64 // of the upstream; 0 for no sound answer
+		plain  bool
+	}{{path: "/upgraded", status: 101}, {path: "/refused", status: 403}, {path: "/wrong"}, {path: "/plain", status: 200, plain: true}} {
+		for _, c := range carriers {
+			path := row.path + "?" + strings.ReplaceAll(c.name, " ", "")
+			var least time.Duration
+			switch {
+			case row.plain && c.name != overWS.name:
+				continue
+			case row.plain:
+				g.get(t, path, nil)
+			default:
+				if a := c.do(t, g, path, nil); a.conn != nil {
+					a.conn.finish(t)
+				}
+				least = receive(t, "the pause", pauses)
+			}
+			t.Run(path, func(t *testing.T) {
+				line := book.waitAccess(t, path)
+				for name, want := range map[string]string{
+					"upstream.address": "tcp/" + b.addr, "upstream.hostport": b.addr, "upstream.host": host, "upstream.port": port,
+				} {
+					if got := fmt.Sprint(line.fields[name]); got != want {
+						t.Errorf("%s is %q, want %q", name, got, want)
+					}
+				}
+				if row.status == 0 {
+					return
+				}
+				if got := line.num("status_code"); got != row.status {
+					t.Errorf("status_code is %v, want %v", line.fields["status_code"], row.status)
+				}
+				if got := line.str("status_text"); !strings.HasPrefix(got, fmt.Sprint(row.status, " ")) {
+					t.Errorf("status_text is %q", got)
+				}
+				if got := line.num("retries"); got != 1 && !row.plain {
+					t.Errorf("retries is %v, want the one after the dead upstream", line.fields["retries"])
+				}
+				latency, total := line.num("upstream.latency_ms"), line.num("duration_ms")
+				if latency < least.Seconds()*1e3 || total < latency || latency <= 0 {
+					t.Errorf("latency_ms is %v, duration_ms %v; the upstream took %v", latency, total, least)
+				}
+			})
+		}
+	}
+}
+
+// TestAccessLogHasTheStatusOfTheLastUpstream where the one before refused and the
+// next was tried for that.
+func TestAccessLogHasTheStatusOfTheLastUpstream(t *testing.T) {
+	busy := newBackend(t, answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"))
+	b := newBackend(t, echo)
+	g := start(t, fmt.Sprintf("log_append status_code {rp.status_code}\nws_gateway %s %s {\n lb_policy first\n"+
+		" lb_retry_match expression `{rp.status_code} == 503`\n }", busy.addr, b.addr))
+	overWS.open(t, g, "/ws", nil).finish(t)
+	if line := book.waitAccess(t, "/ws"); line.num("status_code") != 101 {
+		t.Errorf("status_code is %v", line.fields["status_code"])
+	}
+	if n := busy.count(&busy.accepted); n != 1 {
+		t.Errorf("the one that is busy was asked %d times", n)
 	}
 }
 
