@@ -280,6 +280,9 @@ func (h *Handler) forUpstream(out *http.Request, info *reverseproxy.DialInfo, ad
 		}
 	}
 	h.transport.asserted.dropEmpty(shake.Header)
+	if shake.Host == info.Address && caddy.IsUnixNetwork(info.Network) {
+		shake.Host = "" // a path is no host; net/http sends as much with plain requests
+	}
 	return shake
 }
 

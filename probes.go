@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,18 +167,9 @@ func (p *probes) probe(ctx context.Context, h *Handler, address string) (err err
 	defer cancel()
 	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
 	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
-	uri, err := url.ParseRequestURI(p.uri)
+	r, err := p.request(ctx, &info, address)
 	if err != nil {
 		return err
-	}
-	r := (&http.Request{Method: http.MethodGet, URL: uri, Host: info.Address, Header: make(http.Header)}).WithContext(ctx)
-	r.Header.Set("User-Agent", "caddy-ws-gateway health check")
-	for name, values := range p.headers {
-		if http.CanonicalHeaderKey(name) == "Host" && len(values) > 0 {
-			r.Host = values[0]
-			continue
-		}
-		r.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	a, err := h.dialer.shake(r, &info)
 	if err != nil {
@@ -190,6 +182,36 @@ func (p *probes) probe(ctx context.Context, h *Handler, address string) (err err
 	_ = a.conn.SetWriteDeadline(time.Now().Add(p.timeout))
 	_, _ = a.conn.Write(farewell())
 	return a.conn.Close()
+}
+
+// request is the handshake of a probe, without what the dialer adds.
+func (p *probes) request(ctx context.Context, info *reverseproxy.DialInfo, address string) (*http.Request, error) {
+	uri, err := url.ParseRequestURI(p.uri)
+	if err != nil {
+		return nil, err
+	}
+	r := (&http.Request{Method: http.MethodGet, URL: uri, Host: info.Address, Header: make(http.Header)}).WithContext(ctx)
+	if caddy.IsUnixNetwork(info.Network) || caddy.IsFdNetwork(info.Network) {
+		r.Host = "localhost" // a path is no host, and a socket is mostly of this one
+	}
+	repl := caddy.NewReplacer()
+	repl.Set("http.reverse_proxy.active.target_upstream", address)
+	for name, values := range p.headers {
+		name = http.CanonicalHeaderKey(repl.ReplaceAll(name, ""))
+		if name == "Host" {
+			for _, value := range values[:min(len(values), 1)] {
+				r.Host = cmp.Or(repl.ReplaceAll(value, ""), r.Host)
+			}
+			continue
+		}
+		for _, value := range values {
+			r.Header.Add(name, repl.ReplaceKnown(value, ""))
+		}
+	}
+	if _, ok := r.Header["User-Agent"]; !ok {
+		r.Header.Set("User-Agent", "caddy-ws-gateway health check")
+	}
+	return r, nil
 }
 
 // farewell is a close frame with 1000 that the upstream gets at the end of a

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,6 +197,58 @@ func TestProbeIsARealHandshake(t *testing.T) {
 					t.Error("down although it is well again")
 				}
 			})
+		})
+	}
+}
+
+func TestProbeSaysWhatCaddysOwnChecksSay(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("open sesame"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PROBE_HOST", "from-env.example")
+	const target = "{http.reverse_proxy.active.target_upstream}"
+	for name, row := range map[string]struct {
+		address string
+		headers http.Header
+		host    string
+		want    http.Header
+	}{
+		"host and port":           {"a.example:80", nil, "a.example:80", nil},
+		"unix socket":             {"unix//run/app.sock", nil, "localhost", nil},
+		"unix, abstract":          {"unix/@app", nil, "localhost", nil},
+		"inherited descriptor":    {"fd/3", nil, "localhost", nil},
+		"Host of a unix socket":   {"unix//run/app.sock", http.Header{"Host": {"app.example"}}, "app.example", nil},
+		"Host by a placeholder":   {"a.example:80", http.Header{"host": {"{env.PROBE_HOST}"}}, "from-env.example", nil},
+		"Host that comes to none": {"a.example:80", http.Header{"Host": {"{env.NOT_SET_AT_ALL}"}}, "a.example:80", nil},
+		"value from a file":       {"a.example:80", http.Header{"X-Key": {"{file." + secret + "}"}}, "a.example:80", http.Header{"X-Key": {"open sesame"}}},
+		"name by a placeholder":   {"a.example:80", http.Header{"X-{env.PROBE_HOST}": {"1"}}, "a.example:80", http.Header{"X-From-Env.example": {"1"}}},
+		"the upstream":            {"unix//run/app.sock", http.Header{"X-Target": {target}}, "localhost", http.Header{"X-Target": {"unix//run/app.sock"}}},
+		"JSON is no placeholder":  {"a.example:80", http.Header{"X-Json": {`{"a":1}`}}, "a.example:80", http.Header{"X-Json": {`{"a":1}`}}},
+		"two spellings":           {"a.example:80", http.Header{"X-A": {"1"}, "x-a": {"1"}}, "a.example:80", http.Header{"X-A": {"1", "1"}}},
+		"its own agent":           {"a.example:80", http.Header{"user-agent": {"probe"}}, "a.example:80", http.Header{"User-Agent": {"probe"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProbes(new(WebSocketHealth), &reverseproxy.HealthChecks{Active: &reverseproxy.ActiveHealthChecks{Headers: row.headers}})
+			info, err := dialInfo(nil, row.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := p.request(t.Context(), &info, row.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Host != row.host {
+				t.Errorf("Host is %q, want %q", r.Host, row.host)
+			}
+			for name, want := range row.want {
+				if got := r.Header[name]; !slices.Equal(got, want) {
+					t.Errorf("%s is %q, want %q: %v", name, got, want, r.Header)
+				}
+			}
+			if _, err := appendHead(nil, r, "key"); err != nil {
+				t.Errorf("it cannot be sent: %v", err)
+			}
 		})
 	}
 }

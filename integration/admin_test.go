@@ -3,9 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/url"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -239,16 +237,7 @@ func TestStateSurvivesReloads(t *testing.T) {
 
 // TestStateOfAUnixSocket goes by its address, escaped.
 func TestStateOfAUnixSocket(t *testing.T) {
-	path := filepath.Join(filepath.Dir(newGateway(t, "").socket), "up")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &backend{script: echo, ln: ln, conns: map[*backendConn]bool{}, addr: "unix/" + path,
-		requests: make(chan string, 100), upgraded: make(chan *backendConn, 100)}
-	b.done.Add(1)
-	go b.acceptConns(ln)
-	t.Cleanup(b.kill)
+	b := newUnixBackend(t, echo)
 	g := start(t, "ws_gateway "+b.addr)
 	conn := overWS.open(t, g, "/ws", nil)
 	conn.ping(t, "over a unix socket")

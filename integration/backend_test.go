@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,6 +61,25 @@ func newTLSBackend(t testing.TB, s script) *backend {
 	t.Helper()
 	b := &backend{script: s, tls: &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}}}
 	b.listen(t, "127.0.0.1:0")
+	return b
+}
+
+// newUnixBackend listens on a unix socket.
+func newUnixBackend(t testing.TB, s script) *backend {
+	t.Helper()
+	dir, err := os.MkdirTemp(workDir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("unix", filepath.Join(dir, "up"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &backend{script: s, ln: ln, conns: map[*backendConn]bool{}, addr: "unix/" + filepath.Join(dir, "up"),
+		requests: make(chan string, 10_000), upgraded: make(chan *backendConn, 10_000)}
+	b.done.Add(1)
+	go b.acceptConns(ln)
+	t.Cleanup(b.kill)
 	return b
 }
 

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -192,4 +193,43 @@ func TestRecoveredUpstreamStartsSlowly(t *testing.T) {
 		fewest, most := spread(all)
 		return most-fewest <= 1
 	})
+}
+
+// TestWebSocketProbesOfAUnixSocket have a Host that HTTP allows, and say what
+// health_headers say.
+func TestWebSocketProbesOfAUnixSocket(t *testing.T) {
+	t.Setenv("PROBE_KEY", "sesame")
+	b := newUnixBackend(t, named)
+	g := start(t, "ws_gateway "+b.addr+" {\n health_websocket /probe\n health_interval 50ms\n health_timeout 2s\n"+
+		" health_headers {\n X-Key {env.PROBE_KEY}\n X-Target {http.reverse_proxy.active.target_upstream}\n }\n }")
+	head := receive(t, "a probe", b.requests)
+	for name, want := range map[string]string{"Host": "localhost", "X-Key": "sesame", "X-Target": b.addr} {
+		if got := headerLines(head, name); len(got) != 1 || got[0] != want {
+			t.Errorf("%s of the probe is %q, want %q", name, got, want)
+		}
+	}
+	for range 3 {
+		receive(t, "further probes", b.requests)
+	}
+	if up := g.shown(t, "default", b.addr); up.State != "ready" {
+		t.Errorf("it is shown as %+v", up)
+	}
+	goesTo(t, g, b)
+}
+
+// TestHostOfAUnixSocket may be asked for by its address, which is none: handshakes
+// go on as plain requests do.
+func TestHostOfAUnixSocket(t *testing.T) {
+	b := newUnixBackend(t, named)
+	g := start(t, "ws_gateway "+b.addr+" {\n header_up Host {upstream_hostport}\n }")
+	plain := g.get(t, "/page", nil)
+	if plain.status != 200 {
+		t.Fatalf("a plain request: %d", plain.status)
+	}
+	want := headerLines(receive(t, "the request", b.requests), "Host")
+	_, conn := where(t, g, nil)
+	defer conn.kill()
+	if got := headerLines(receive(t, "the handshake", b.requests), "Host"); !slices.Equal(got, want) {
+		t.Errorf("Host of the handshake is %q, that of a plain request %q", got, want)
+	}
 }
