@@ -93,6 +93,7 @@ var layout = map[string]struct {
 	"metrics.go":           {work, "prometheus", ""},
 	"wsdial.go":            {work, "caddy caddyhttp reverseproxy relay tcpdial", ""},
 	"wsexchange.go":        {work, "httpguts tcpdial", ""},
+	"wssocket.go":          {work, "caddy caddyhttp", ""},
 	"wsrelay.go":           {work, "caddy caddyhttp relay", "Handler"},
 	"wsdetach.go":          {leaf, "caddyhttp", ""},
 	"handler.go":           {pipeline, "caddyhttp reverseproxy zap http3 relay balance", "Handler"},

@@ -240,6 +240,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.listenForExit(ctx)
+	knowSockets(ctx)
 	if err := h.enter(); err != nil {
 		return err
 	}

@@ -195,7 +195,7 @@ func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 	if err := http.NewResponseController(w).Flush(); err != nil {
 		return upgraded{}, err
 	}
-	s := &streamConn{body: r.Body, w: innermost(w)}
+	s := &streamConn{body: r.Body, w: innermost(w), shared: sharedConnOf(r.Context())}
 	s.rc = http.NewResponseController(s.w)
 	if rd != nil {
 		s.body = rd.ReadCloser
@@ -207,9 +207,10 @@ func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 
 // streamConn is a stream of HTTP/2 or HTTP/3 as a connection.
 type streamConn struct {
-	body io.ReadCloser
-	w    http.ResponseWriter
-	rc   *http.ResponseController
+	body   io.ReadCloser
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	shared net.Conn // with other streams; nil where it is not known
 
 	mu      sync.Mutex // guards what follows, and the deadline
 	writing bool

@@ -152,6 +152,14 @@ func (r *Relay) writeFailed(to *side, err error) {
 	}
 }
 
+// noteWriteFailed is writeFailed for who does not hold mu.
+func (r *Relay) noteWriteFailed(to *side, err error) (over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writeFailed(to, err)
+	return r.settle()
+}
+
 // lingerOverLastWords waits for what a side has sent that takes no more. Of a
 // socket that has failed there is an end to it: of that which the kernel holds,
 // and the other side takes in time. Other conns may go on for ever.

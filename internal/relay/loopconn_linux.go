@@ -298,13 +298,6 @@ func (l *loop) flushed(r *Relay, from, to *side, err error) {
 	l.passEarly(r, from, to)
 }
 
-func (r *Relay) noteWriteFailed(to *side, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.writeFailed(to, err)
-	r.settle()
-}
-
 // lookAfter does what the rules of ending have asked for, and sees to it that
 // the loop hears of whatever the connection waits for now.
 func (l *loop) lookAfter(r *Relay) {

@@ -2,7 +2,7 @@ package relay
 
 // pump reads from one side until its stream ends and passes on what it reads.
 func (r *Relay) pump(from, to *side) {
-	watched := newProgress(to.conn, r.writeTimeout)
+	watched := newProgress(r, to)
 	if early := from.early; len(early) > 0 {
 		from.early = nil // not to be held for as long as the connection lives
 		r.pass(from, to, early, watched)

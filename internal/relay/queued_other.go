@@ -2,5 +2,5 @@
 
 package relay
 
-// queued fails: there is no way to ask that is the same everywhere.
-func queued(uintptr) (bytes int32, ok bool) { return 0, false }
+// queuedAnd fails: there is no way to ask that is the same everywhere.
+func queuedAnd(uintptr) (bytes int32, takes, ok bool) { return 0, false, false }
