@@ -2,17 +2,16 @@ package wsgateway
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
 )
 
 func init() {
@@ -26,7 +25,7 @@ type adminAPI struct{}
 
 const (
 	adminRoot      = "/ws_gateway/"
-	adminUpstreams = adminRoot + "upstreams/"
+	adminUpstreams = adminRoot + "upstreams"
 
 	maxAdminBody = 4 << 10
 )
@@ -45,6 +44,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: adminRoot, Handler: caddy.AdminHandlerFunc(serveGateways)},
 		{Pattern: adminUpstreams, Handler: caddy.AdminHandlerFunc(serveUpstream)},
+		{Pattern: adminUpstreams + "/", Handler: caddy.AdminHandlerFunc(serveUpstream)},
 		{Pattern: connectionsPath, Handler: connections},
 		{Pattern: connectionsPath + "/", Handler: connections},
 	}
@@ -61,22 +61,24 @@ func serveGateways(w http.ResponseWriter, r *http.Request) error {
 	return answerJSON(w, process.view())
 }
 
-// serveUpstream answers POST /ws_gateway/upstreams/{address}.
+// serveUpstream answers POST /ws_gateway/upstreams/{address} and the same with
+// ?address=.
 func serveUpstream(w http.ResponseWriter, r *http.Request) error {
 	if err := allowMethods(w, r, http.MethodPost); err != nil {
 		return err
 	}
-	address, err := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), adminUpstreams))
+	written, err := requestedAddress(r.URL)
 	if err != nil {
-		return adminError(http.StatusBadRequest, "the address in the path: %w", err)
+		return adminError(http.StatusBadRequest, "%w", err)
 	}
-	address = canonicalAddress(address)
 	state, err := readState(r.Body)
 	if err != nil {
 		return adminError(http.StatusBadRequest, "%w", err)
 	}
-	if !process.ledger.Known(address) {
-		return adminError(http.StatusNotFound, "no gateway has an upstream %q", address)
+	known := process.ledger.Addresses()
+	address, ok := knownAddress(written, known)
+	if !ok {
+		return adminError(http.StatusNotFound, "no gateway has an upstream %q: %s", written, listAddresses(known))
 	}
 	process.setState(address, state)
 	return answerJSON(w, struct {
@@ -87,24 +89,42 @@ func serveUpstream(w http.ResponseWriter, r *http.Request) error {
 
 // readState reads {"state": "…"}.
 func readState(body io.Reader) (balance.State, error) {
-	var wanted struct {
-		State string `json:"state"`
-	}
-	dec := json.NewDecoder(io.LimitReader(body, maxAdminBody))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&wanted)
-	if err == nil && dec.More() {
-		err = errors.New("there is something after it")
-	}
+	wanted, err := readMember(body, "state")
 	if err != nil {
 		return 0, fmt.Errorf("the body must be {\"state\": \"ready\"|\"drain\"|\"maintenance\"}: %w", err)
 	}
 	for _, state := range []balance.State{balance.Ready, balance.Drain, balance.Maintenance} {
-		if wanted.State == state.String() {
+		if wanted == state.String() {
 			return state, nil
 		}
 	}
-	return 0, fmt.Errorf("state %q is unknown: use ready, drain or maintenance", wanted.State)
+	return 0, fmt.Errorf("state %q is unknown: use ready, drain or maintenance", wanted)
+}
+
+// readMember reads a JSON object that has no other member than this, a text; it is
+// empty where that is missing.
+func readMember(body io.Reader, name string) (string, error) {
+	data, err := io.ReadAll(io.LimitReader(body, maxAdminBody+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(data) > maxAdminBody:
+		return "", fmt.Errorf("it has more than %d bytes", maxAdminBody)
+	}
+	object, err := strictjson.ParseObject(data)
+	if err != nil {
+		return "", err
+	}
+	for _, member := range object {
+		if string(member.Name) != name {
+			return "", fmt.Errorf("the member %q is unknown", member.Name)
+		}
+	}
+	text, ok := object.Get(name).Text()
+	if !ok && len(object) > 0 {
+		return "", fmt.Errorf("%s must be a text", name)
+	}
+	return text, nil
 }
 
 // setState sets the state of an upstream, and drains it if that is asked for.

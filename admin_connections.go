@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -24,7 +25,7 @@ var connectionFilters = map[string]func(*connection) string{
 	"upstream": func(c *connection) string { return c.upstream },
 	"user":     func(c *connection) string { return c.userID },
 	"jti":      func(c *connection) string { return c.authority.jti },
-	"ip":       func(c *connection) string { return c.remoteIP },
+	"ip":       func(c *connection) string { return canonicalIP(c.remoteIP) },
 }
 
 // adminConnections serves connectionsPath and what is below it.
@@ -37,16 +38,16 @@ func adminConnections(g *registry) caddy.AdminHandlerFunc {
 			w.Header().Set("Allow", http.MethodDelete)
 			return adminMethodError(r, http.MethodDelete)
 		}
-		query, err := url.ParseQuery(r.URL.RawQuery)
+		query, err := parametersOf(r.URL)
 		if err != nil {
-			return adminError(http.StatusBadRequest, "the query is damaged")
+			return adminError(http.StatusBadRequest, "%w", err)
 		}
 		how, err := endingOf(query)
 		if err != nil {
 			return err
 		}
 		id := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, connectionsPath), "/")
-		match, err := matchOf(id, query)
+		match, err := g.matchOf(id, query)
 		if err != nil {
 			return err
 		}
@@ -60,7 +61,7 @@ func adminConnections(g *registry) caddy.AdminHandlerFunc {
 }
 
 // matchOf makes the choice that the request asks for.
-func matchOf(id string, query url.Values) (func(*connection) bool, error) {
+func (g *registry) matchOf(id string, query url.Values) (func(*connection) bool, error) {
 	filters := make(map[string]string)
 	for name, values := range query {
 		_, isFilter := connectionFilters[name]
@@ -69,13 +70,10 @@ func matchOf(id string, query url.Values) (func(*connection) bool, error) {
 			continue
 		case !isFilter || id != "":
 			return nil, adminError(http.StatusBadRequest, "unknown parameter %q: allowed are %s", name, allowedParameters(id))
-		case len(values) > 1 || values[0] == "":
+		case values[0] == "":
 			return nil, adminError(http.StatusBadRequest, "%s must be given once, and not be empty", name)
 		}
-		filters[name] = values[0]
-		if name == "upstream" {
-			filters[name] = canonicalAddress(values[0])
-		}
+		filters[name] = g.filterValue(name, values[0])
 	}
 	if id != "" {
 		return func(c *connection) bool { return c.id == id }, nil
@@ -91,6 +89,29 @@ func matchOf(id string, query url.Values) (func(*connection) bool, error) {
 		}
 		return true
 	}, nil
+}
+
+// filterValue spells what is looked for as connections have it.
+func (g *registry) filterValue(name, written string) string {
+	switch name {
+	case "upstream":
+		if address, ok := knownAddress(written, g.ledger.Addresses()); ok {
+			return address
+		}
+		return canonicalAddress(written)
+	case "ip":
+		return canonicalIP(strings.Trim(written, "[]"))
+	}
+	return written
+}
+
+// canonicalIP spells an IP address in one way. What is none is left as it is.
+func canonicalIP(written string) string {
+	ip, err := netip.ParseAddr(written)
+	if err != nil {
+		return written
+	}
+	return ip.Unmap().String()
 }
 
 func allowedParameters(id string) string {

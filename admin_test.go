@@ -3,10 +3,12 @@ package wsgateway
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,9 +46,10 @@ func adminDo(t *testing.T, method, path, body string) *http.Response {
 
 func TestAdminRefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	address := addressesOf(t, 1)[0]
+	address := "0." + addressesOf(t, 1)[0] // among the first that are known
 	process.ledger.Want(address, 1)
 	t.Cleanup(func() { process.ledger.Want(address, -1) })
+	const byAddress = "/ws_gateway/upstreams?address="
 	upstream := "/ws_gateway/upstreams/" + address
 	const drain = `{"state":"drain"}`
 	for name, row := range map[string]struct {
@@ -71,6 +74,21 @@ func TestAdminRefusesWhatItDoesNotKnow(t *testing.T) {
 		"deleting an upstream":    {"DELETE", upstream, "", 405, "method"},
 		"putting an upstream":     {"PUT", upstream, drain, 405, "method"},
 		"posting to the list":     {"POST", "/ws_gateway/", drain, 405, "method"},
+		"a member twice":          {"POST", upstream, `{"state":"drain","state":"ready"}`, 400, "stands twice"},
+		"twice, one escaped":      {"POST", upstream, `{"state":"drain","st\u0061te":"ready"}`, 400, "stands twice"},
+		"another case":            {"POST", upstream, `{"State":"drain"}`, 400, `"State" is unknown`},
+		"state is null":           {"POST", upstream, `{"state":null}`, 400, "state must be a text"},
+		"an array":                {"POST", upstream, `["drain"]`, 400, "not a JSON object"},
+		"blanks beyond the limit": {"POST", upstream, drain + strings.Repeat(" ", maxAdminBody), 400, "more than"},
+		"unknown parameter":       {"POST", upstream + "?adress=a", drain, 400, `"adress": allowed is address`},
+		"path and parameter":      {"POST", upstream + "?address=" + address, drain, 400, "not both"},
+		"parameter twice":         {"POST", byAddress + address + "&address=" + address, drain, 400, "address must be given once"},
+		"parameter is empty":      {"POST", byAddress, drain, 400, "must not be empty"},
+		"damaged query":           {"POST", byAddress + "%zz", drain, 400, "query is damaged"},
+		"unknown by parameter":    {"POST", byAddress + "nobody:80", drain, 404, strconv.Quote(address)},
+		"unknown, the known":      {"POST", "/ws_gateway/upstreams/nobody:80", drain, 404, strconv.Quote(address)},
+		"no slash, no address":    {"POST", "/ws_gateway/upstreams", drain, 404, strconv.Quote(address)},
+		"reading by parameter":    {"GET", byAddress + address, "", 405, "method"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,12 +113,15 @@ func TestAdminSetsTheStateOfAnyAddress(t *testing.T) {
 		"host and port": "admin-host:80", "IPv6": "[::1]:8765", "unix socket": "unix//run/admin test.sock", "unix, abstract": "unix/@admin",
 		"percent": "admin-%41:80", "port alone": ":18765",
 	} {
-		for how, written := range map[string]string{"escaped": url.PathEscape(address), "all escaped": escapeAll(address)} {
+		for how, written := range map[string]string{
+			"escaped": "/" + url.PathEscape(address), "all escaped": "/" + escapeAll(address),
+			"parameter": "?address=" + url.QueryEscape(address), "parameter behind a slash": "/?address=" + escapeAll(address),
+		} {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				process.ledger.Want(address, 1)
 				defer process.ledger.Want(address, -1)
 				for _, state := range []string{"drain", "maintenance", "ready"} {
-					res := adminDo(t, http.MethodPost, "/ws_gateway/upstreams/"+written, `{"state":"`+state+`"}`)
+					res := adminDo(t, http.MethodPost, "/ws_gateway/upstreams"+written, `{"state":"`+state+`"}`)
 					var got struct{ Address, State string }
 					if err := json.NewDecoder(res.Body).Decode(&got); err != nil || res.StatusCode != 200 {
 						t.Fatalf("%s: status %d, %v", state, res.StatusCode, err)
@@ -114,6 +135,103 @@ func TestAdminSetsTheStateOfAnyAddress(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestAdminTakesAnAddressAsItIsConfigured(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ known, target string }{
+		"two slashes in a parameter":          {"unix//run/as-is.sock", "?address=unix//run/as-is.sock"},
+		"behind a slash":                      {"unix//run/as-is.sock", "/?address=unix//run/as-is.sock"},
+		"slashes that HTTP made one":          {"unix//run/as-is.sock", "/unix/run/as-is.sock"},
+		"two slashes, redirected":             {"unix//run/as-is.sock", "/unix//run/as-is.sock"},
+		"a scheme, redirected":                {"as-is:80", "/http://as-is:80"},
+		"a scheme that HTTP changed":          {"as-is:80", "/http:/as-is:80"},
+		"a scheme alone":                      {"as-is:80", "/http:/as-is"},
+		"a scheme in a parameter":             {"as-is:80", "?address=http://AS-IS"},
+		"an unclean path":                     {"unix//run/../as-is.sock", "/unix//run/../as-is.sock"},
+		"a plus in the network":               {"unix+h2c//run/as-is.sock", "?address=unix+h2c//run/as-is.sock"},
+		"a plus in the path":                  {"unix//run/as+is.sock", "?address=unix//run/as+is.sock"},
+		"a network, in the path":              {"udp/as-is:80", "/udp/as-is:80"},
+		"relative, though there is the other": {"unix/run/both.sock", "/unix/run/both.sock"},
+		"absolute, though there is the other": {"unix//run/both.sock", "?address=unix//run/both.sock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, address := range []string{row.known, "unix/run/both.sock", "unix//run/both.sock"} {
+				process.ledger.Want(address, 1)
+				defer process.ledger.Want(address, -1)
+			}
+			target := "/ws_gateway/upstreams" + row.target
+			res := adminDo(t, http.MethodPost, target, `{"state":"drain"}`)
+			if res.StatusCode == http.StatusTemporaryRedirect { // which curl -L follows
+				target = res.Header.Get("Location")
+				res = adminDo(t, http.MethodPost, target, `{"state":"drain"}`)
+			}
+			defer process.setState(row.known, balance.Ready)
+			if said, _ := io.ReadAll(res.Body); res.StatusCode != 200 {
+				t.Fatalf("%s: %d %s", target, res.StatusCode, said)
+			}
+			if state := process.ledger.Look(row.known).State; state != balance.Drain {
+				t.Errorf("%s is %s", row.known, state)
+			}
+		})
+	}
+}
+
+func TestConnectionsAreFoundByAnySpelling(t *testing.T) {
+	t.Parallel()
+	g := newRegistry()
+	for _, row := range []struct{ upstream, remoteIP, query string }{
+		{"a:80", "", "upstream=http://A:80"},
+		{"a:80", "", "upstream=tcp/a:080"},
+		{"a:80", "", "upstream=http://a"},
+		{"[::1]:80", "", "upstream=[0:0::1]:80"},
+		{"127.0.0.1:80", "", "upstream=[::ffff:127.0.0.1]:80"},
+		{"unix//run/a+b.sock", "", "upstream=unix//run/a+b.sock"},
+		{"unix//run/a+b.sock", "", "upstream=unix/run/./a%2Bb.sock"},
+		{"unix+h2c//run/a", "", "upstream=unix%2Bh2c//run/a"},
+		{"a:80", "2001:db8::1", "ip=2001:DB8:0::1"},
+		{"a:80", "2001:db8::1", "ip=[2001:db8::1]"},
+		{"a:80", "192.0.2.1", "ip=::ffff:192.0.2.1"},
+		{"a:80", "::ffff:192.0.2.1", "ip=192.0.2.1"},
+		{"a:80", "@", "ip=@"},
+	} {
+		t.Run(row.query, func(t *testing.T) {
+			g.ledger.Want(row.upstream, 1)
+			defer g.ledger.Want(row.upstream, -1)
+			c, _, _ := prepare(t, row.upstream, row.upstream, 0)
+			c.remoteIP = row.remoteIP
+			query, err := parametersOf(&url.URL{RawQuery: row.query})
+			if err != nil {
+				t.Fatal(err)
+			}
+			match, err := g.matchOf("", query)
+			if err != nil || !match(c) {
+				t.Errorf("does not find the connection of %q at %s: %v", row.remoteIP, row.upstream, err)
+			}
+			other, _, _ := prepare(t, "other:80", "other:80", 0)
+			if match(other) {
+				t.Error("finds another one")
+			}
+		})
+	}
+}
+
+func TestUnknownAddressIsNoGuess(t *testing.T) {
+	t.Parallel()
+	known := []string{"a:80", "unix//run/a/../x", "unix//run/b/../x"}
+	for _, written := range []string{"unix/run/x", "b:80", "", ".", "/", "a", "unix/a:80"} {
+		if address, ok := knownAddress(written, known); ok {
+			t.Errorf("%q is taken for %s", written, address)
+		}
+	}
+	many := make([]string, 1000)
+	for i := range many {
+		many[i] = fmt.Sprintf("host-%03d:80", i)
+	}
+	list := listAddresses(many)
+	if !strings.Contains(list, `"host-000:80"`) || !strings.HasSuffix(list, "and 980 more") || len(list) > 1000 {
+		t.Errorf("a thousand are listed as %q", list)
 	}
 }
 

@@ -235,18 +235,32 @@ func TestStateSurvivesReloads(t *testing.T) {
 	}
 }
 
-// TestStateOfAUnixSocket goes by its address, escaped.
+// TestStateOfAUnixSocket goes by its address, however HTTP lets it through.
 func TestStateOfAUnixSocket(t *testing.T) {
 	b := newUnixBackend(t, echo)
 	g := start(t, "ws_gateway "+b.addr)
 	conn := overWS.open(t, g, "/ws", nil)
 	conn.ping(t, "over a unix socket")
 	defer g.setState(t, b.addr, "ready")
-	g.setState(t, b.addr, "maintenance")
-	overWS.refused(t, g, "/ws", nil, 503)
-	conn.ping(t, "still here")
-	g.setState(t, b.addr, "ready")
-	overWS.open(t, g, "/ws", nil).finish(t)
+	for how, path := range map[string]string{
+		"escaped":             "/" + url.PathEscape(b.addr),
+		"one slash":           "/" + strings.Replace(b.addr, "//", "/", 1),
+		"parameter":           "?address=" + b.addr,
+		"parameter, escaped":  "?address=" + url.QueryEscape(b.addr),
+		"parameter and slash": "/?address=" + b.addr,
+	} {
+		if status, body := g.adminDo(t, "POST", "/ws_gateway/upstreams"+path, "", `{"state":"maintenance"}`); status != 200 {
+			t.Errorf("%s: %d %s", how, status, body)
+		}
+		overWS.refused(t, g, "/ws", nil, 503)
+		conn.ping(t, "still here")
+		g.setState(t, b.addr, "ready")
+		overWS.open(t, g, "/ws", nil).finish(t)
+	}
+	status, body := g.adminDo(t, "POST", "/ws_gateway/upstreams?address=/run/app.sock", "", `{"state":"drain"}`)
+	if status != 404 || !strings.Contains(body, b.addr) {
+		t.Errorf("an unknown one: %d %s, want 404 and %s in it", status, body, b.addr)
+	}
 }
 
 // TestUpstreamStateMetric is 1 for the state that holds and 0 for the others.

@@ -199,13 +199,20 @@ func (l *Ledger) Want(address string, delta int) {
 	}
 }
 
-// Known tells whether a configuration names the address, something is held
-// there, or it was among the dynamic ones lately.
-func (l *Ledger) Known(address string) bool {
+// Addresses lists, in order, those that a configuration names, where something is
+// held, or that were among the dynamic ones lately.
+func (l *Ledger) Addresses() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	be := l.backends[address]
-	return be != nil && (be.wanted > 0 || be.live > 0 || l.now().Sub(be.lastUsed) < forgetAfter)
+	now := l.now()
+	known := make([]string, 0, len(l.backends))
+	for address, be := range l.backends {
+		if be.wanted > 0 || be.live > 0 || now.Sub(be.lastUsed) < forgetAfter {
+			known = append(known, address)
+		}
+	}
+	slices.Sort(known)
+	return known
 }
 
 // SetState sets what an operator wants of the address. It is remembered until

@@ -1,0 +1,96 @@
+package wsgateway
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// listedAddresses is how many upstreams an error names at the most.
+const listedAddresses = 20
+
+// requestedAddress is the address of an upstream that an administrator gives in
+// the path or as the parameter, as it is written there.
+func requestedAddress(u *url.URL) (string, error) {
+	query, err := parametersOf(u)
+	if err != nil {
+		return "", err
+	}
+	for name := range query {
+		if name != "address" {
+			return "", fmt.Errorf("unknown parameter %q: allowed is address", name)
+		}
+	}
+	inPath, err := url.PathUnescape(strings.TrimPrefix(strings.TrimPrefix(u.EscapedPath(), adminUpstreams), "/"))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("the address in the path: %w", err)
+	case !query.Has("address"):
+		return inPath, nil
+	case inPath != "":
+		return "", errors.New("the address must be in the path or be the parameter address, not both")
+	case query.Get("address") == "":
+		return "", errors.New("address must not be empty")
+	}
+	return query.Get("address"), nil
+}
+
+// parametersOf reads a query in which nothing may stand twice.
+func parametersOf(u *url.URL) (url.Values, error) {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, errors.New("the query is damaged")
+	}
+	for name, values := range query {
+		if len(values) > 1 {
+			return nil, fmt.Errorf("%s must be given once", name)
+		}
+	}
+	return query, nil
+}
+
+// knownAddress finds the upstream that an administrator means, among those that
+// are known: by any spelling of its address, and by what is left of it where HTTP
+// takes something for its own. Servers and clients make one slash of two in a path,
+// and a plus in a query is a space.
+func knownAddress(written string, known []string) (string, bool) {
+	for _, spelling := range []string{written, strings.ReplaceAll(written, " ", "+")} {
+		if address := canonicalAddress(spelling); slices.Contains(known, address) {
+			return address, true
+		}
+	}
+	if scheme, rest, found := strings.Cut(written, ":/"); found && !strings.HasPrefix(rest, "/") {
+		if address := canonicalAddress(scheme + "://" + rest); slices.Contains(known, address) {
+			return address, true
+		}
+	}
+	cleaned, meant := path.Clean(written), []string(nil)
+	for _, address := range known {
+		if strings.Contains(address, "/") && path.Clean(address) == cleaned {
+			meant = append(meant, address)
+		}
+	}
+	if len(meant) != 1 { // more than one is a guess
+		return "", false
+	}
+	return meant[0], true
+}
+
+// listAddresses says which upstreams there are, in an error.
+func listAddresses(known []string) string {
+	if len(known) == 0 {
+		return "none is known"
+	}
+	quoted := make([]string, 0, listedAddresses)
+	for _, address := range known[:min(len(known), listedAddresses)] {
+		quoted = append(quoted, fmt.Sprintf("%q", address))
+	}
+	list := "known are " + strings.Join(quoted, ", ")
+	if more := len(known) - len(quoted); more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return list
+}
