@@ -124,15 +124,15 @@ func (b *balancer) acquire(into *balance.Lease, ask balance.Ask, pool reversepro
 
 // acquireBySelector lets one of Caddy's policies choose among what can be had.
 func (b *balancer) acquireBySelector(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
+	if up := b.acquireBound(into, ask, members, pool, r); up != nil {
+		return up, balance.None
+	}
 	for {
 		positions, refusal := b.Admissible(ask, members)
 		if refusal != balance.None {
 			return nil, refusal
 		}
-		available := make(reverseproxy.UpstreamPool, len(positions))
-		for i, position := range positions {
-			available[i] = pool[position]
-		}
+		available := selection(pool, positions)
 		chosen := b.selector.Select(available, r, w)
 		i := slices.Index(available, chosen)
 		if i < 0 {
@@ -143,6 +143,55 @@ func (b *balancer) acquireBySelector(into *balance.Lease, ask balance.Ask, membe
 		}
 	}
 }
+
+// acquireBound takes a place at an upstream in maintenance where the request is
+// bound to it: where the policy's cookie names it, as with the session of a client
+// that polls, and the handshake that such a session ends in. A hash binds nobody:
+// it gives each client its place, newcomers too, so that the upstream would go on
+// as if nothing were.
+func (b *balancer) acquireBound(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, r *http.Request) *reverseproxy.Upstream {
+	if _, byCookie := b.selector.(*reverseproxy.CookieHashSelection); !byCookie {
+		return nil
+	}
+	positions := b.InMaintenance(ask, members)
+	if len(positions) == 0 {
+		return nil
+	}
+	available := selection(pool, positions)
+	given := make(unsent)
+	chosen := b.selector.Select(available, r, given)
+	i := slices.Index(available, chosen)
+	if i < 0 || given.Header().Get("Set-Cookie") != "" { // it does not have the cookie yet
+		return nil
+	}
+	ask.Bound = true
+	if !b.Take(into, ask, members[positions[i]]) {
+		return nil
+	}
+	return chosen
+}
+
+// selection is the upstreams at the positions.
+func selection(pool reverseproxy.UpstreamPool, positions []int) reverseproxy.UpstreamPool {
+	selected := make(reverseproxy.UpstreamPool, len(positions))
+	for i, position := range positions {
+		selected[i] = pool[position]
+	}
+	return selected
+}
+
+// unsent is a response that goes nowhere: what a policy would say in it tells what
+// it made of the request.
+type unsent http.Header
+
+// Header implements http.ResponseWriter.
+func (u unsent) Header() http.Header { return http.Header(u) }
+
+// Write implements http.ResponseWriter.
+func (unsent) Write(b []byte) (int, error) { return len(b), nil }
+
+// WriteHeader implements http.ResponseWriter.
+func (unsent) WriteHeader(int) {}
 
 // addressOf is what the upstream is known by to the process.
 func addressOf(up *reverseproxy.Upstream, r *http.Request) string {

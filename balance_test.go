@@ -368,3 +368,76 @@ func TestPlaceholdersInAddressesAreFilledInForEachRequest(t *testing.T) {
 	first.Release()
 	second.Release()
 }
+
+// Two policies give a client its place, and only the cookie tells who had it
+// before.
+func TestMaintenanceIsForThoseWhoseCookieNamesIt(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		selector reverseproxy.Selector
+		state    balance.State
+		use      balance.Use
+		down     bool
+		stays    bool
+	}{
+		"a request":              {new(reverseproxy.CookieHashSelection), balance.Maintenance, balance.Request, false, true},
+		"a handshake":            {new(reverseproxy.CookieHashSelection), balance.Maintenance, balance.WebSocket, false, true},
+		"with a secret":          {&reverseproxy.CookieHashSelection{Name: "at", Secret: "s3cret"}, balance.Maintenance, balance.Request, false, true},
+		"in drain":               {new(reverseproxy.CookieHashSelection), balance.Drain, balance.Request, false, false},
+		"in drain, a handshake":  {new(reverseproxy.CookieHashSelection), balance.Drain, balance.WebSocket, false, false},
+		"unhealthy":              {new(reverseproxy.CookieHashSelection), balance.Maintenance, balance.Request, true, false},
+		"unhealthy, a handshake": {new(reverseproxy.CookieHashSelection), balance.Maintenance, balance.WebSocket, true, false},
+		"by a hash":              {new(reverseproxy.IPHashSelection), balance.Maintenance, balance.Request, false, false},
+		"by a bounded hash":      {&BoundedHash{Key: "{user}"}, balance.Maintenance, balance.Request, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+			defer cancel()
+			if p, ok := row.selector.(caddy.Provisioner); ok {
+				if err := p.Provision(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			addresses := addressesOf(t, 3)
+			h := load(t, "maintenance "+name, row.selector, addresses, func(h *Handler) {
+				h.Proxy.HealthChecks = &reverseproxy.HealthChecks{Passive: &reverseproxy.PassiveHealthChecks{MaxFails: 1, FailDuration: caddy.Duration(time.Hour)}}
+			})
+			defer unload(t, h)
+			ask := balance.Ask{Use: row.use}
+			acquire := func(cookies []*http.Cookie) (string, []*http.Cookie) {
+				t.Helper()
+				r := requestWith(map[string]string{"user": "alice"})
+				for _, cookie := range cookies {
+					r.AddCookie(cookie)
+				}
+				w := httptest.NewRecorder()
+				var lease balance.Lease
+				defer lease.Release()
+				if up, refusal := h.balancer.acquire(&lease, ask, h.Proxy.Upstreams, w, r); up == nil {
+					t.Fatalf("refused with %d", refusal)
+				}
+				return lease.Address(), w.Result().Cookies()
+			}
+			home, cookies := acquire(nil)
+			process.setState(home, row.state)
+			defer process.setState(home, balance.Ready)
+			if row.down {
+				h.balancer.Fail(home)
+			}
+			for range 30 {
+				at, renewed := acquire(cookies)
+				if stays := at == home; stays != row.stays || stays && len(renewed) > 0 {
+					t.Fatalf("who had a place at %s is at %s with %v, want that it stays: %t", home, at, renewed, row.stays)
+				}
+				if at, _ := acquire(nil); at == home {
+					t.Fatal("a newcomer is sent there")
+				}
+			}
+			process.setState(home, balance.Ready)
+			if at, _ := acquire(cookies); (at == home) == row.down {
+				t.Errorf("when it is ready again, who was at %s is at %s", home, at)
+			}
+		})
+	}
+}

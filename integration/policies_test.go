@@ -190,3 +190,50 @@ func TestCookiePolicySticks(t *testing.T) {
 		}
 	})
 }
+
+// TestMaintenanceLeavesSessionsWhoseCookieNamesIt as those of clients that poll and
+// upgrade later, and drain does not.
+func TestMaintenanceLeavesSessionsWhoseCookieNamesIt(t *testing.T) {
+	all, addrs := backends(t, 3, named)
+	g := start(t, "ws_gateway "+addrs+" {\n lb_policy cookie lb secret\n fail_duration 1h\n }")
+	first := g.get(t, "/page", nil)
+	home := strings.TrimPrefix(first.body, "plain from ")
+	cookie, _, _ := strings.Cut(first.header.Get("Set-Cookie"), ";")
+	header := http.Header{"Cookie": {cookie}}
+	defer g.setState(t, home, "ready")
+	expect := func(when string, stays bool) {
+		t.Helper()
+		for range 5 {
+			if a := g.get(t, "/page", header); (a.body == "plain from "+home) != stays || stays && a.header.Get("Set-Cookie") != "" {
+				t.Errorf("%s: a request of the session got %q and the cookie %q", when, a.body, a.header.Get("Set-Cookie"))
+			}
+			if got := wherePlain(t, g, nil); got == home {
+				t.Errorf("%s: a newcomer's request went there", when)
+			}
+			if got, _ := where(t, g, nil); got == home {
+				t.Errorf("%s: a newcomer's handshake went there", when)
+			}
+		}
+		eachCarrier(t, func(t *testing.T, c carrier) {
+			conn := c.open(t, g, "/ws", header)
+			defer conn.kill()
+			if f, err := conn.next(); err != nil || (string(f.payload) == home) != stays {
+				t.Errorf("%s: the handshake of the session went to %s: %v", when, f.payload, err)
+			}
+		})
+	}
+	g.setState(t, home, "maintenance")
+	expect("in maintenance", true)
+	g.setState(t, home, "drain")
+	expect("in drain", false)
+	g.setState(t, home, "maintenance")
+	expect("in maintenance again", true)
+	for _, b := range all {
+		if b.addr == home {
+			b.kill()
+		}
+	}
+	_, conn := where(t, g, header) // which finds out
+	conn.kill()
+	expect("when it is dead", false)
+}

@@ -322,6 +322,68 @@ func TestUnavailableUpstreamsAreLeftOut(t *testing.T) {
 	}
 }
 
+func TestMaintenanceIsForThoseWhoAreBound(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		state State
+		set   func(b *Balancer, m []Member, h []*host)
+		ask   Ask
+		found bool
+	}{
+		"a request":              {Maintenance, nil, Ask{Use: Request}, true},
+		"a WebSocket":            {Maintenance, nil, Ask{}, true},
+		"ready, which is no one": {Ready, nil, Ask{}, false},
+		"in drain":               {Drain, nil, Ask{Use: Request}, false},
+		"down":                   {Maintenance, func(_ *Balancer, _ []Member, h []*host) { h[0].down.Store(true) }, Ask{Use: Request}, false},
+		"failed":                 {Maintenance, func(b *Balancer, m []Member, _ []*host) { b.Fail(m[0].Address) }, Ask{}, false},
+		"down, and all others too": {Maintenance, func(_ *Balancer, _ []Member, h []*host) {
+			h[0].down.Store(true)
+			h[1].down.Store(true)
+		}, Ask{Use: Request}, false},
+		"full of requests":           {Maintenance, func(_ *Balancer, _ []Member, h []*host) { h[0].full.Store(true) }, Ask{Use: Request}, false},
+		"full of requests, no one's": {Maintenance, func(_ *Balancer, _ []Member, h []*host) { h[0].full.Store(true) }, Ask{}, true},
+		"tried":                      {Maintenance, nil, Ask{Skip: func(string) bool { return true }}, false},
+		"wanted by who waits": {Maintenance, func(b *Balancer, m []Member, _ []*host) {
+			b.Line(addresses(m))
+		}, Ask{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			members, hosts := newMembers(2)
+			l := NewLedger()
+			b := l.New(Settings{Policy: LeastConn{}, MaxFails: 1, FailDuration: time.Hour, PanicThreshold: 0.5, MaxConns: 1, Queue: 1}, members)
+			l.SetState(members[0].Address, row.state)
+			if row.set != nil {
+				row.set(b, members, hosts)
+			}
+			got := b.InMaintenance(row.ask, members)
+			if found := slices.Equal(got, []int{0}); found != row.found || !found && len(got) != 0 {
+				t.Errorf("found %v, want it %t", got, row.found)
+			}
+			if row.state == Ready {
+				return
+			}
+			var unbound, lease Lease
+			if b.Take(&unbound, row.ask, members[0]) {
+				t.Error("one who is not bound got a place")
+			}
+			row.ask.Bound = true
+			if took := b.Take(&lease, row.ask, members[0]); took != row.found {
+				t.Errorf("a place was taken: %t, want %t", took, row.found)
+			}
+			if row.found && row.ask.Use == WebSocket {
+				if b.Take(new(Lease), row.ask, members[0]) {
+					t.Error("who is bound exceeds max_conns")
+				}
+			}
+			lease.Release()
+			if n := l.Held(); n != 0 {
+				t.Errorf("%d places are held at the end", n)
+			}
+		})
+	}
+}
+
 func TestTriedUpstreamsAreSkippedAndNotForgotten(t *testing.T) {
 	t.Parallel()
 	members, _ := newMembers(3)

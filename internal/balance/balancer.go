@@ -58,6 +58,7 @@ type Ask struct {
 	Key   string                    // what a hash goes by
 	Skip  func(address string) bool // those that were tried; nil for none
 	Place *Place                    // in the line, of who has waited
+	Bound bool                      // to what is chosen: it may be in maintenance, but must be healthy
 }
 
 // Balancer chooses among upstreams for one handler. It is safe for concurrent

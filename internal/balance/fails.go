@@ -70,6 +70,26 @@ func (b *Balancer) Admissible(ask Ask, members []Member) ([]int, Refusal) {
 	return positions, None
 }
 
+// InMaintenance returns the positions of the members in maintenance that may be
+// had by who is bound to them.
+func (b *Balancer) InMaintenance(ask Ask, members []Member) []int {
+	ask.Bound = true
+	now := b.ledger.now()
+	b.ledger.mu.Lock()
+	defer b.ledger.mu.Unlock()
+	var positions []int
+	for i, m := range members {
+		be := b.ledger.backends[m.Address]
+		if be == nil || be.state != Maintenance || m.Weight <= 0 {
+			continue
+		}
+		if b.judge(ask, m, be, new(memberState), now) == None {
+			positions = append(positions, i)
+		}
+	}
+	return positions
+}
+
 // Take counts a place at the member if it still can be had.
 func (b *Balancer) Take(into *Lease, ask Ask, m Member) bool {
 	now := b.ledger.now()

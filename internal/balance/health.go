@@ -7,14 +7,15 @@ import "time"
 func (b *Balancer) judge(ask Ask, m Member, be *backend, state *memberState, now time.Time) Refusal {
 	healthy := b.healthy(m, be, now)
 	b.note(be, state, healthy, now)
+	ready := be == nil || be.state == Ready
 	switch {
-	case be != nil && be.state != Ready,
+	case !ready && !(be.state == Maintenance && ask.Bound && healthy),
 		!healthy && !b.panicked,
 		ask.Use == Request && m.Source.Full(),
 		ask.Skip != nil && ask.Skip(m.Address):
 		return Dead
 	case ask.Use == WebSocket && b.fullLocked(m.Address, be),
-		len(b.ledger.waiting) > 0 && b.claimedLocked(ask, m.Address, be, now):
+		ready && len(b.ledger.waiting) > 0 && b.claimedLocked(ask, m.Address, be, now):
 		return Full
 	}
 	return None

@@ -30,7 +30,7 @@ type State uint8
 const (
 	Ready       State = iota
 	Drain             // takes nothing new; live connections are ended
-	Maintenance       // takes nothing new; live connections stay
+	Maintenance       // takes what is bound to it and nothing else; live connections stay
 )
 
 // String returns the state's name in the admin API and in metrics.
