@@ -188,9 +188,10 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 			case 5:
 				_, _ = f.client.Write(maskedClose(1000, ""))
 			case 6:
+				flood := frame(2, true, make([]byte, 1<<20))
 				go func() {
 					for {
-						if _, err := f.client.Write(make([]byte, 1<<20)); err != nil {
+						if _, err := f.client.Write(flood); err != nil {
 							return
 						}
 					}
