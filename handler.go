@@ -201,6 +201,9 @@ func (h *Handler) join(w http.ResponseWriter, r *http.Request, who identity, got
 		if !handedOver {
 			got.giveUp(client, c)
 		}
+		if client.end != nil {
+			client.end()
+		}
 	}()
 	subprotocol := h.answerHeader(w, r, got.answer.res, who.fallbackProtocol)
 	if h.Auth != nil && h.Auth.Renew != "" {

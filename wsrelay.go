@@ -6,11 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
@@ -105,6 +103,7 @@ type upgraded struct {
 	conn     relay.Conn
 	early    []byte // what arrived behind the handshake
 	detached bool   // the connection is ours, and the handler may return
+	end      func() // to be called when the handler is about to return; nil for none
 }
 
 // negotiated are the fields of an answer that no header operation may touch.
@@ -178,91 +177,6 @@ func hijack(w http.ResponseWriter, r *http.Request) (upgraded, error) {
 	return up, nil
 }
 
-// stream makes the request's stream the connection (RFC 8441, RFC 9220). The
-// handler has to stay as long as it lives.
-//
-// Whatever Caddy has put around the request is passed by, as a hijack does. It
-// would end a stream whose client is silent for a minute, and a WebSocket may be
-// silent for as long as it likes; over HTTP/2 it sets a timer for each read and
-// write, and one that is set as the stream ends keeps that in memory, and with it
-// the server and the configuration. Deadlines of writes are the relay's alone.
-func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (upgraded, error) {
-	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
-	if wr != nil {
-		wr.Override(writeTimeout, 0, 0) // a rate counts from the beginning of the request
-	}
-	w.WriteHeader(http.StatusOK)
-	if err := http.NewResponseController(w).Flush(); err != nil {
-		return upgraded{}, err
-	}
-	s := &streamConn{body: r.Body, w: innermost(w), shared: sharedConnOf(r.Context())}
-	s.rc = http.NewResponseController(s.w)
-	if rd != nil {
-		s.body = rd.ReadCloser
-	}
-	_ = s.rc.SetReadDeadline(time.Time{})
-	_ = s.rc.SetWriteDeadline(time.Time{}) // that of the flush
-	return upgraded{conn: s}, nil
-}
-
-// streamConn is a stream of HTTP/2 or HTTP/3 as a connection.
-type streamConn struct {
-	body   io.ReadCloser
-	w      http.ResponseWriter
-	rc     *http.ResponseController
-	shared net.Conn // with other streams; nil where it is not known
-
-	mu      sync.Mutex // guards what follows, and the deadline
-	writing bool
-	closed  bool
-}
-
-// Read implements io.Reader.
-func (s *streamConn) Read(p []byte) (int, error) { return s.body.Read(p) }
-
-// Write implements io.Writer; what it wrote is on its way when it returns.
-func (s *streamConn) Write(p []byte) (int, error) {
-	if !s.setWriting(true) {
-		return 0, net.ErrClosed
-	}
-	defer s.setWriting(false)
-	n, err := s.w.Write(p)
-	if err == nil {
-		err = s.rc.Flush()
-	}
-	return n, err
-}
-
-// setWriting reports whether the stream is still open.
-func (s *streamConn) setWriting(writing bool) (open bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.writing = writing
-	return !s.closed
-}
-
-// SetWriteDeadline implements relay.Conn. That of Close is the last one.
-func (s *streamConn) SetWriteDeadline(t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return net.ErrClosed
-	}
-	return s.rc.SetWriteDeadline(t)
-}
-
-// Close ends reads, and a write that is stuck. The stream itself ends when the
-// handler returns, after what was written.
-func (s *streamConn) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	if s.writing {
-		_ = s.rc.SetWriteDeadline(time.Unix(1, 0))
-	}
-	s.mu.Unlock()
-	return s.body.Close()
-}
-
 func replacerOf(r *http.Request) *caddy.Replacer {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -273,7 +187,6 @@ func replacerOf(r *http.Request) *caddy.Replacer {
 
 // Interface guards
 var (
-	_ relay.Conn = (*streamConn)(nil)
 	_ relay.Conn = (net.Conn)(nil)
 	_ relay.Conn = tracedConn{}
 )

@@ -95,7 +95,11 @@ func shakeH2(ctx context.Context, cc http.RoundTripper, g *gateway, path string,
 
 // connH3 makes an HTTP/3 connection of its own.
 func connH3(ctx context.Context, g *gateway) (*http3.ClientConn, *quic.Conn, error) {
-	conn, err := quic.DialAddr(ctx, g.httpsAddr, clientTLS("h3"), &quic.Config{MaxIdleTimeout: 2 * patience})
+	return connH3With(ctx, g, &quic.Config{MaxIdleTimeout: 2 * patience})
+}
+
+func connH3With(ctx context.Context, g *gateway, config *quic.Config) (*http3.ClientConn, *quic.Conn, error) {
+	conn, err := quic.DialAddr(ctx, g.httpsAddr, clientTLS("h3"), config)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -9,6 +9,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 )
 
 // trickle writes to w every now and then, until that fails.
@@ -159,6 +162,38 @@ func TestServersClocksEndNoWebSocket(t *testing.T) {
 type answerOrError struct {
 	answer
 	err error
+}
+
+// TestQuietWebSocketKeepsItsQUICConnection against a client that does not do so
+// itself. Another connection of that client shows when it would have ended.
+func TestQuietWebSocketKeepsItsQUICConnection(t *testing.T) {
+	b := newBackend(t, echo)
+	g := start(t, "ws_gateway "+b.addr)
+	idle := &quic.Config{MaxIdleTimeout: 14 * time.Second} // the server nudges every 10 s
+	dial := func() (*http3.ClientConn, *quic.Conn) {
+		cc, conn, err := connH3With(t.Context(), g, idle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+		return cc, conn
+	}
+	cc, _ := dial()
+	a, err := shakeH3(t.Context(), cc, g, "/ws", nil)
+	if err != nil || a.conn == nil {
+		t.Fatalf("%d, %v", a.status, err)
+	}
+	a.conn.abort = func() {}
+	a.conn.ping(t, "before")
+	other, unused := dial()
+	_ = other
+	receive(t, "the end of a connection that nobody uses", unused.Context().Done())
+	a.conn.ping(t, "after")
+	a.conn.mustSend(t, closing(1000, "bye"))
+	a.conn.expectClose(t, 1000)
+	if rest, err := io.ReadAll(a.conn.br); len(rest) > 0 || err != nil {
+		t.Errorf("behind the close frame came %q, %v", rest, err)
+	}
 }
 
 // TestLimitsOfBodiesCountNoWebSocket holds a stream for what it is.

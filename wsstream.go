@@ -1,0 +1,183 @@
+package wsgateway
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+)
+
+// stream makes the request's stream the connection (RFC 8441, RFC 9220). The
+// handler has to stay as long as it lives.
+//
+// Whatever Caddy has put around the request is passed by, as a hijack does. It
+// would end a stream whose client is silent for a minute, and a WebSocket may be
+// silent for as long as it likes; over HTTP/2 it sets a timer for each read and
+// write, and one that is set as the stream ends keeps that in memory, and with it
+// the server and the configuration. Deadlines of writes are the relay's alone.
+func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (upgraded, error) {
+	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if wr != nil {
+		wr.Override(writeTimeout, 0, 0) // a rate counts from the beginning of the request
+	}
+	w.WriteHeader(http.StatusOK)
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return upgraded{}, err
+	}
+	base := innermost(w)
+	rc := http.NewResponseController(base)
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{}) // that of the flush
+	s := &streamConn{body: r.Body, w: base, flush: rc.Flush, setDeadline: rc.SetWriteDeadline, shared: sharedConnOf(r.Context())}
+	if rd != nil {
+		s.body = rd.ReadCloser
+	}
+	if h3, ok := base.(http3.HTTPStreamer); ok {
+		return s.overQUIC(h3.HTTPStream()), nil
+	}
+	return upgraded{conn: s}, nil
+}
+
+// overQUIC makes the stream one that is kept alive. It has to be ended, because the
+// server leaves that to whoever took the stream.
+func (s *streamConn) overQUIC(str *http3.Stream) upgraded {
+	s.w, s.flush, s.setDeadline = str, nil, str.SetWriteDeadline
+	s.nudge = func() { _ = str.TryWriteAll(nil) }
+	awake.add(s)
+	return upgraded{conn: s, end: func() {
+		awake.remove(s)
+		str.CancelRead(quic.StreamErrorCode(http3.ErrCodeNoError))
+		_ = str.Close()
+	}}
+}
+
+// streamConn is a stream of HTTP/2 or HTTP/3 as a connection.
+type streamConn struct {
+	body        io.ReadCloser
+	w           io.Writer
+	flush       func() error // nil where w keeps nothing back
+	setDeadline func(time.Time) error
+	nudge       func()   // says something to the peer that means nothing
+	shared      net.Conn // with other streams; nil where it is not known
+
+	mu      sync.Mutex // guards what follows, the deadline, and that only one writes
+	writing bool
+	closed  bool
+}
+
+// Read implements io.Reader.
+func (s *streamConn) Read(p []byte) (int, error) { return s.body.Read(p) }
+
+// Write implements io.Writer; what it wrote is on its way when it returns.
+func (s *streamConn) Write(p []byte) (int, error) {
+	if !s.setWriting(true) {
+		return 0, net.ErrClosed
+	}
+	defer s.setWriting(false)
+	n, err := s.w.Write(p)
+	if err == nil && s.flush != nil {
+		err = s.flush()
+	}
+	return n, err
+}
+
+// setWriting reports whether the stream is still open.
+func (s *streamConn) setWriting(writing bool) (open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = writing
+	return !s.closed
+}
+
+// SetWriteDeadline implements relay.Conn. That of Close is the last one.
+func (s *streamConn) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	return s.setDeadline(t)
+}
+
+// Close ends reads, and a write that is stuck. The stream itself ends when the
+// handler returns, after what was written.
+func (s *streamConn) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	if s.writing {
+		_ = s.setDeadline(time.Unix(1, 0))
+	}
+	s.mu.Unlock()
+	return s.body.Close()
+}
+
+// keepAlive nudges the peer, unless something is being written anyway. It does not
+// wait for anything.
+func (s *streamConn) keepAlive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.writing && !s.closed {
+		s.nudge()
+	}
+}
+
+// keepAliveEvery is how often the peers of quiet streams over HTTP/3 are nudged.
+// QUIC ends a connection over which nothing was heard for as long as the shorter
+// of both sides' limits says; that of Caddy's server is 30 seconds.
+const keepAliveEvery = 10 * time.Second
+
+// awake keeps the streams of the process that are over HTTP/3 alive, as the kernel
+// does with connections over TCP.
+var awake = keeper{every: keepAliveEvery, streams: make(map[*streamConn]struct{})}
+
+// keeper has one timer for all streams, and none while there are none.
+type keeper struct {
+	every time.Duration
+
+	mu      sync.Mutex // guards what follows
+	streams map[*streamConn]struct{}
+	timer   *time.Timer
+}
+
+func (k *keeper) add(s *streamConn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.streams[s] = struct{}{}
+	if k.timer == nil {
+		k.timer = time.AfterFunc(k.every, k.turn)
+	}
+}
+
+func (k *keeper) remove(s *streamConn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.streams, s)
+}
+
+// turn nudges everyone.
+func (k *keeper) turn() {
+	k.mu.Lock()
+	all := make([]*streamConn, 0, len(k.streams))
+	for s := range k.streams {
+		all = append(all, s)
+	}
+	if len(all) > 0 {
+		k.timer.Reset(k.every)
+	} else {
+		k.timer = nil
+	}
+	k.mu.Unlock()
+	for _, s := range all {
+		s.keepAlive()
+	}
+}
+
+// Interface guards
+var _ relay.Conn = (*streamConn)(nil)

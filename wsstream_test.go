@@ -1,0 +1,89 @@
+package wsgateway
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// keptStream is a stream that counts how often its peer was nudged.
+func keptStream(nudged *atomic.Int32) *streamConn {
+	return &streamConn{
+		body: http.NoBody, w: io.Discard,
+		setDeadline: func(time.Time) error { return nil },
+		nudge:       func() { nudged.Add(1) },
+	}
+}
+
+func TestQuietStreamsAreKeptAlive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper{every: 10 * time.Second, streams: make(map[*streamConn]struct{})}
+		var quiet, writing, closed, removed atomic.Int32
+		one, busy, over, gone := keptStream(&quiet), keptStream(&writing), keptStream(&closed), keptStream(&removed)
+		for _, s := range []*streamConn{one, busy, over, gone} {
+			k.add(s)
+		}
+		busy.setWriting(true)
+		_ = over.Close()
+		k.remove(gone)
+		elapse(35 * time.Second)
+		synctest.Wait()
+		if quiet.Load() != 3 || writing.Load() != 0 || closed.Load() != 0 || removed.Load() != 0 {
+			t.Errorf("in 35 s, nudged %d times: quiet; %d: one that was being written to; %d: closed; %d: removed",
+				quiet.Load(), writing.Load(), closed.Load(), removed.Load())
+		}
+		busy.setWriting(false)
+		elapse(10 * time.Second)
+		synctest.Wait()
+		if writing.Load() != 1 {
+			t.Errorf("when it is quiet again, one is nudged %d times", writing.Load())
+		}
+		for _, s := range []*streamConn{one, busy, over} {
+			k.remove(s)
+		}
+		elapse(time.Minute)
+		synctest.Wait()
+		if k.timer != nil {
+			t.Error("there is a timer for nobody")
+		}
+		k.add(one)
+		elapse(10 * time.Second)
+		synctest.Wait()
+		if quiet.Load() != 5 {
+			t.Errorf("one that comes later is not kept alive: nudged %d times in all", quiet.Load())
+		}
+		k.remove(one)
+		elapse(time.Minute)
+		synctest.Wait()
+	})
+}
+
+// TestClosedStreamKeepsTheDeadlineOfItsEnd holds back a write until the stream is
+// closed, and then sets a deadline as a relay would.
+func TestClosedStreamKeepsTheDeadlineOfItsEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var deadline time.Time
+		far, near := io.Pipe()
+		defer far.Close()
+		s := &streamConn{body: http.NoBody, w: near, setDeadline: func(at time.Time) error {
+			deadline = at
+			return nil
+		}}
+		go func() { _, _ = s.Write([]byte("hello")) }()
+		synctest.Wait() // it waits for a reader
+		_ = s.Close()
+		synctest.Wait()
+		ending := deadline
+		if ending.IsZero() || ending.After(time.Now()) {
+			t.Errorf("the write may go on until %s", ending)
+		}
+		if err := s.SetWriteDeadline(time.Now().Add(time.Hour)); err == nil || !deadline.Equal(ending) {
+			t.Errorf("after that the deadline is %s, %v", deadline, err)
+		}
+	})
+}
