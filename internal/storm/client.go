@@ -75,10 +75,11 @@ func (s *storm) turn(ctx context.Context) bool {
 		count = onOneConnection
 		s.next.Add(count - 1)
 	}
+	began := time.Now()
 	d, err := s.open(carrier)
 	if err != nil {
 		if ctx.Err() == nil && s.gateway.isWell() == nil {
-			s.outcomes.wrong(fmt.Errorf("%w over %s: %w", errLost, carrier, err))
+			s.outcomes.wrong(excuse(began, fmt.Errorf("connecting over %s: %w", carrier, err)))
 		}
 		return true
 	}
@@ -117,6 +118,14 @@ func (s *storm) once(p plan) error {
 	return nil
 }
 
+// excuse tells an error for which there is a reason if it came after a long time.
+func excuse(began time.Time, err error) error {
+	if time.Since(began) < long || errors.Is(err, errForeign) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errLate, err)
+}
+
 // errSlow is that of a client that has waited for too long.
 var errSlow = errors.New("it hangs")
 
@@ -132,12 +141,13 @@ func meet(d door, p plan, r *rand.Rand) (err error) {
 	if p.eager {
 		more = message(&p, 0, r).bytes(r.Uint32() | 1)
 	}
+	began := time.Now()
 	l, err := d.knock(p.target(), cut, more)
 	if err != nil {
 		if left.Load() {
 			return nil
 		}
-		return fmt.Errorf("sending: %w", err)
+		return excuse(began, fmt.Errorf("sending: %w", err))
 	}
 	defer l.leave(byReset)
 	if cut != never {
@@ -156,14 +166,17 @@ func meet(d door, p plan, r *rand.Rand) (err error) {
 		})
 		defer going.Stop()
 	}
-	err = (&talk{p: &p, line: l, r: r, left: &left, br: bufio.NewReader(l)}).all()
+	t := &talk{p: &p, line: l, r: r, left: &left, br: bufio.NewReader(l), since: began}
+	err = t.all()
 	switch {
+	case err == nil:
+		return nil
 	case slow.Load():
 		return errSlow
 	case left.Load() && !errors.Is(err, errForeign):
 		return nil
 	}
-	return err
+	return excuse(t.since, err)
 }
 
 // talk is a client's side from the answer on.
@@ -173,6 +186,8 @@ type talk struct {
 	r    *rand.Rand
 	left *atomic.Bool
 	br   *bufio.Reader
+
+	since time.Time // when it last did something
 }
 
 // all hears the answer, and then talks as the plan says.
@@ -257,6 +272,7 @@ func (t *talk) converse() error {
 			t.line.leave(p.leave.How)
 			return err
 		}
+		t.since = time.Now()
 		if m.op != 0 {
 			if _, err := t.line.Write(wire); err != nil {
 				return fmt.Errorf("sending message %d: %w", n, err)
@@ -269,6 +285,7 @@ func (t *talk) converse() error {
 			return t.hearQuit(n + 1)
 		}
 	}
+	t.since = time.Now()
 	if _, err := t.line.Write(closing(1000, "").bytes(t.r.Uint32() | 1)); err != nil {
 		return fmt.Errorf("sending a close frame: %w", err)
 	}

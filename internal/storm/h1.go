@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -29,7 +28,7 @@ func (d *doorH1) connect() (net.Conn, error) {
 func (d *doorH1) knock(target string, cut int, more []byte) (line, error) {
 	conn, err := d.connect()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errLost, err)
+		return nil, err
 	}
 	request := []byte("GET " + target + " HTTP/1.1\r\nHost: " + hostOf(d.address) + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
@@ -40,7 +39,7 @@ func (d *doorH1) knock(target string, cut int, more []byte) (line, error) {
 	_ = conn.SetDeadline(time.Now().Add(clientPatience))
 	if _, err := conn.Write(request); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("%w: %w", errLost, err)
+		return nil, err
 	}
 	_ = conn.SetDeadline(time.Time{})
 	return &lineH1{conn: conn, br: bufio.NewReader(conn)}, nil
