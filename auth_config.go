@@ -150,8 +150,9 @@ type JWT struct {
 	// string nor a number is refused. Default: `sub`.
 	UserClaim string `json:"user_claim,omitempty"`
 
-	// By how much clocks may differ when `exp`, `nbf` and `iat` are compared. A
-	// live connection ends that long after its token expires. Default: 30s.
+	// By how much clocks may differ when `exp` and `nbf` are compared; `iat`
+	// refuses nobody. A live connection ends that long after its token expires.
+	// Default: 30s.
 	Leeway *caddy.Duration `json:"leeway,omitempty"`
 
 	// Whether tokens without `exp` are accepted. Default: false.

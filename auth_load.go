@@ -63,6 +63,9 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 		return l, err
 	}
 	l.current.Load().warnOfWeakSecrets(ctx.Logger())
+	if compiled := l.current.Load().jwt; compiled != nil {
+		warnOfLeftOut(ctx.Logger(), "auth.jwt.keys", compiled.leftOut, nil)
+	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		if err := keepFromLogs(server, l.carriers); err != nil {
 			ctx.Logger().Warn(err.Error())
@@ -163,7 +166,7 @@ func (l *loadedAuth) loadKeySets(ctx caddy.Context, config *JWT) ([]keySet, erro
 
 func (l *loadedAuth) loadKeySet(ctx caddy.Context, field, place, trust string, client *http.Client) (keySet, error) {
 	if !strings.Contains(place, "://") {
-		set := &fileKeySet{name: place}
+		set := &fileKeySet{name: place, logger: ctx.Logger()}
 		l.files.followSet(field, set)
 		return set, set.read()
 	}

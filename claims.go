@@ -58,6 +58,14 @@ func (c claims) date(name string) (at time.Time, present, ok bool) {
 	return time.Unix(int64(whole), int64(fraction*float64(time.Second))), true, true
 }
 
+// dateOrNull is date for a claim that issuers write null for where they have none.
+func (c claims) dateOrNull(name string) (at time.Time, present, ok bool) {
+	if c.Get(name).IsNull() {
+		return time.Time{}, false, true
+	}
+	return c.date(name)
+}
+
 // hasAny tells whether the claim, a string or a list of strings, holds one of
 // the values.
 func (c claims) hasAny(name string, values []string) bool {

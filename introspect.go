@@ -220,15 +220,17 @@ func (i *introspector) grantOf(c claims) (*grant, error) {
 		return nil, errTokenInactive
 	}
 	g := &grant{claims: c, credential: i.credential()}
-	if g.expires, _, ok = c.date("exp"); !ok {
+	if g.expires, _, ok = c.dateOrNull("exp"); !ok {
 		return nil, errors.New("the exp of the answer is no date")
 	}
-	claim := "sub"
-	if c.Get(claim) == nil {
-		claim = "username"
-	}
-	if g.userID, ok = c.userID(claim); !ok {
-		return nil, errJWTUser
+	for _, claim := range [...]string{"sub", "username"} {
+		if v := c.Get(claim); v == nil || v.IsNull() {
+			continue
+		}
+		if g.userID, ok = c.userID(claim); !ok {
+			return nil, errJWTUser
+		}
+		break
 	}
 	g.jti, _ = c.Get("jti").Text()
 	g.issuer, _ = c.Get("iss").Text()

@@ -81,6 +81,23 @@ func TestIntrospectionIsNotCachedPastItsEnd(t *testing.T) {
 	})
 }
 
+func TestIntrospectionTakesNullForAbsent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for answer, user := range map[string]string{
+			`{"active":true,"sub":null,"username":"al","exp":null,"jti":null}`: "al",
+			`{"active":true,"sub":"alice","username":null}`:                    "alice",
+			`{"active":true,"sub":null,"username":null}`:                       "",
+			`{"active":true,"sub":7}`:                                          "7",
+		} {
+			i := mustIntrospector(t, &keyServer{answer: sayJSON("%s", answer)}, 0)
+			if g, err := i.verify(t.Context(), "token", time.Now()); err != nil || g.userID != user || !g.expires.IsZero() {
+				t.Errorf("%s: %+v, %v", answer, g, err)
+			}
+		}
+	})
+}
+
 func TestIntrospectionThatFailsIsAskedAnew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

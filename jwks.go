@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,7 @@ type keySource struct {
 	client   *http.Client
 	logger   *zap.Logger
 	known    []*verifyKey
+	leftOut  []leftOutKey  // of the last set
 	fetching chan struct{} // closed when the fetch that is under way is over
 	failures int           // in a row
 	asked    time.Time     // when a fetch was last made because of an unknown key
@@ -115,11 +117,12 @@ func (s *keySource) fetchLocked() <-chan struct{} {
 
 func (s *keySource) fetchNow(client *http.Client, done chan struct{}) {
 	defer contain(nil)
-	keys, err := s.download(client)
+	keys, leftOut, err := s.download(client)
 	s.mu.Lock()
 	logger := s.logger
+	said := s.leftOut
 	if err == nil {
-		s.known, s.failures = keys, 0
+		s.known, s.failures, s.leftOut = keys, 0, leftOut
 	} else {
 		s.failures++
 	}
@@ -130,25 +133,37 @@ func (s *keySource) fetchNow(client *http.Client, done chan struct{}) {
 	if err != nil && s.ctx.Err() == nil {
 		logger.Warn("fetching a key set failed", zap.String("url", bareURL(s.url)), zap.Error(err), zap.Int("keys_kept", kept))
 	}
+	warnOfLeftOut(logger, bareURL(s.url), leftOut, said)
 }
 
-func (s *keySource) download(client *http.Client) (keys []*verifyKey, err error) {
+// warnOfLeftOut says which keys of a set sign tokens that nobody can verify, but
+// for those of which it was said.
+func warnOfLeftOut(logger *zap.Logger, place string, keys, said []leftOutKey) {
+	for _, k := range keys {
+		if !slices.Contains(said, k) {
+			logger.Warn("a key of a key set is left out, so that tokens that it signs are refused",
+				zap.String("place", place), zap.String("kid", k.id), zap.String("reason", k.reason))
+		}
+	}
+}
+
+func (s *keySource) download(client *http.Client) (keys []*verifyKey, leftOut []leftOutKey, err error) {
 	// Handshakes wait for the end of it.
 	defer containInto(&err, nil)
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.url, nil) //nolint:gosec // the operator names it
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	body, err := bodyOf(client, req, maxJWKSSize)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys, err = keysFromSet(body)
 	for _, k := range keys {
 		k.credential = s.credential()
 	}
-	return keys, err
+	return keys, leftOutOf(body, false), err
 }
 
 // credential is the set and not its keys, because issuers rotate them while

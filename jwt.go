@@ -84,6 +84,7 @@ type jwtVerifier struct {
 	sets       []keySet
 	algorithms []string // nil for all
 	rules      claimRules
+	leftOut    []leftOutKey // of the static ones
 }
 
 // claimRules are what the claims of a token must be.
@@ -106,6 +107,9 @@ func newJWTVerifier(config *JWT, sets []keySet) (*jwtVerifier, error) {
 			return nil, fmt.Errorf("keys[%d]: %w", i, err)
 		}
 		v.places = append(v.places, keys)
+		if text, err := resolveKey(key.Key); err == nil {
+			v.leftOut = append(v.leftOut, leftOutOf([]byte(text), true)...)
+		}
 	}
 	v.static = slices.Concat(v.places...)
 	if len(v.static) == 0 && len(sets) == 0 {
@@ -289,7 +293,7 @@ func parseJWT(text string) (*signedToken, error) {
 	if fields.Get("crit") != nil || fields.Get("b64") != nil {
 		return nil, errJWTCritical
 	}
-	if kid := fields.Get("kid"); kid != nil {
+	if kid := fields.Get("kid"); kid != nil && !kid.IsNull() {
 		var ok bool
 		if t.kid, ok = kid.Text(); !ok {
 			return nil, errJWTHeader
@@ -370,14 +374,17 @@ func (rules *claimRules) lifetime(c claims, now time.Time) (end time.Time, err e
 			return end, errJWTExpired
 		}
 	}
-	for _, name := range [...]string{"nbf", "iat"} {
-		begins, _, ok := c.date(name)
-		switch {
-		case !ok:
-			return end, errJWTClaims
-		case now.Add(rules.leeway).Before(begins):
-			return end, errJWTNotYet
-		}
+	begins, _, ok := c.dateOrNull("nbf")
+	switch {
+	case !ok:
+		return end, errJWTClaims
+	case now.Add(rules.leeway).Before(begins):
+		return end, errJWTNotYet
+	}
+	// When it was issued says nothing of whether it is good (RFC 7519, section
+	// 4.1.6): the issuer's clock may be ahead.
+	if _, _, ok = c.dateOrNull("iat"); !ok {
+		return end, errJWTClaims
 	}
 	return end, nil
 }

@@ -148,6 +148,7 @@ func TestJWTAttackHeaders(t *testing.T) {
 		"alg twice":              {`{"alg":"HS256","alg":"none"}`, errJWTHeader},
 		"alg twice, escaped":     {`{"alg":"HS256","\u0061lg":"none"}`, errJWTHeader},
 		"kid twice":              {`{"alg":"HS256","kid":"a","kid":"b"}`, errJWTHeader},
+		"kid null":               {`{"alg":"HS256","kid":null}`, nil},
 		"kid a number":           {`{"alg":"HS256","kid":1}`, errJWTHeader},
 		"kid an object":          {`{"alg":"HS256","kid":{"$ne":1}}`, errJWTHeader},
 		"not an object":          {`"HS256"`, errJWTHeader},

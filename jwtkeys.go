@@ -1,22 +1,22 @@
 package wsgateway
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -60,6 +60,11 @@ func (k *verifyKey) fits(algorithm, kid string) bool {
 	return (k.id == "" || kid == "" || k.id == kid) && slices.Contains(k.algorithms, algorithm)
 }
 
+func (k *verifyKey) isSecret() bool {
+	_, secret := k.key.([]byte)
+	return secret
+}
+
 // checkAlgorithms refuses the names of algorithms that there are not.
 func checkAlgorithms(names []string) error {
 	for _, name := range names {
@@ -88,15 +93,26 @@ func isAlgorithm(text string) bool {
 }
 
 // newVerifyKeys makes the keys of one configured text. No error shows any of it.
-func newVerifyKeys(text string, algorithms []string) ([]*verifyKey, error) {
-	if err := checkAlgorithms(algorithms); err != nil {
+func newVerifyKeys(configured string, algorithms []string) ([]*verifyKey, error) {
+	text, err := resolveKey(configured)
+	if err != nil {
 		return nil, err
 	}
-	if !json.Valid([]byte(text)) {
-		var err error
-		if text, err = resolveSecret("key", text); err != nil {
-			return nil, err
-		}
+	return keysFromText(text, algorithms)
+}
+
+// resolveKey replaces the placeholders in a configured key. JSON has braces of its
+// own.
+func resolveKey(configured string) (string, error) {
+	if json.Valid([]byte(configured)) {
+		return configured, nil
+	}
+	return resolveSecret("key", configured)
+}
+
+func keysFromText(text string, algorithms []string) ([]*verifyKey, error) {
+	if err := checkAlgorithms(algorithms); err != nil {
+		return nil, err
 	}
 	trimmed := strings.TrimSpace(text)
 	switch {
@@ -181,10 +197,7 @@ func keyFromPEM(text []byte, algorithms []string) ([]*verifyKey, error) {
 	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
 		return nil, errors.New("the PEM holds a private key, which belongs to the issuer alone: give its public key")
 	case block.Type == "CERTIFICATE":
-		var cert *x509.Certificate
-		if cert, err = x509.ParseCertificate(block.Bytes); err == nil {
-			public = cert.PublicKey
-		}
+		public, err = keyOfCertificate(block.Bytes)
 	case block.Type == "RSA PUBLIC KEY":
 		public, err = x509.ParsePKCS1PublicKey(block.Bytes)
 	case block.Type == "PUBLIC KEY":
@@ -201,96 +214,28 @@ func keyFromPEM(text []byte, algorithms []string) ([]*verifyKey, error) {
 	return oneKey(public, algorithms)
 }
 
-// keysFromJSON reads a JWK or a JWK set from the configuration, where every key
-// must be one that can be used.
-func keysFromJSON(text []byte, algorithms []string) ([]*verifyKey, error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
+// keyOfCertificate reads the public key of a certificate. A certificate need not
+// be sound for that: some that issuers use have serial numbers below zero.
+func keyOfCertificate(der []byte) (any, error) {
+	cert, err := x509.ParseCertificate(der)
+	if err == nil {
+		return cert.PublicKey, nil
 	}
-	if err := json.Unmarshal(text, &set); err != nil {
-		return nil, errors.New("the JSON of the key is damaged")
-	}
-	if set.Keys == nil {
-		k, err := keyFromJWK(text, algorithms)
-		if err != nil {
-			return nil, fmt.Errorf("reading the JWK: %w", err)
+	var outer struct {
+		Signed struct {
+			Version   int `asn1:"optional,explicit,default:0,tag:0"`
+			Serial    *big.Int
+			Algorithm asn1.RawValue
+			Issuer    asn1.RawValue
+			Validity  asn1.RawValue
+			Subject   asn1.RawValue
+			PublicKey asn1.RawValue
 		}
-		return []*verifyKey{k}, nil
+		Algorithm asn1.RawValue
+		Signature asn1.BitString
 	}
-	keys, err := usableKeys(set.Keys, algorithms, true)
-	if err != nil {
-		return nil, fmt.Errorf("reading the JWK set: %w", err)
-	}
-	return keys, nil
-}
-
-// keysFromSet reads a JWK set that someone serves. What it holds beyond keys to
-// verify with is for others; a secret is nothing to serve at all.
-func keysFromSet(text []byte) ([]*verifyKey, error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(text, &set); err != nil {
-		return nil, errors.New("it is not a JWK set")
-	}
-	return usableKeys(set.Keys, nil, false)
-}
-
-func usableKeys(raw []json.RawMessage, algorithms []string, secrets bool) ([]*verifyKey, error) {
-	if len(raw) > maxSetKeys {
-		return nil, fmt.Errorf("it has %d keys: at most %d are taken", len(raw), maxSetKeys)
-	}
-	var keys []*verifyKey
-	last := errors.New("it is empty")
-	for _, text := range raw {
-		k, err := keyFromJWK(text, algorithms)
-		if err != nil {
-			last = err
-			continue
-		}
-		if _, secret := k.key.([]byte); !secret || secrets {
-			keys = append(keys, k)
-		}
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("it has no key to verify signatures with: %w", last)
-	}
-	return keys, nil
-}
-
-// keyFromJWK reads one JWK; of a private key, its public half.
-func keyFromJWK(text []byte, algorithms []string) (*verifyKey, error) {
-	var use struct {
-		Use string   `json:"use"`
-		Ops []string `json:"key_ops"`
-	}
-	if err := json.Unmarshal(text, &use); err != nil {
-		return nil, errors.New("it is not a JWK")
-	}
-	if use.Use != "" && use.Use != "sig" || use.Ops != nil && !slices.Contains(use.Ops, "verify") {
-		return nil, errors.New("the JWK is not for signatures")
-	}
-	var jwk jose.JSONWebKey
-	if err := jwk.UnmarshalJSON(bytes.TrimSpace(text)); err != nil {
-		return nil, errors.New("the JWK is of an unknown type or damaged")
-	}
-	material := jwk.Key
-	if _, secret := material.([]byte); !secret && !jwk.IsPublic() {
-		material = jwk.Public().Key
-	}
-	if jwk.Algorithm != "" {
-		if len(algorithms) > 0 && !slices.Contains(algorithms, jwk.Algorithm) {
-			return nil, fmt.Errorf("the JWK is for %q alone, which is not among the algorithms given", jwk.Algorithm)
-		}
-		algorithms = []string{jwk.Algorithm}
-	}
-	if err := checkAlgorithms(algorithms); err != nil {
+	if rest, parseErr := asn1.Unmarshal(der, &outer); parseErr != nil || len(rest) > 0 {
 		return nil, err
 	}
-	k, err := newVerifyKey(material, algorithms)
-	if err != nil {
-		return nil, err
-	}
-	k.id = jwk.KeyID
-	return k, nil
+	return x509.ParsePKIXPublicKey(outer.Signed.PublicKey.FullBytes)
 }

@@ -62,9 +62,10 @@ var layout = map[string]struct {
 	imports string
 	also    string
 }{
-	"auth.go":              {leaf, "httpguts", "Auth BearerToken TokenCarrier"},
+	"auth.go":              {leaf, "httpguts caddy", "Auth BearerToken TokenCarrier"},
 	"jwt.go":               {leaf, "strictjson", "JWT JWTKey"},
 	"jwtkeys.go":           {leaf, "jose jwt", ""},
+	"jwk.go":               {leaf, "jose", ""},
 	"jwks.go":              {leaf, "caddy zap", ""},
 	"guests.go":            {leaf, "caddyhttp caddyauth zap", ""},
 	"introspect.go":        {leaf, "zap strictjson", "Introspection"},

@@ -198,8 +198,10 @@ func (all *rotations) followSet(field string, s *fileKeySet) {
 
 // fileKeySet is a JWK set in a file.
 type fileKeySet struct {
-	name  string
-	known atomic.Pointer[[]*verifyKey]
+	name    string
+	logger  *zap.Logger
+	known   atomic.Pointer[[]*verifyKey]
+	leftOut []leftOutKey // for read alone
 }
 
 // read takes over what the file holds.
@@ -225,6 +227,9 @@ func (s *fileKeySet) read() error {
 		k.credential = s.credential()
 	}
 	s.known.Store(&keys)
+	leftOut := leftOutOf([]byte(text), true)
+	warnOfLeftOut(s.logger, s.name, leftOut, s.leftOut)
+	s.leftOut = leftOut
 	return nil
 }
 

@@ -94,7 +94,7 @@ func TestErrorsOfRequestsShowNoPassword(t *testing.T) {
 		"https://user:hush-hush@127.0.0.1:1/?hush-hush",
 	} {
 		s := newKeySource(address, client, zap.NewNop())
-		if _, err := s.download(client); err == nil || strings.Contains(err.Error(), "hush") {
+		if _, _, err := s.download(client); err == nil || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: %v", address, err)
 		}
 	}

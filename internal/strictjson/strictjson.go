@@ -112,6 +112,9 @@ func (v Value) Bool() (value, ok bool) {
 	return false, false
 }
 
+// IsNull reports whether the value is null.
+func (v Value) IsNull() bool { return string(v) == "null" }
+
 // Object returns the members if the value is an object.
 func (v Value) Object() (Object, bool) {
 	if len(v) == 0 || v[0] != '{' {

@@ -32,6 +32,9 @@ func TestParseObjectReadsOneLevel(t *testing.T) {
 	if b, ok := o.Get("f").Bool(); !ok || b {
 		t.Errorf("f = %v, %v", b, ok)
 	}
+	if !o.Get("z").IsNull() || o.Get("f").IsNull() || o.Get("missing").IsNull() {
+		t.Error("null is not told from others")
+	}
 	inner, ok := o.Get("o").Object()
 	if !ok || string(inner.Get("a")) != `{"b":1}` {
 		t.Errorf("o.a = %s, %v", inner.Get("a"), ok)
