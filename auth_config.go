@@ -163,8 +163,10 @@ type JWT struct {
 // compared with it, unless the key is a JWK that has one itself.
 type JWTKey struct {
 	// A public key or certificate in PEM; a JWK or a JWK set in JSON; or else a
-	// secret, which should have at least 32 bytes (RFC 7518, section 3.2). It may be a placeholder such as
-	// `{env.JWT_SECRET}` or `{file./etc/jwt.pem}`, resolved when the
+	// secret, which should have at least 32 bytes (RFC 7518, section 3.2). One
+	// that was handed out encoded has `base64:` or `base64url:` in front of it,
+	// and is decoded. It may be a placeholder such as `{env.JWT_SECRET}`,
+	// `base64:{env.JWT_SECRET}` or `{file./etc/jwt.pem}`, resolved when the
 	// configuration is loaded, and that of a file again when it changes; a
 	// secret should be, because it shows in the running configuration otherwise.
 	Key string `json:"key"`

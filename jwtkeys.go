@@ -1,12 +1,14 @@
 package wsgateway
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -114,18 +116,40 @@ func keysFromText(text string, algorithms []string) ([]*verifyKey, error) {
 	if err := checkAlgorithms(algorithms); err != nil {
 		return nil, err
 	}
-	trimmed := strings.TrimSpace(text)
-	switch {
-	case trimmed == "":
-		return nil, errors.New("key is empty: give a secret, PEM, a JWK, or a placeholder for one")
-	case isAlgorithm(trimmed):
-		return nil, errors.New("key is the name of an algorithm, and the key is missing: where a {$VAR} in front of it is not set, use {env.VAR}")
-	case strings.Contains(text, "-----BEGIN"):
-		return keyFromPEM([]byte(text), algorithms)
-	case strings.HasPrefix(trimmed, "{"):
-		return keysFromJSON([]byte(text), algorithms)
+	material, encoded, err := decodeKey(text)
+	if err != nil {
+		return nil, err
 	}
-	return oneKey([]byte(text), algorithms)
+	trimmed := bytes.TrimSpace(material)
+	switch {
+	case len(trimmed) == 0:
+		return nil, errors.New("key is empty: give a secret, PEM, a JWK, or a placeholder for one")
+	case isAlgorithm(string(trimmed)):
+		return nil, errors.New("key is the name of an algorithm, and the key is missing: where a {$VAR} in front of it is not set, use {env.VAR}")
+	case bytes.Contains(material, []byte("-----BEGIN")):
+		return keyFromPEM(material, algorithms)
+	case trimmed[0] == '{' && (!encoded || json.Valid(trimmed)): // a secret that was encoded may be any bytes
+		return keysFromJSON(material, algorithms)
+	}
+	return oneKey(material, algorithms)
+}
+
+// decodeKey returns the bytes of a key that was handed out encoded, and of any
+// other those of its text.
+func decodeKey(text string) (material []byte, encoded bool, err error) {
+	for prefix, encoding := range map[string]*base64.Encoding{"base64:": base64.RawStdEncoding, "base64url:": base64.RawURLEncoding} {
+		start := strings.TrimSpace(text)
+		if len(start) < len(prefix) || !strings.EqualFold(start[:len(prefix)], prefix) {
+			continue
+		}
+		rest := strings.Join(strings.Fields(start[len(prefix):]), "") // lines are broken
+		if material, err = encoding.DecodeString(strings.TrimRight(rest, "=")); err != nil {
+			return nil, true, fmt.Errorf("key begins with %s and does not go on in that encoding: "+
+				"base64: has + and /, base64url: has - and _", prefix)
+		}
+		return material, true, nil
+	}
+	return []byte(text), false, nil
 }
 
 func oneKey(material any, algorithms []string) ([]*verifyKey, error) {
