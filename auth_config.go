@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/caddyserver/caddy/v2"
@@ -114,14 +115,15 @@ type JWT struct {
 	// needed.
 	Keys []JWTKey `json:"keys,omitempty"`
 
-	// Places of JSON Web Key Sets (RFC 7517): `https://` URLs, `http://` URLs on
-	// a loopback address, or names of files. A set at a URL is fetched in the
+	// Places of JSON Web Key Sets (RFC 7517), each an object or its `place`
+	// alone: `https://` URLs, `http://` URLs on a loopback address or where
+	// that is allowed, or names of files. A set at a URL is fetched in the
 	// background, again every ten minutes, and, at most once a minute, when a
 	// token names a key that is not in it. If a fetch fails, the keys that were
 	// there stay. A file is read again when it changes. A URL with a
 	// password in it should be a placeholder such as `{env.JWKS_URL}`, because
 	// it shows in the running configuration otherwise.
-	JWKS []string `json:"jwks,omitempty"`
+	JWKS []KeySetPlace `json:"jwks,omitempty"`
 
 	// The certificate authorities to trust when a key set is fetched.
 	// Default: those of the system.
@@ -157,6 +159,38 @@ type JWT struct {
 
 	// Whether tokens without `exp` are accepted. Default: false.
 	AllowNoExpiry bool `json:"allow_no_expiry,omitempty"`
+}
+
+// KeySetPlace is where a JSON Web Key Set is. In JSON, the place alone stands
+// for it as well.
+type KeySetPlace struct {
+	// The URL, or the name of a file; or a placeholder for it, such as
+	// `{env.JWKS_URL}`, resolved when the configuration is loaded.
+	Place string `json:"place"`
+
+	// Whether the set may come over http from any address. Whoever is on the way
+	// can put keys of their own into it, and so make tokens: for issuers inside
+	// a cluster. Default: false.
+	AllowHTTP bool `json:"allow_http,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (p KeySetPlace) MarshalJSON() ([]byte, error) {
+	if !p.AllowHTTP {
+		return json.Marshal(p.Place)
+	}
+	type object KeySetPlace
+	return json.Marshal(object(p))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *KeySetPlace) UnmarshalJSON(text []byte) error {
+	if bytes.HasPrefix(text, []byte(`"`)) {
+		*p = KeySetPlace{}
+		return json.Unmarshal(text, &p.Place)
+	}
+	type object KeySetPlace
+	return caddy.StrictUnmarshalJSON(text, (*object)(p))
 }
 
 // JWTKey is a key that tokens may be signed with. A token's `kid` is not
@@ -199,11 +233,16 @@ type Requirement struct {
 // last 10,000 others.
 type Introspection struct {
 	// The URL, which begins with `https://`, or with `http://` and a loopback
-	// address. A user and password in it are sent by Basic authentication.
+	// address or where that is allowed. A user and password in it are sent by Basic authentication.
 	// Placeholders such as `{env.INTROSPECT_URL}` are resolved when the
 	// configuration is loaded; a password should be one, because it shows in
 	// the running configuration otherwise.
 	URL string `json:"url"`
+
+	// Whether the tokens may go over http to any address. Whoever is on the way
+	// can read them, and say which are good: for services inside a cluster.
+	// Default: false.
+	AllowHTTP bool `json:"allow_http,omitempty"`
 
 	// For how long an answer may be used again, but never past its `exp`.
 	// Default: 10s; 0 asks anew every time.

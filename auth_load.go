@@ -151,8 +151,8 @@ func (l *loadedAuth) loadKeySets(ctx caddy.Context, config *JWT) ([]keySet, erro
 	}
 	var sets []keySet
 	for i, place := range config.JWKS {
-		place, err := resolveSecret("jwks", place)
-		if err != nil {
+		var err error
+		if place.Place, err = resolveSecret("jwks", place.Place); err != nil {
 			return nil, fmt.Errorf("jwks[%d]: %w", i, err)
 		}
 		set, err := l.loadKeySet(ctx, fmt.Sprintf("auth.jwt.jwks[%d]", i), place, trust, client)
@@ -164,18 +164,18 @@ func (l *loadedAuth) loadKeySets(ctx caddy.Context, config *JWT) ([]keySet, erro
 	return sets, nil
 }
 
-func (l *loadedAuth) loadKeySet(ctx caddy.Context, field, place, trust string, client *http.Client) (keySet, error) {
-	if !strings.Contains(place, "://") {
-		set := &fileKeySet{name: place, logger: ctx.Logger()}
+func (l *loadedAuth) loadKeySet(ctx caddy.Context, field string, at KeySetPlace, trust string, client *http.Client) (keySet, error) {
+	if !strings.Contains(at.Place, "://") {
+		set := &fileKeySet{name: at.Place, logger: ctx.Logger()}
 		l.files.followSet(field, set)
 		return set, set.read()
 	}
-	if err := checkJWKSURL(place); err != nil {
+	if err := checkJWKSURL(at.Place, at.AllowHTTP); err != nil {
 		return nil, err
 	}
-	key := place + "\x00" + trust
+	key := at.Place + "\x00" + trust
 	value, found, err := keySources.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := newKeySource(place, client, ctx.Logger())
+		s := newKeySource(at.Place, client, ctx.Logger())
 		go s.run(s.fetch())
 		return s, nil
 	})

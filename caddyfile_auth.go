@@ -80,6 +80,7 @@ func (a *Auth) unmarshalJWT(d *caddyfile.Dispenser) error {
 //	introspect <url> [<cache duration>] {
 //	    timeout    <duration>
 //	    trust_pool <module> ...
+//	    allow_http
 //	}
 func (a *Auth) unmarshalIntrospect(d *caddyfile.Dispenser) error {
 	const syntax = "introspect <url> [<cache duration>]"
@@ -91,11 +92,6 @@ func (a *Auth) unmarshalIntrospect(d *caddyfile.Dispenser) error {
 		return d.Errf("too many arguments: %s", syntax)
 	}
 	a.Introspect = &Introspection{URL: args[0]}
-	if !hasPlaceholder(args[0]) {
-		if err := checkIntrospectURL(args[0]); err != nil {
-			return d.Errf("introspect: %w", err)
-		}
-	}
 	if len(args) > 1 {
 		cache, err := caddy.ParseDuration(args[1])
 		if err != nil || cache < 0 {
@@ -103,6 +99,29 @@ func (a *Auth) unmarshalIntrospect(d *caddyfile.Dispenser) error {
 		}
 		a.Introspect.Cache = (*caddy.Duration)(&cache)
 	}
+	if err := a.Introspect.unmarshalBlock(d); err != nil {
+		return err
+	}
+	if hasPlaceholder(args[0]) {
+		return nil
+	}
+	d.Reset()
+	d.Next() // an error is about the line, not about the end of its block
+	if err := checkIntrospectURL(args[0], a.Introspect.AllowHTTP); err != nil {
+		return d.Errf("introspect: %w", err)
+	}
+	return checkAllowHTTP(d, args[0], a.Introspect.AllowHTTP)
+}
+
+// checkAllowHTTP refuses allow_http where it says nothing.
+func checkAllowHTTP(d *caddyfile.Dispenser, place string, allowed bool) error {
+	if allowed && !strings.HasPrefix(place, "http://") {
+		return d.Err("allow_http is for URLs that begin with http://: remove it")
+	}
+	return nil
+}
+
+func (i *Introspection) unmarshalBlock(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for d.NextBlock(0) {
 		word := caddyfile.NewDispenser(wordTokens(d))
@@ -113,11 +132,14 @@ func (a *Auth) unmarshalIntrospect(d *caddyfile.Dispenser) error {
 		var err error
 		switch word.Val() {
 		case "timeout":
-			a.Introspect.Timeout, err = durationArg(word, "timeout", 1)
+			i.Timeout, err = durationArg(word, "timeout", 1)
 		case "trust_pool":
-			a.Introspect.CARaw, err = trustPool(word)
+			i.CARaw, err = trustPool(word)
+		case "allow_http":
+			_, err = lineArgs(word, "allow_http", 0, 0)
+			i.AllowHTTP = true
 		default:
-			err = unexpectedWord(word, "introspect", "timeout", "trust_pool")
+			err = unexpectedWord(word, "introspect", "allow_http", "timeout", "trust_pool")
 		}
 		if err != nil {
 			return err

@@ -29,7 +29,7 @@ var jwtWords = map[string]func(*JWT, *caddyfile.Dispenser) error{
 //
 //	jwt {
 //	    key        <secret or PEM or placeholder> [<algorithm...>]
-//	    jwks       <https URL or file>
+//	    jwks       <https URL or file> [{ allow_http }]
 //	    algorithms <algorithm...>
 //	    issuer     <issuer...>
 //	    audience   <audience...>
@@ -101,22 +101,55 @@ func (j *JWT) unmarshalKey(d *caddyfile.Dispenser) error {
 
 // unmarshalJWKS parses:
 //
-//	jwks <https URL or file>
+//	jwks <https URL or file> {
+//	    allow_http
+//	}
 func (j *JWT) unmarshalJWKS(d *caddyfile.Dispenser) error {
-	args, err := lineArgs(d, "jwks <https URL or file>", 1, 1)
-	if err != nil {
+	const syntax = "jwks <https URL or file>"
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0:
+		return d.Errf("an argument is missing: %s", syntax)
+	case len(args) > 1:
+		return d.Errf("too many arguments: %s", syntax)
+	}
+	at := KeySetPlace{Place: args[0]}
+	for d.NextBlock(0) {
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		if word.Val() != "allow_http" {
+			return unexpectedWord(word, "jwks", "allow_http")
+		}
+		if _, err := lineArgs(word, "allow_http", 0, 0); err != nil {
+			return err
+		}
+		if at.AllowHTTP {
+			return word.Err("allow_http is already set: it may stand once")
+		}
+		at.AllowHTTP = true
+	}
+	d.Reset()
+	d.Next() // an error is about the line, not about the end of its block
+	if err := checkPlace(d, at); err != nil {
 		return err
 	}
-	if strings.Contains(args[0], "://") && !hasPlaceholder(args[0]) {
-		if err := checkJWKSURL(args[0]); err != nil {
+	if slices.ContainsFunc(j.JWKS, func(other KeySetPlace) bool { return other.Place == at.Place }) {
+		return d.Err("this jwks stands twice")
+	}
+	j.JWKS = append(j.JWKS, at)
+	return nil
+}
+
+func checkPlace(d *caddyfile.Dispenser, at KeySetPlace) error {
+	if hasPlaceholder(at.Place) {
+		return nil
+	}
+	if strings.Contains(at.Place, "://") {
+		if err := checkJWKSURL(at.Place, at.AllowHTTP); err != nil {
 			return d.Errf("jwks: %w", err)
 		}
 	}
-	if slices.Contains(j.JWKS, args[0]) {
-		return d.Err("this jwks stands twice")
-	}
-	j.JWKS = append(j.JWKS, args[0])
-	return nil
+	return checkAllowHTTP(d, at.Place, at.AllowHTTP)
 }
 
 // unmarshalAlgorithms parses:

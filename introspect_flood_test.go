@@ -179,7 +179,7 @@ func TestIntrospectionOverAConnectionThatWasClosedIsAskedAgain(t *testing.T) {
 	}
 }
 
-func TestIntrospectionGoesOverHTTPOnlyToALoopbackAddress(t *testing.T) {
+func TestHTTPIsForLoopbackAddressesUnlessAllowed(t *testing.T) {
 	t.Parallel()
 	for address, ok := range map[string]bool{
 		"https://auth.example/introspect": true,
@@ -194,6 +194,15 @@ func TestIntrospectionGoesOverHTTPOnlyToALoopbackAddress(t *testing.T) {
 		_, err := newIntrospector(new(Introspection), address, http.DefaultClient, zap.NewNop())
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
+		}
+		if _, err := newIntrospector(&Introspection{AllowHTTP: true}, address, http.DefaultClient, zap.NewNop()); err != nil {
+			t.Errorf("%s, where it is allowed: %v", address, err)
+		}
+		if err := checkJWKSURL(address, false); (err == nil) != ok {
+			t.Errorf("%s, for a key set: %v", address, err)
+		}
+		if err := checkJWKSURL(address, true); err != nil {
+			t.Errorf("%s, for a key set where it is allowed: %v", address, err)
 		}
 	}
 }

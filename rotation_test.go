@@ -33,7 +33,7 @@ func newRotating(t *testing.T, config *Auth) *rotating {
 	if config.JWT != nil {
 		files.followKeys(config.JWT.Keys)
 		for i, name := range config.JWT.JWKS {
-			set := &fileKeySet{name: name}
+			set := &fileKeySet{name: name.Place}
 			files.followSet(fmt.Sprintf("auth.jwt.jwks[%d]", i), set)
 			if err := set.read(); err != nil {
 				t.Fatal(err)
@@ -212,7 +212,7 @@ func TestKeyInAFileIsTakenOverWhenItChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRotating(t, &Auth{JWT: &JWT{
 			Keys: []JWTKey{{Key: "{file." + secret + "}"}, {Key: publicText(t, "RS256")}, {Key: "{file." + pem + "}", Algorithms: []string{"ES256"}}},
-			JWKS: []string{set},
+			JWKS: []KeySetPlace{{Place: set}},
 		}})
 		before := r.credentials(r.current.Load())
 		r.expect(t, "at first", map[string]string{by("HS256"): "alice", by("ES256"): "alice", bySecret(inSet): "alice", by("RS256"): "alice", bySecret(nextInSet): "", bySecret("another secret that has 32 bytes"): ""})

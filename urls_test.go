@@ -110,7 +110,7 @@ func TestErrorsOfWrongPlacesShowNoPassword(t *testing.T) {
 	} {
 		t.Setenv("WSGATEWAY_TEST_PLACE", place)
 		for _, config := range []*Auth{
-			{JWT: &JWT{JWKS: []string{place}}}, {JWT: &JWT{JWKS: []string{"{env.WSGATEWAY_TEST_PLACE}"}}},
+			{JWT: &JWT{JWKS: []KeySetPlace{{Place: place}}}}, {JWT: &JWT{JWKS: []KeySetPlace{{Place: "{env.WSGATEWAY_TEST_PLACE}"}}}},
 			{Introspect: &Introspection{URL: place}}, {Introspect: &Introspection{URL: "{env.WSGATEWAY_TEST_PLACE}"}},
 		} {
 			l, err := loadAuth(ctx, config)
