@@ -115,21 +115,54 @@ func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
 // authenticate tells who sent r. Its error is errNoCredential, a
 // credentialError, errInsufficient or errUnavailable. It leaves r as it is.
 func (a *authenticator) authenticate(r *http.Request) (identity, error) {
-	token, ambient := a.carriers.find(r)
+	tokens, ambient := a.carriers.find(r)
 	id := identity{fallbackProtocol: a.carriers.fallbackProtocol(r)}
-	if token == "" || !a.verifiesTokens() {
+	if len(tokens) == 0 || !a.verifiesTokens() {
 		if !a.optional {
 			return identity{}, errNoCredential
 		}
 		id.anonymous = true
 		return id, nil
 	}
-	g, err := a.verify(r.Context(), token, time.Now())
+	g, err := a.verifyAny(r.Context(), tokens, time.Now())
 	if err != nil {
 		return identity{}, err
 	}
 	id.userID, id.grant, id.ambient = g.userID, g, ambient
 	return id, nil
+}
+
+// verifyAny tells what the first good one of the tokens grants.
+func (a *authenticator) verifyAny(ctx context.Context, tokens []string, now time.Time) (*grant, error) {
+	var reason error
+	for _, token := range tokens {
+		g, err := a.verify(ctx, token, now)
+		if err == nil {
+			return g, nil
+		}
+		if reason == nil || saysMore(err, reason) {
+			reason = err
+		}
+	}
+	return nil, reason
+}
+
+// saysMore tells whether one reason to refuse a token says more than another:
+// that it is good and does not suffice, that nobody knows, that it is bad, or
+// only that it is unknown.
+func saysMore(a, b error) bool {
+	rank := func(err error) int {
+		switch {
+		case errors.Is(err, errInsufficient):
+			return 3
+		case errors.Is(err, errUnavailable):
+			return 2
+		case !isUnknown(err):
+			return 1
+		}
+		return 0
+	}
+	return rank(a) > rank(b)
 }
 
 // verify tells what a token grants.
@@ -275,15 +308,15 @@ func newCarrierSet(configs []TokenCarrier) (*carrierSet, error) {
 	return set, nil
 }
 
-// find returns the token that decides, and whether it is ambient. The token is
-// empty where no carrier holds one.
-func (s *carrierSet) find(r *http.Request) (token string, ambient bool) {
+// find returns what may be the token that decides, and whether it is ambient.
+// There is none where no carrier holds one.
+func (s *carrierSet) find(r *http.Request) (tokens []string, ambient bool) {
 	for _, c := range s.carriers {
-		if token = c.find(r); token != "" {
-			return token, c.ambient()
+		if tokens = c.find(r); len(tokens) > 0 {
+			return tokens, c.ambient()
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 func (s *carrierSet) strip(r *http.Request) {

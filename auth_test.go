@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -115,6 +117,50 @@ func TestOptionalLetsOnlyAbsentCredentialsPass(t *testing.T) {
 		if !errors.Is(err, row.err) || got != row.want {
 			t.Errorf("%s: authenticate = %+v, %v; want %+v, %v", row.name, got, err, row.want, row.err)
 		}
+	}
+}
+
+func TestEverythingThatATokenMayBeIsTried(t *testing.T) {
+	t.Parallel()
+	const special = "s3cret+token/of=alice"
+	jwt := func(claims string) string { return signJWT(t, "HS256", nil, claims) }
+	now := time.Now().Unix()
+	good := jwt(fmt.Sprintf(`{"sub":"carol","exp":%d,"scope":"chat"}`, now+3600))
+	weak := jwt(fmt.Sprintf(`{"sub":"carol","exp":%d}`, now+3600))
+	old := jwt(fmt.Sprintf(`{"sub":"carol","exp":%d,"scope":"chat"}`, now-3600))
+	a := mustAuthenticator(t, &Auth{
+		Token:  []TokenCarrier{{From: "cookie", Name: "session"}, {From: "query", Name: "token"}},
+		Bearer: []BearerToken{{Token: special, UserID: "alice"}, {Token: "s3cret token of bob", UserID: "bob"}},
+		JWT: &JWT{
+			Keys:    []JWTKey{{Key: publicText(t, "HS256")}},
+			Require: []Requirement{{Claim: "scope", Values: []string{"chat"}}},
+		},
+	})
+	for _, row := range []struct {
+		name, cookie, query, user string
+		err                       error
+	}{
+		{"a cookie as it is", "session=" + special, "", "alice", nil},
+		{"an encoded cookie", "session=" + url.QueryEscape(special), "", "alice", nil},
+		{"the second of two", "session=other; session=" + special, "", "alice", nil},
+		{"the fourth", "session=1; session=2; session=3; session=" + good, "", "carol", nil},
+		{"the fifth", "session=1; session=2; session=3; session=4; session=" + good, "", "", errBadCredential},
+		{"a good one before a bad one", "session=" + good + "; session=bad", "", "carol", nil},
+		{"a plus in the query", "", "token=s3cret+token/of=alice", "alice", nil},
+		{"an encoded plus in the query", "", "token=s3cret%2Btoken%2Fof%3Dalice", "alice", nil},
+		{"a blank in the query", "", "token=s3cret+token+of+bob", "bob", nil},
+		{"what says most is the reason: insufficient", "session=bad; session=" + weak + "; session=" + old, "", "", errInsufficient},
+		{"what says most is the reason: expired", "session=bad; session=" + old + "; session=worse", "", "", errJWTExpired},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest(http.MethodGet, "/ws?"+row.query, nil)
+			r.Header.Set(cookieField, row.cookie)
+			got, err := a.authenticate(r)
+			if err != row.err && !(row.err == error(errBadCredential) && errors.Is(err, errBadCredential)) || got.userID != row.user { //nolint:errorlint // which of them matters
+				t.Errorf("authenticate = %q, %v; want %q, %v", got.userID, err, row.user, row.err)
+			}
+		})
 	}
 }
 
@@ -298,8 +344,8 @@ func FuzzTokenExtraction(f *testing.F) {
 		before := r.Clone(t.Context())
 		a.strip(r)
 
-		if token, _ := a.carriers.find(r); token != "" {
-			t.Errorf("a credential is left after strip: %q in\n%s", token, dumpRequest(r))
+		if tokens, _ := a.carriers.find(r); len(tokens) > 0 {
+			t.Errorf("a credential is left after strip: %q in\n%s", tokens, dumpRequest(r))
 		}
 		again := dumpRequest(r)
 		if a.strip(r); dumpRequest(r) != again {
@@ -350,10 +396,11 @@ func checkOthersKept(t *testing.T, before, after *http.Request) {
 // in what its field has become, unless it also stood there as something else.
 func checkTokenGone(t *testing.T, c carrier, before, after *http.Request) {
 	t.Helper()
-	token := c.find(before)
-	if token == "" {
+	found := c.find(before)
+	if len(found) == 0 {
 		return
 	}
+	token := found[0]
 	switch c := c.(type) {
 	case *headerCarrier:
 		for _, value := range after.Header[c.field] {

@@ -28,8 +28,9 @@ var uriFields = []string{
 // carrier is one place in a request where a token may be. It knows nothing of
 // which tokens are good.
 type carrier interface {
-	// find returns the first token that is not empty, or "".
-	find(r *http.Request) string
+	// find returns the token, and whatever else it may be where there are several
+	// or where it may be encoded; nothing where it is empty or not there.
+	find(r *http.Request) []string
 
 	// strip removes everything that find may return, and the carrier itself
 	// where its token is empty; and what an upstream may read there, although
@@ -112,13 +113,13 @@ func newHeaderCarrier(name, scheme string) (carrier, error) {
 	return &headerCarrier{field: field, scheme: scheme}, nil
 }
 
-func (c *headerCarrier) find(r *http.Request) string {
+func (c *headerCarrier) find(r *http.Request) []string {
 	for _, value := range r.Header[c.field] {
 		if token, ours := c.token(value); ours && token != "" {
-			return token
+			return []string{token}
 		}
 	}
-	return ""
+	return nil
 }
 
 func (c *headerCarrier) strip(r *http.Request) {
@@ -175,19 +176,34 @@ type cookieCarrier struct {
 	name string
 }
 
-func (c *cookieCarrier) find(r *http.Request) string {
+// maxCookies bounds how many cookies of one name are looked at. There are several
+// where they were set for different paths or domains; which comes first is up to
+// the browser.
+const maxCookies = 4
+
+func (c *cookieCarrier) find(r *http.Request) []string {
+	var found []string
+	n := 0
 	for _, line := range r.Header[cookieField] {
 		for pair := range strings.SplitSeq(line, ";") {
 			name, value, _ := strings.Cut(pair, "=")
 			if trimBlanks(name) != c.name {
 				continue
 			}
-			if value = unquote(trimBlanks(value)); value != "" {
-				return value
+			if value = unquote(trimBlanks(value)); value == "" {
+				continue
+			}
+			if n++; n > maxCookies {
+				return found
+			}
+			found = append(found, value)
+			// What a cookie may not hold, many encode.
+			if decoded, err := url.PathUnescape(value); err == nil && decoded != value {
+				found = append(found, decoded)
 			}
 		}
 	}
-	return ""
+	return found
 }
 
 func (c *cookieCarrier) strip(r *http.Request) {
@@ -226,23 +242,26 @@ type queryCarrier struct {
 	name string
 }
 
-func (c *queryCarrier) find(r *http.Request) string {
+func (c *queryCarrier) find(r *http.Request) []string {
 	if r.URL.RawQuery == "" {
-		return ""
+		return nil
 	}
 	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if !c.named(name) {
+		if !c.named(name) || value == "" {
 			continue
 		}
-		if decoded, err := url.QueryUnescape(value); err == nil {
-			value = decoded
+		decoded, err := url.QueryUnescape(value)
+		if err != nil {
+			return []string{value}
 		}
-		if value != "" {
-			return value
+		// Not all encode a plus, which in a form is a blank and else itself.
+		if plain, err := url.PathUnescape(value); err == nil && plain != decoded {
+			return []string{decoded, plain}
 		}
+		return []string{decoded}
 	}
-	return ""
+	return nil
 }
 
 func (c *queryCarrier) strip(r *http.Request) {

@@ -87,9 +87,7 @@ func (p *secretPlaces) clean(r *http.Request) (*http.Request, []string) {
 	cleaned.Header = maps.Clone(r.Header)
 	for _, set := range p.sets {
 		for _, c := range set.carriers {
-			if token := c.find(r); token != "" {
-				tokens = append(tokens, token)
-			}
+			tokens = append(tokens, c.find(r)...)
 		}
 		set.strip(cleaned)
 	}

@@ -12,17 +12,17 @@ type subprotocolCarrier struct {
 	markers []string // of all subprotocol carriers
 }
 
-func (c *subprotocolCarrier) find(r *http.Request) string {
+func (c *subprotocolCarrier) find(r *http.Request) []string {
 	lines := r.Header[protocolField]
 	if len(lines) == 0 {
-		return ""
+		return nil
 	}
 	for _, t := range siftProtocols(lines, c.markers).tokens {
 		if t.marker == c.marker && t.token != "" {
-			return t.token
+			return []string{t.token}
 		}
 	}
-	return ""
+	return nil
 }
 
 func (c *subprotocolCarrier) strip(r *http.Request) {
