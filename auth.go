@@ -60,9 +60,13 @@ type identity struct {
 	grant     *grant // nil for the anonymous
 
 	// The offered subprotocol to select where the upstream chooses none,
-	// because a token was among those offered. Never a token; "" where there
-	// is nothing to select.
+	// because a token was among those offered. Never a token; "" where none was
+	// offered, or nothing else.
 	fallbackProtocol string
+
+	// Whether nothing but a token was offered, so that no answer would please a
+	// browser.
+	offersNothingElse bool
 }
 
 // authenticator is an Auth, compiled.
@@ -116,7 +120,8 @@ func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
 // credentialError, errInsufficient or errUnavailable. It leaves r as it is.
 func (a *authenticator) authenticate(r *http.Request) (identity, error) {
 	tokens, ambient := a.carriers.find(r)
-	id := identity{fallbackProtocol: a.carriers.fallbackProtocol(r)}
+	var id identity
+	id.fallbackProtocol, id.offersNothingElse = a.carriers.fallbackProtocol(r)
 	if len(tokens) == 0 || !a.verifiesTokens() {
 		if !a.optional {
 			return identity{}, errNoCredential
@@ -273,7 +278,7 @@ func quotedString(s string) string {
 // carrierSet is the configured carriers in their order.
 type carrierSet struct {
 	carriers []carrier
-	markers  []string // those of the subprotocol carriers
+	markers  []marker // those of the subprotocol carriers
 }
 
 // newCarrierSet compiles the configured places; none means the Authorization
@@ -328,24 +333,28 @@ func (s *carrierSet) strip(r *http.Request) {
 // fallbackProtocol is the offered subprotocol to select where the upstream
 // chooses none: a browser gives up unless one of those it offered is selected.
 // It is empty where no token was offered, because then the upstream saw the
-// whole offer and its silence counts, and where nothing but tokens was offered.
-// Which carrier decided does not matter, because all of them are stripped.
-func (s *carrierSet) fallbackProtocol(r *http.Request) string {
+// whole offer and its silence counts, and where nothing but tokens was offered,
+// which it says. Which carrier decided does not matter, because all of them are
+// stripped.
+func (s *carrierSet) fallbackProtocol(r *http.Request) (name string, nothingElse bool) {
 	if len(s.markers) == 0 {
-		return ""
+		return "", false
 	}
 	offered := siftProtocols(r.Header[protocolField], s.markers)
+	if len(offered.tokens) == 0 {
+		return "", false
+	}
 	for _, name := range offered.kept {
-		if len(offered.tokens) > 0 && httpguts.ValidHeaderFieldName(name) {
-			return name
+		if httpguts.ValidHeaderFieldName(name) {
+			return name, false
 		}
 	}
 	for _, t := range offered.tokens {
 		if t.entry != "" && !offered.isToken(t.entry) {
-			return t.entry
+			return t.entry, false
 		}
 	}
-	return ""
+	return "", true
 }
 
 // staticTokens are the configured bearer tokens.
@@ -354,6 +363,7 @@ type staticTokens []staticToken
 type staticToken struct {
 	hash  [sha256.Size]byte
 	short bool // fewer than minTokenSize bytes
+	plain bool // it can be offered as a subprotocol
 	grant *grant
 }
 
@@ -385,17 +395,19 @@ func newStaticTokens(configs []BearerToken) (staticTokens, error) {
 }
 
 func newStaticToken(config BearerToken) (staticToken, error) {
-	hash, short, err := hashOfToken(config.Token)
+	hash, quality, err := hashOfToken(config.Token)
 	if err != nil {
 		return staticToken{}, err
 	}
 	if hasControlChars(config.UserID) {
 		return staticToken{}, fmt.Errorf("user_id %q has control characters: remove them", config.UserID)
 	}
-	return staticToken{hash: hash, short: short || config.Short, grant: &grant{
-		userID:     config.UserID,
-		credential: "bearer " + hex.EncodeToString(hash[:]),
-	}}, nil
+	return staticToken{
+		hash:  hash,
+		short: quality.short || config.Short,
+		plain: !quality.unofferable && !config.Unofferable,
+		grant: &grant{userID: config.UserID, credential: "bearer " + hex.EncodeToString(hash[:])},
+	}, nil
 }
 
 // checkTwins refuses two tokens that are the same: one of them is a mistake. Only
@@ -415,42 +427,47 @@ func (tokens staticTokens) checkTwins(configs []BearerToken) error {
 	return nil
 }
 
-// short names the tokens that can be guessed by their places in the
-// configuration.
-func (tokens staticTokens) short() []string {
+// which names those of the tokens by their places in the configuration.
+func (tokens staticTokens) which(is func(staticToken) bool) []string {
 	var fields []string
 	for i, token := range tokens {
-		if token.short {
+		if is(token) {
 			fields = append(fields, fmt.Sprintf("auth.bearer[%d]", i))
 		}
 	}
 	return fields
 }
 
-// hashOfToken returns the SHA-256 of a configured token, and whether it is
-// shorter than it should be, which a hash does not tell. No error of it shows any
+// tokenQuality is what a hash does not tell of a token.
+type tokenQuality struct {
+	short       bool // fewer than minTokenSize bytes
+	unofferable bool // no token of RFC 9110, section 5.6.2, as a subprotocol must be
+}
+
+// hashOfToken returns the SHA-256 of a configured token. No error of it shows any
 // part of the token, whether written out or resolved.
-func hashOfToken(configured string) (hash [sha256.Size]byte, short bool, err error) {
+func hashOfToken(configured string) (hash [sha256.Size]byte, quality tokenQuality, err error) {
 	token, err := resolveSecret("token", configured)
 	if err != nil {
-		return hash, false, err
+		return hash, quality, err
 	}
 	if len(token) >= len(hashPrefix) && strings.EqualFold(token[:len(hashPrefix)], hashPrefix) {
 		raw, err := hex.DecodeString(token[len(hashPrefix):])
 		if err != nil || len(raw) != len(hash) {
-			return hash, false, errors.New("token begins with sha256: and must go on with 64 hexadecimal digits")
+			return hash, quality, errors.New("token begins with sha256: and must go on with 64 hexadecimal digits")
 		}
-		return [sha256.Size]byte(raw), false, nil
+		return [sha256.Size]byte(raw), quality, nil
 	}
 	switch {
 	case token == "":
-		return hash, false, errors.New("token is empty: give one, a placeholder for it, or sha256:<hex>")
+		return hash, quality, errors.New("token is empty: give one, a placeholder for it, or sha256:<hex>")
 	case len(token) > maxTokenSize:
-		return hash, false, fmt.Errorf("token is longer than %d bytes, which is never accepted: give a shorter one", maxTokenSize)
+		return hash, quality, fmt.Errorf("token is longer than %d bytes, which is never accepted: give a shorter one", maxTokenSize)
 	case hasControlChars(token), token != strings.TrimSpace(token):
-		return hash, false, errors.New("token has control characters, or white space around it, which no client can send: remove them")
+		return hash, quality, errors.New("token has control characters, or white space around it, which no client can send: remove them")
 	}
-	return sha256.Sum256([]byte(token)), len(token) < minTokenSize, nil
+	quality = tokenQuality{short: len(token) < minTokenSize, unofferable: !httpguts.ValidHeaderFieldName(token)}
+	return sha256.Sum256([]byte(token)), quality, nil
 }
 
 // resolveSecret replaces the placeholders in a configured token or key. Caddy's

@@ -78,6 +78,12 @@ type TokenCarrier struct {
 	// without regard to case. Default: `Bearer` in the Authorization header,
 	// none in any other.
 	Scheme string `json:"scheme,omitempty"`
+
+	// Whether the token in a subprotocol is encoded in base64url without padding,
+	// so that it may have any characters. It may follow the marker without a dot
+	// then, as in Kubernetes' `base64url.bearer.authorization.k8s.io.<token>`,
+	// whose marker ends with one. Default: false.
+	Base64URL bool `json:"base64url,omitempty"`
 }
 
 // BearerToken is a static token.
@@ -98,6 +104,11 @@ type BearerToken struct {
 	// load of the configuration warns of it. It need not be given but beside a
 	// hash, where the length does not show: a Caddyfile does so. Default: false.
 	Short bool `json:"short,omitempty"`
+
+	// Whether the token has characters that a subprotocol cannot have, such as
+	// `/`, `=` and blanks; loading the configuration warns of it where the token
+	// may come in one. Beside a hash, as `short`. Default: false.
+	Unofferable bool `json:"unofferable,omitempty"`
 }
 
 // JWT says which JSON Web Tokens are accepted. An algorithm counts only together

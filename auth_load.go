@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 	if l.authenticator, err = assembleAuthenticator(config, parts); err != nil {
 		return l, err
 	}
-	l.current.Load().warnOfWeakSecrets(ctx.Logger())
+	l.current.Load().warnOfSecrets(ctx.Logger(), l.carriers)
 	if compiled := l.current.Load().jwt; compiled != nil {
 		warnOfLeftOut(ctx.Logger(), "auth.jwt.keys", compiled.leftOut, nil)
 	}
@@ -82,17 +83,23 @@ func (l *loadedAuth) watch(ctx caddy.Context, move func(*verifiers)) {
 	}
 	logger := ctx.Logger()
 	go l.files.watch(ctx, logger, l.current.Load, func(next *verifiers) {
-		next.warnOfWeakSecrets(logger)
+		next.warnOfSecrets(logger, l.carriers)
 		move(next)
 	})
 }
 
-// warnOfWeakSecrets says, whenever they come into force, which of the secrets can
-// be guessed.
-func (v *verifiers) warnOfWeakSecrets(logger *zap.Logger) {
-	if fields := v.static.short(); len(fields) > 0 {
+// warnOfSecrets says, whenever they come into force, which of the secrets can be
+// guessed, and which no browser can send by the carriers that there are.
+func (v *verifiers) warnOfSecrets(logger *zap.Logger, carriers *carrierSet) {
+	if fields := v.static.which(func(t staticToken) bool { return t.short }); len(fields) > 0 {
 		logger.Warn("a static token has fewer than 16 bytes: anyone can try to guess it; "+
 			"where a {$VAR} in front of it is not set, it is not the token that was meant: use {env.VAR}",
+			zap.Strings("fields", fields))
+	}
+	isPlain := func(m marker) bool { return !m.base64url }
+	if fields := v.static.which(func(t staticToken) bool { return !t.plain }); len(fields) > 0 && slices.ContainsFunc(carriers.markers, isPlain) {
+		logger.Warn("a static token has characters that no browser can offer as a subprotocol, such as / or =: "+
+			"make one in base64url without padding, or in hexadecimal, or set base64url on the subprotocol",
 			zap.Strings("fields", fields))
 	}
 	if v.jwt.guessable() {

@@ -423,7 +423,7 @@ func checkTokenGone(t *testing.T, c carrier, before, after *http.Request) {
 	case *subprotocolCarrier:
 		for _, line := range after.Header[protocolField] {
 			for entry := range strings.SplitSeq(line, ", ") {
-				if entry == token || strings.HasPrefix(strings.ToLower(entry), c.marker+".") {
+				if entry == token || strings.HasPrefix(strings.ToLower(entry), c.marker.name+".") {
 					t.Errorf("subprotocol token %q is not gone from %q", token, line)
 				}
 			}

@@ -30,7 +30,7 @@ func init() {
 //	        token header [<field> [<scheme>]]
 //	        token cookie <name>
 //	        token query <name>
-//	        token subprotocol [<marker>]
+//	        token subprotocol [<marker>] [base64url]
 //	        bearer <token> [<user id>]
 //	        jwt { ... }
 //	        introspect <url> [<cache duration>]

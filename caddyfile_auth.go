@@ -62,6 +62,11 @@ func (a *Auth) unmarshalBlock(d *caddyfile.Dispenser, allowed ...string) error {
 			return err
 		}
 	}
+	if !slices.ContainsFunc(a.Token, func(c TokenCarrier) bool { return c.From == "subprotocol" && !c.Base64URL }) {
+		for i := range a.Bearer {
+			a.Bearer[i].Unofferable = false // it does not matter
+		}
+	}
 	if !a.acceptsAnyone() {
 		d.Reset()
 		d.Next() // the error is about the block, not about its last line
@@ -216,7 +221,7 @@ func (a *Auth) unmarshalOptional(d *caddyfile.Dispenser) error {
 //	token header [<field> [<scheme>]]
 //	token cookie <name>
 //	token query <name>
-//	token subprotocol [<marker>]
+//	token subprotocol [<marker>] [base64url]
 func (a *Auth) unmarshalToken(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.Err("an argument is missing: token header|cookie|query|subprotocol ...")
@@ -230,7 +235,12 @@ func (a *Auth) unmarshalToken(d *caddyfile.Dispenser) error {
 	case "cookie", "query":
 		args, err = lineArgs(d, "token "+carrier.From+" <name>", 1, 1)
 	case "subprotocol":
-		args, err = lineArgs(d, "token subprotocol [<marker>]", 0, 1)
+		args, err = lineArgs(d, "token subprotocol [<marker>] [base64url]", 0, 2)
+		if n := len(args); n > 0 && args[n-1] == "base64url" {
+			carrier.Base64URL, args = true, args[:n-1]
+		} else if n > 1 {
+			err = d.Err("the marker may be followed by base64url, and by nothing else")
+		}
 	default:
 		err = unexpectedWord(d, "token", "cookie", "header", "query", "subprotocol")
 	}
@@ -285,9 +295,12 @@ func adaptToken(d *caddyfile.Dispenser, token string) (BearerToken, error) {
 	if hasPlaceholder(token) {
 		return BearerToken{Token: token}, nil
 	}
-	hash, short, err := hashOfToken(token)
+	hash, quality, err := hashOfToken(token)
 	if err != nil {
 		return BearerToken{}, d.Errf("bearer: %w", err)
 	}
-	return BearerToken{Token: hashPrefix + hex.EncodeToString(hash[:]), Short: short}, nil
+	return BearerToken{
+		Token: hashPrefix + hex.EncodeToString(hash[:]),
+		Short: quality.short, Unofferable: quality.unofferable,
+	}, nil
 }

@@ -49,8 +49,11 @@ type carrier interface {
 
 // newCarrier compiles one configured place.
 func newCarrier(config TokenCarrier) (carrier, error) {
-	if config.Scheme != "" && config.From != "header" {
+	switch {
+	case config.Scheme != "" && config.From != "header":
 		return nil, errors.New("scheme is for header only: remove it")
+	case config.Base64URL && config.From != "subprotocol":
+		return nil, errors.New("base64url is for subprotocol only: remove it")
 	}
 	name := config.Name
 	switch config.From {
@@ -73,7 +76,7 @@ func newCarrier(config TokenCarrier) (carrier, error) {
 		if !httpguts.ValidHeaderFieldName(name) {
 			return nil, fmt.Errorf("name %q cannot be a subprotocol: give a marker of letters, digits and dots", name)
 		}
-		return &subprotocolCarrier{marker: name}, nil
+		return &subprotocolCarrier{marker: marker{name, config.Base64URL}}, nil
 	default:
 		return nil, fmt.Errorf("from %q is unknown: use header, cookie, query or subprotocol", config.From)
 	}

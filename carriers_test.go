@@ -290,6 +290,27 @@ func TestSubprotocolCarrier(t *testing.T) {
 	})
 }
 
+func TestSubprotocolCarrierWithEncodedTokens(t *testing.T) {
+	t.Parallel()
+	const kubernetes = "base64url.bearer.authorization.k8s.io."
+	text := b64([]byte("a/b=c d"))
+	checkField(t, TokenCarrier{From: "subprotocol", Name: kubernetes, Base64URL: true}, "Sec-WebSocket-Protocol", []fieldRow{
+		{"as Kubernetes offers it", []string{kubernetes + text + ", base64.binary.k8s.io"}, "a/b=c d", []string{"base64.binary.k8s.io"}},
+		{"behind others, in another case", []string{"a", strings.ToUpper(kubernetes) + text}, "a/b=c d", []string{"a"}},
+		{"the marker as an entry of its own", []string{kubernetes + "," + text + ", a"}, "a/b=c d", []string{"a"}},
+		{"with padding", []string{"a, " + kubernetes + b64([]byte("abcd")) + "=="}, "abcd", []string{"a"}},
+		{"not encoded", []string{kubernetes + "a.b, a"}, "a.b", []string{"a"}},
+		{"nothing behind it", []string{"a, " + kubernetes}, "", []string{"a, " + kubernetes}},
+		{"offered again", []string{kubernetes + text + ", " + text + ", a"}, "a/b=c d", []string{"a"}},
+		{"another marker", []string{"bearer, " + text}, "", []string{"bearer, " + text}},
+	})
+	checkField(t, TokenCarrier{From: "subprotocol", Base64URL: true}, "Sec-WebSocket-Protocol", []fieldRow{
+		{"marker and token", []string{"bearer, " + text + ", a"}, "a/b=c d", []string{"a"}},
+		{"one entry with a dot", []string{"bearer." + text + ", a"}, "a/b=c d", []string{"a"}},
+		{"one entry without", []string{"bearer" + text + ", a"}, "a/b=c d", []string{"a"}},
+	})
+}
+
 func TestSubprotocolTokenIsNeverSelected(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -318,8 +339,8 @@ func TestSubprotocolTokenIsNeverSelected(t *testing.T) {
 			}
 			got, err := a.authenticate(r)
 			got.grant = nil
-			if err != nil || got.fallbackProtocol != row.want {
-				t.Errorf("fallback is %q, %v; want %q", got.fallbackProtocol, err, row.want)
+			if err != nil || got.fallbackProtocol != row.want || got.offersNothingElse != (row.want == "") {
+				t.Errorf("fallback is %q, nothing else %t, %v; want %q", got.fallbackProtocol, got.offersNothingElse, err, row.want)
 			}
 		})
 	}
@@ -376,6 +397,8 @@ func TestWrongCarrierConfigurations(t *testing.T) {
 		{"the protocol header", []TokenCarrier{{From: "header", Name: "Sec-WebSocket-Protocol"}}, "use from subprotocol"},
 		{"a header of the handshake", []TokenCarrier{{From: "header", Name: "sec-websocket-key"}}, "belongs to the handshake"},
 		{"a marker with a comma", []TokenCarrier{{From: "subprotocol", Name: "a,b"}}, "cannot be a subprotocol"},
+		{"base64url in a query", []TokenCarrier{{From: "query", Name: "a", Base64URL: true}}, "base64url is for subprotocol only"},
+		{"the same marker, encoded", []TokenCarrier{{From: "subprotocol"}, {From: "subprotocol", Base64URL: true}}, "auth.token[1]: the same carrier"},
 		{"a scheme in a cookie", []TokenCarrier{{From: "cookie", Name: "a", Scheme: "Bearer"}}, "scheme is for header only"},
 		{"the same header", []TokenCarrier{{From: "header"}, {From: "header", Name: "authorization", Scheme: "bearer"}}, "auth.token[1]: the same carrier as auth.token[0]"},
 		{"the same marker", []TokenCarrier{{From: "subprotocol"}, {From: "subprotocol", Name: "bearer"}}, "auth.token[1]: the same carrier"},

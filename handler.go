@@ -72,8 +72,14 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (
 	if self := h.forwarder.pageOrigin(r); !h.originPolicy.allow(r, self, ambient, strict) {
 		return who, &refusal{http.StatusForbidden, resultForbidden, h.originPolicy.explain(r, self)}
 	}
+	if what == handshakeRequest && who.offersNothingElse {
+		return who, badHandshake(http.StatusBadRequest, onlyTokenOffered)
+	}
 	return who, nil
 }
+
+const onlyTokenOffered = "no subprotocol but the token is offered, and a browser takes no answer that selects none: " +
+	"offer the marker and the token as two, or another subprotocol beside them"
 
 // identify finds out who is calling.
 func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
@@ -93,10 +99,9 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 	g, redirect := a.askOthers(w, r, inherited)
 	switch {
 	case g != nil:
-		return identity{
-			userID: g.userID, grant: g,
-			elsewhere: true, ambient: ambientElsewhere(r), fallbackProtocol: a.carriers.fallbackProtocol(r),
-		}, nil
+		who = identity{userID: g.userID, grant: g, elsewhere: true, ambient: ambientElsewhere(r)}
+		who.fallbackProtocol, who.offersNothingElse = a.carriers.fallbackProtocol(r)
+		return who, nil
 	case err == nil:
 		return who, nil
 	case redirect != 0:

@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"encoding/base64"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,8 +9,14 @@ import (
 
 // subprotocolCarrier is an entry of the offered subprotocols.
 type subprotocolCarrier struct {
-	marker  string
-	markers []string // of all subprotocol carriers
+	marker  marker
+	markers []marker // of all subprotocol carriers
+}
+
+// marker is what stands in front of a token among the offered subprotocols.
+type marker struct {
+	name      string
+	base64url bool // the token is encoded, and may follow without a dot
 }
 
 func (c *subprotocolCarrier) find(r *http.Request) []string {
@@ -47,7 +54,7 @@ func (c *subprotocolCarrier) strip(r *http.Request) {
 
 func (c *subprotocolCarrier) ambient() bool { return false }
 
-func (c *subprotocolCarrier) key() string { return "subprotocol " + strings.ToLower(c.marker) }
+func (c *subprotocolCarrier) key() string { return "subprotocol " + strings.ToLower(c.marker.name) }
 
 // offeredProtocols is the offered subprotocols, taken apart.
 type offeredProtocols struct {
@@ -56,13 +63,25 @@ type offeredProtocols struct {
 }
 
 type offeredToken struct {
-	marker string // as it is configured
-	token  string // "" where it is offered in a way that is not read
+	marker marker
+	text   string // what is offered for a token; "" where it is in a way that is not read
+	token  string // the same, decoded
 	entry  string // the marker as it is offered where it is an entry of its own, else ""
 }
 
+func newOfferedToken(m marker, text, entry string) offeredToken {
+	t := offeredToken{marker: m, text: text, token: text, entry: entry}
+	if m.base64url {
+		// What cannot be decoded is a bad token, and not none.
+		if decoded, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "=")); err == nil {
+			t.token = string(decoded)
+		}
+	}
+	return t
+}
+
 func (o *offeredProtocols) isToken(entry string) bool {
-	return slices.ContainsFunc(o.tokens, func(t offeredToken) bool { return t.token == entry })
+	return slices.ContainsFunc(o.tokens, func(t offeredToken) bool { return t.text == entry })
 }
 
 // siftProtocols separates tokens from protocols. A token that is offered a
@@ -70,25 +89,25 @@ func (o *offeredProtocols) isToken(entry string) bool {
 // that is the last entry has no token and is an ordinary protocol, as is one in
 // front of another. Case does not matter in a marker, since it may not to the
 // upstream.
-func siftProtocols(lines, markers []string) offeredProtocols {
+func siftProtocols(lines []string, markers []marker) offeredProtocols {
 	entries := offeredEntries(lines)
 	var offered offeredProtocols
 	for i := 0; i < len(entries); i++ {
-		marker, rest := cutMarker(entries[i], markers)
+		m, rest, found := cutMarker(entries[i], markers)
 		switch {
-		case marker == "":
+		case !found:
 			offered.kept = append(offered.kept, entries[i])
 		case rest == "":
 			if i+1 == len(entries) || isMarker(entries[i+1], markers) {
 				offered.kept = append(offered.kept, entries[i])
 				continue
 			}
-			offered.tokens = append(offered.tokens, offeredToken{marker: marker, token: entries[i+1], entry: entries[i]})
+			offered.tokens = append(offered.tokens, newOfferedToken(m, entries[i+1], entries[i]))
 			i++
-		case rest[0] == '.':
-			offered.tokens = append(offered.tokens, offeredToken{marker: marker, token: rest[1:]})
-		default: // a blank, which no protocol has in it
-			offered.tokens = append(offered.tokens, offeredToken{marker: marker})
+		case rest[0] == ' ' || rest[0] == '\t': // which no protocol has in it
+			offered.tokens = append(offered.tokens, offeredToken{marker: m})
+		default:
+			offered.tokens = append(offered.tokens, newOfferedToken(m, strings.TrimPrefix(rest, "."), ""))
 		}
 	}
 	offered.kept = slices.DeleteFunc(offered.kept, offered.isToken)
@@ -108,20 +127,21 @@ func offeredEntries(lines []string) []string {
 }
 
 // cutMarker returns the longest of the markers that the entry is, or begins with
-// in front of a dot or a blank, and the rest, from that on.
-func cutMarker(entry string, markers []string) (marker, rest string) {
+// in front of a dot or a blank or of what is encoded, and the rest, from that on.
+func cutMarker(entry string, markers []marker) (longest marker, rest string, found bool) {
 	for _, m := range markers {
-		if len(m) <= len(marker) || len(entry) < len(m) || !strings.EqualFold(entry[:len(m)], m) {
+		n := len(m.name)
+		if n <= len(longest.name) || len(entry) < n || !strings.EqualFold(entry[:n], m.name) {
 			continue
 		}
-		if tail := entry[len(m):]; tail == "" || strings.ContainsAny(tail[:1], ". \t") {
-			marker, rest = m, tail
+		if tail := entry[n:]; tail == "" || m.base64url || strings.ContainsAny(tail[:1], ". \t") {
+			longest, rest, found = m, tail, true
 		}
 	}
-	return marker, rest
+	return longest, rest, found
 }
 
-func isMarker(entry string, markers []string) bool {
-	marker, rest := cutMarker(entry, markers)
-	return marker != "" && rest == ""
+func isMarker(entry string, markers []marker) bool {
+	_, rest, found := cutMarker(entry, markers)
+	return found && rest == ""
 }

@@ -43,3 +43,28 @@ func TestShortTokensAreWarnedOfAtEveryLoad(t *testing.T) {
 		g.reload(t, site)
 	}
 }
+
+// TestTokensThatNoBrowserCanOfferAreWarnedOf where they may come as a subprotocol.
+func TestTokensThatNoBrowserCanOfferAreWarnedOf(t *testing.T) {
+	t.Setenv("WSGW_TEST_SLASH", "abc/def/ghi/jkl/mno")
+	tokens := "bearer sixteen-bytes-and-more\n bearer sixteen+bytes=and=more\n bearer {env.WSGW_TEST_SLASH}\n bearer \"sixteen bytes and more\""
+	for carriers, want := range map[string]string{
+		"token header\n token subprotocol":   "[auth.bearer[1] auth.bearer[2] auth.bearer[3]]",
+		"token header":                       "",
+		"token subprotocol bearer base64url": "",
+	} {
+		start(t, fmt.Sprintf("ws_gateway %s {\n auth {\n %s\n %s\n }\n }", newBackend(t, echo).addr, carriers, tokens))
+		said := ""
+		for _, line := range book.find(ourLogger, "") {
+			if msg := line.str("msg"); strings.Contains(msg, "no browser can offer") && strings.Contains(msg, "base64url") && strings.Contains(msg, "hexadecimal") {
+				said = fmt.Sprint(line.fields["fields"])
+			}
+			if strings.Contains(line.raw, "sixteen") || strings.Contains(line.raw, "abc/def") {
+				t.Errorf("the token is in %s", line.raw)
+			}
+		}
+		if said != want {
+			t.Errorf("%s: said of %q, want %q", carriers, said, want)
+		}
+	}
+}
