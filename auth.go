@@ -67,6 +67,10 @@ type identity struct {
 	// Whether nothing but a token was offered, so that no answer would please a
 	// browser.
 	offersNothingElse bool
+
+	// What the upstream is sent of the credential; nothing unless that is
+	// configured.
+	forwarded placed
 }
 
 // authenticator is an Auth, compiled.
@@ -77,6 +81,7 @@ type authenticator struct {
 	guests   []*guest
 	inherit  bool
 	optional bool
+	forward  bool
 }
 
 // authParts is what an authenticator needs of the process.
@@ -101,7 +106,7 @@ func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
 	}
 	a := &authenticator{
 		carriers: carriers, service: parts.service, guests: parts.guests,
-		inherit: cfg.Inherit, optional: cfg.Optional,
+		inherit: cfg.Inherit, optional: cfg.Optional, forward: cfg.Forward,
 	}
 	v := new(verifiers)
 	if v.static, err = newStaticTokens(cfg.Bearer); err != nil {
@@ -119,7 +124,7 @@ func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
 // authenticate tells who sent r. Its error is errNoCredential, a
 // credentialError, errInsufficient or errUnavailable. It leaves r as it is.
 func (a *authenticator) authenticate(r *http.Request) (identity, error) {
-	tokens, ambient := a.carriers.find(r)
+	tokens, from := a.carriers.find(r)
 	var id identity
 	id.fallbackProtocol, id.offersNothingElse = a.carriers.fallbackProtocol(r)
 	if len(tokens) == 0 || !a.verifiesTokens() {
@@ -129,27 +134,30 @@ func (a *authenticator) authenticate(r *http.Request) (identity, error) {
 		id.anonymous = true
 		return id, nil
 	}
-	g, err := a.verifyAny(r.Context(), tokens, time.Now())
+	g, token, err := a.verifyAny(r.Context(), tokens, time.Now())
 	if err != nil {
 		return identity{}, err
 	}
-	id.userID, id.grant, id.ambient = g.userID, g, ambient
+	id.userID, id.grant, id.ambient = g.userID, g, from.ambient()
+	if a.forward {
+		id.forwarded = placed{from, from.rawOf(r, token)}
+	}
 	return id, nil
 }
 
-// verifyAny tells what the first good one of the tokens grants.
-func (a *authenticator) verifyAny(ctx context.Context, tokens []string, now time.Time) (*grant, error) {
+// verifyAny tells which of the tokens is good, and what it grants.
+func (a *authenticator) verifyAny(ctx context.Context, tokens []string, now time.Time) (*grant, string, error) {
 	var reason error
 	for _, token := range tokens {
 		g, err := a.verify(ctx, token, now)
 		if err == nil {
-			return g, nil
+			return g, token, nil
 		}
 		if reason == nil || saysMore(err, reason) {
 			reason = err
 		}
 	}
-	return nil, reason
+	return nil, "", reason
 }
 
 // saysMore tells whether one reason to refuse a token says more than another:
@@ -273,88 +281,6 @@ func quotedString(s string) string {
 	}
 	b.WriteByte('"')
 	return b.String()
-}
-
-// carrierSet is the configured carriers in their order.
-type carrierSet struct {
-	carriers []carrier
-	markers  []marker // those of the subprotocol carriers
-}
-
-// newCarrierSet compiles the configured places; none means the Authorization
-// header with the Bearer scheme.
-func newCarrierSet(configs []TokenCarrier) (*carrierSet, error) {
-	if len(configs) == 0 {
-		configs = []TokenCarrier{{From: "header"}}
-	}
-	set := new(carrierSet)
-	seen := make(map[string]int, len(configs))
-	for i, config := range configs {
-		c, err := newCarrier(config)
-		if err != nil {
-			return nil, fmt.Errorf("auth.token[%d]: %w", i, err)
-		}
-		if first, again := seen[c.key()]; again {
-			return nil, fmt.Errorf("auth.token[%d]: the same carrier as auth.token[%d]: remove one", i, first)
-		}
-		seen[c.key()] = i
-		set.carriers = append(set.carriers, c)
-		if s, ok := c.(*subprotocolCarrier); ok {
-			set.markers = append(set.markers, s.marker)
-		}
-	}
-	// A marker of one carrier must not be taken for the token of another, so
-	// each of them knows all.
-	for _, c := range set.carriers {
-		if s, ok := c.(*subprotocolCarrier); ok {
-			s.markers = set.markers
-		}
-	}
-	return set, nil
-}
-
-// find returns what may be the token that decides, and whether it is ambient.
-// There is none where no carrier holds one.
-func (s *carrierSet) find(r *http.Request) (tokens []string, ambient bool) {
-	for _, c := range s.carriers {
-		if tokens = c.find(r); len(tokens) > 0 {
-			return tokens, c.ambient()
-		}
-	}
-	return nil, false
-}
-
-func (s *carrierSet) strip(r *http.Request) {
-	for _, c := range s.carriers {
-		c.strip(r)
-	}
-}
-
-// fallbackProtocol is the offered subprotocol to select where the upstream
-// chooses none: a browser gives up unless one of those it offered is selected.
-// It is empty where no token was offered, because then the upstream saw the
-// whole offer and its silence counts, and where nothing but tokens was offered,
-// which it says. Which carrier decided does not matter, because all of them are
-// stripped.
-func (s *carrierSet) fallbackProtocol(r *http.Request) (name string, nothingElse bool) {
-	if len(s.markers) == 0 {
-		return "", false
-	}
-	offered := siftProtocols(r.Header[protocolField], s.markers)
-	if len(offered.tokens) == 0 {
-		return "", false
-	}
-	for _, name := range offered.kept {
-		if httpguts.ValidHeaderFieldName(name) {
-			return name, false
-		}
-	}
-	for _, t := range offered.tokens {
-		if t.entry != "" && !offered.isToken(t.entry) {
-			return t.entry, false
-		}
-	}
-	return "", true
 }
 
 // staticTokens are the configured bearer tokens.

@@ -9,7 +9,7 @@ import (
 
 // Auth says where a credential may be found in a request and which
 // credentials are good. At least one way to pass must be there. A credential is
-// always removed before the request goes to an upstream.
+// removed before the request goes to an upstream, unless `forward` is set.
 type Auth struct {
 	// The places where a token may be, in order: the first that is present in a
 	// request decides, and all of them are stripped from it, also in spellings
@@ -49,6 +49,11 @@ type Auth struct {
 	// Whether a request without a credential may pass. One with a bad
 	// credential is refused all the same. Default: false.
 	Optional bool `json:"optional,omitempty"`
+
+	// Whether the upstream is sent the credential that let a request in, in the
+	// place where it came. All others are removed all the same. For upstreams
+	// that check it again. Default: false.
+	Forward bool `json:"forward,omitempty"`
 }
 
 // acceptsAnyone tells whether there is a credential that would be good.

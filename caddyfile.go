@@ -38,6 +38,7 @@ func init() {
 //	        inherit
 //	        renew <path>
 //	        optional
+//	        forward
 //	    }
 //	    origins <pattern...>
 //

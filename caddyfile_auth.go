@@ -21,6 +21,7 @@ var authWords = map[string]func(*Auth, *caddyfile.Dispenser) error{
 	"inherit":    (*Auth).unmarshalInherit,
 	"renew":      (*Auth).unmarshalRenew,
 	"optional":   (*Auth).unmarshalOptional,
+	"forward":    (*Auth).unmarshalForward,
 }
 
 // unmarshalAuth parses:
@@ -34,6 +35,7 @@ var authWords = map[string]func(*Auth, *caddyfile.Dispenser) error{
 //	    inherit
 //	    renew      <path>
 //	    optional
+//	    forward
 //	}
 func (h *Handler) unmarshalAuth(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
@@ -213,6 +215,15 @@ func (a *Auth) unmarshalRenew(d *caddyfile.Dispenser) error {
 func (a *Auth) unmarshalOptional(d *caddyfile.Dispenser) error {
 	_, err := lineArgs(d, "optional", 0, 0)
 	a.Optional = true
+	return err
+}
+
+// unmarshalForward parses:
+//
+//	forward
+func (a *Auth) unmarshalForward(d *caddyfile.Dispenser) error {
+	_, err := lineArgs(d, "forward", 0, 0)
+	a.Forward = true
 	return err
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -19,12 +18,6 @@ const (
 	refererField  = "Referer"
 )
 
-// uriFields are those that may hold the request's URI, or that of the page: some
-// are set by proxies in front.
-var uriFields = []string{
-	refererField, "X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url", "X-Envoy-Original-Path",
-}
-
 // carrier is one place in a request where a token may be. It knows nothing of
 // which tokens are good.
 type carrier interface {
@@ -38,6 +31,11 @@ type carrier interface {
 	// values and never writes into them, so that a shallow copy of the request
 	// with a header of its own is safe.
 	strip(r *http.Request)
+
+	// rawOf returns what stands in r for a token that find returned, and put adds
+	// that to a request of the same kind whose header is its own.
+	rawOf(r *http.Request, token string) string
+	put(r *http.Request, raw string)
 
 	// ambient tells whether browsers attach this credential to requests that
 	// other sites cause.
@@ -82,6 +80,88 @@ func newCarrier(config TokenCarrier) (carrier, error) {
 	}
 }
 
+// carrierSet is the configured carriers in their order.
+type carrierSet struct {
+	carriers []carrier
+	markers  []marker // those of the subprotocol carriers
+}
+
+// newCarrierSet compiles the configured places; none means the Authorization
+// header with the Bearer scheme.
+func newCarrierSet(configs []TokenCarrier) (*carrierSet, error) {
+	if len(configs) == 0 {
+		configs = []TokenCarrier{{From: "header"}}
+	}
+	set := new(carrierSet)
+	seen := make(map[string]int, len(configs))
+	for i, config := range configs {
+		c, err := newCarrier(config)
+		if err != nil {
+			return nil, fmt.Errorf("auth.token[%d]: %w", i, err)
+		}
+		if first, again := seen[c.key()]; again {
+			return nil, fmt.Errorf("auth.token[%d]: the same carrier as auth.token[%d]: remove one", i, first)
+		}
+		seen[c.key()] = i
+		set.carriers = append(set.carriers, c)
+		if s, ok := c.(*subprotocolCarrier); ok {
+			set.markers = append(set.markers, s.marker)
+		}
+	}
+	// A marker of one carrier must not be taken for the token of another, so
+	// each of them knows all.
+	for _, c := range set.carriers {
+		if s, ok := c.(*subprotocolCarrier); ok {
+			s.markers = set.markers
+		}
+	}
+	return set, nil
+}
+
+// find returns what may be the token that decides, and where it came. There is
+// none where no carrier holds one.
+func (s *carrierSet) find(r *http.Request) (tokens []string, from carrier) {
+	for _, c := range s.carriers {
+		if tokens = c.find(r); len(tokens) > 0 {
+			return tokens, c
+		}
+	}
+	return nil, nil
+}
+
+func (s *carrierSet) strip(r *http.Request) {
+	for _, c := range s.carriers {
+		c.strip(r)
+	}
+}
+
+// fallbackProtocol is the offered subprotocol to select where the upstream
+// chooses none: a browser gives up unless one of those it offered is selected.
+// It is empty where no token was offered, because then the upstream saw the
+// whole offer and its silence counts, and where nothing but tokens was offered,
+// which it says. Which carrier decided does not matter, because all of them are
+// stripped.
+func (s *carrierSet) fallbackProtocol(r *http.Request) (name string, nothingElse bool) {
+	if len(s.markers) == 0 {
+		return "", false
+	}
+	offered := siftProtocols(r.Header[protocolField], s.markers)
+	if len(offered.tokens) == 0 {
+		return "", false
+	}
+	for _, name := range offered.kept {
+		if httpguts.ValidHeaderFieldName(name) {
+			return name, false
+		}
+	}
+	for _, t := range offered.tokens {
+		if marker, own := t.ownMarker(); own && !offered.isToken(marker) {
+			return marker, false
+		}
+	}
+	return "", true
+}
+
 // headerCarrier is a field that holds "<scheme> <token>", or the token alone
 // where scheme is empty.
 type headerCarrier struct {
@@ -123,6 +203,19 @@ func (c *headerCarrier) find(r *http.Request) []string {
 		}
 	}
 	return nil
+}
+
+func (c *headerCarrier) rawOf(r *http.Request, token string) string {
+	for _, value := range r.Header[c.field] {
+		if found, ours := c.token(value); ours && found == token {
+			return value
+		}
+	}
+	return ""
+}
+
+func (c *headerCarrier) put(r *http.Request, raw string) {
+	r.Header[c.field] = append(slices.Clip(r.Header[c.field]), raw)
 }
 
 func (c *headerCarrier) strip(r *http.Request) {
@@ -174,170 +267,6 @@ func (c *headerCarrier) key() string {
 	return "header " + c.field + " " + strings.ToLower(c.scheme)
 }
 
-// cookieCarrier is a cookie.
-type cookieCarrier struct {
-	name string
-}
-
-// maxCookies bounds how many cookies of one name are looked at. There are several
-// where they were set for different paths or domains; which comes first is up to
-// the browser.
-const maxCookies = 4
-
-func (c *cookieCarrier) find(r *http.Request) []string {
-	var found []string
-	n := 0
-	for _, line := range r.Header[cookieField] {
-		for pair := range strings.SplitSeq(line, ";") {
-			name, value, _ := strings.Cut(pair, "=")
-			if trimBlanks(name) != c.name {
-				continue
-			}
-			if value = unquote(trimBlanks(value)); value == "" {
-				continue
-			}
-			if n++; n > maxCookies {
-				return found
-			}
-			found = append(found, value)
-			// What a cookie may not hold, many encode.
-			if decoded, err := url.PathUnescape(value); err == nil && decoded != value {
-				found = append(found, decoded)
-			}
-		}
-	}
-	return found
-}
-
-func (c *cookieCarrier) strip(r *http.Request) {
-	keepValues(r.Header, cookieField, func(line string) (string, bool) {
-		var kept []string
-		removed := false
-		for pair := range strings.SplitSeq(line, ";") {
-			rest := without(pair, ",", c.reads) // servers of old separate cookies by commas too
-			if c.reads(pair) {
-				rest = "" // the commas belong to the token
-			}
-			removed = removed || rest != pair
-			if rest = trimBlanks(rest); rest != "" {
-				kept = append(kept, rest)
-			}
-		}
-		if !removed {
-			return line, true
-		}
-		return strings.Join(kept, "; "), len(kept) > 0
-	})
-}
-
-// reads tells whether some server reads this pair for the cookie.
-func (c *cookieCarrier) reads(pair string) bool {
-	name, _, _ := strings.Cut(pair, "=")
-	return trimBlanks(name) == c.name || foldParameter(name) == foldParameter(c.name)
-}
-
-func (c *cookieCarrier) ambient() bool { return true }
-
-func (c *cookieCarrier) key() string { return "cookie " + c.name }
-
-// queryCarrier is a parameter in the query of the request's URI.
-type queryCarrier struct {
-	name string
-}
-
-func (c *queryCarrier) find(r *http.Request) []string {
-	if r.URL.RawQuery == "" {
-		return nil
-	}
-	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		name, value, _ := strings.Cut(pair, "=")
-		if !c.named(name) || value == "" {
-			continue
-		}
-		decoded, err := url.QueryUnescape(value)
-		if err != nil {
-			return []string{value}
-		}
-		// Not all encode a plus, which in a form is a blank and else itself.
-		if plain, err := url.PathUnescape(value); err == nil && plain != decoded {
-			return []string{decoded, plain}
-		}
-		return []string{decoded}
-	}
-	return nil
-}
-
-func (c *queryCarrier) strip(r *http.Request) {
-	if rest, changed := c.removeFrom(r.URL.RawQuery); changed {
-		stripped := *r.URL
-		stripped.RawQuery = rest
-		r.URL = &stripped
-	}
-	r.RequestURI = c.removeFromURI(r.RequestURI)
-	for _, field := range uriFields {
-		eachSpelling(r.Header, field, func(field string) {
-			keepValues(r.Header, field, func(value string) (string, bool) {
-				return c.removeFromURI(value), true
-			})
-		})
-	}
-}
-
-func (c *queryCarrier) removeFromURI(uri string) string {
-	path, query, _ := strings.Cut(uri, "?")
-	rest, changed := c.removeFrom(query)
-	switch {
-	case !changed:
-		return uri
-	case rest == "":
-		return path
-	default:
-		return path + "?" + rest
-	}
-}
-
-// removeFrom cuts the parameter out of a query and leaves the other pairs as
-// they are, because the upstream may sign or parse them in its own way.
-func (c *queryCarrier) removeFrom(query string) (rest string, changed bool) {
-	var kept []string
-	for pair := range strings.SplitSeq(query, "&") {
-		rest := without(pair, ";", c.reads) // servers of old separate pairs by semicolons too
-		if c.reads(pair) {
-			rest = "" // the semicolons belong to the token
-		}
-		if rest == pair {
-			kept = append(kept, pair)
-			continue
-		}
-		changed = true
-		if rest != "" {
-			kept = append(kept, rest)
-		}
-	}
-	if !changed {
-		return query, false
-	}
-	return strings.Join(kept, "&"), true
-}
-
-// reads tells whether some server reads this pair for the parameter.
-func (c *queryCarrier) reads(pair string) bool {
-	name, _, _ := strings.Cut(pair, "=")
-	return c.named(name) || foldParameter(name) == foldParameter(c.name)
-}
-
-func (c *queryCarrier) named(encoded string) bool {
-	if encoded == c.name {
-		return true
-	}
-	name, err := url.QueryUnescape(encoded)
-	return err == nil && name == c.name
-}
-
-func (c *queryCarrier) ambient() bool { return false }
-
-func (c *queryCarrier) key() string { return "query " + c.name }
-
 // keepValues replaces the values of a field by what edit makes of them, drops
 // those that edit does not keep, and drops the field when none is left.
 func keepValues(header http.Header, field string, edit func(string) (string, bool)) {
@@ -385,26 +314,4 @@ func without(list, separator string, ours func(item string) bool) string {
 	return strings.Join(kept, separator)
 }
 
-// foldParameter maps the spellings of the name of a cookie or a query parameter
-// that some server takes for the same to one: encoded, in any case, with dots
-// and blanks for underscores, and with brackets that make a list of it.
-func foldParameter(name string) string {
-	if decoded, err := url.QueryUnescape(name); err == nil {
-		name = decoded
-	}
-	if end := strings.IndexAny(name, "[\x00"); end > 0 {
-		name = name[:end]
-	}
-	return asUnderscore.Replace(strings.ToLower(strings.TrimSpace(name)))
-}
-
-var asUnderscore = strings.NewReplacer(".", "_", " ", "_")
-
 func trimBlanks(s string) string { return strings.Trim(s, " \t") }
-
-func unquote(s string) string {
-	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
-		return s[1 : len(s)-1]
-	}
-	return s
-}

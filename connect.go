@@ -30,9 +30,9 @@ type connected struct {
 	described *described
 }
 
-// connect finds an upstream that answers the handshake. Each is tried at most
-// once, and again only while lb_try_duration lasts.
-func (h *Handler) connect(w http.ResponseWriter, r *http.Request) (*connected, *refusal) {
+// connect finds an upstream that answers the handshake, to which credential
+// belongs. Each is tried at most once, and again only while lb_try_duration lasts.
+func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential placed) (*connected, *refusal) {
 	if process.isExiting() {
 		return nil, unavailable(w, "the server is shutting down")
 	}
@@ -40,6 +40,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) (*connected, *
 	if err != nil {
 		return nil, badHandshake(http.StatusBadRequest, err.Error())
 	}
+	credential.putInto(out)
 	t := newTries(h.Proxy.LoadBalancing)
 	defer t.leaveLine()
 	replacerOf(out).Map(t.described.placeholder)

@@ -158,7 +158,7 @@ func shakeThrough(t *testing.T, h *Handler) int {
 	t.Helper()
 	r := requestWith(nil)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
-	got, rf := h.connect(httptest.NewRecorder(), r)
+	got, rf := h.connect(httptest.NewRecorder(), r, placed{})
 	if rf != nil {
 		return rf.status
 	}

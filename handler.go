@@ -45,7 +45,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if what == plainRequest {
 		setUpstreamPlaceholder(r, "") // until it is chosen
-		p := new(proxied)
+		p := &proxied{forwarded: who.forwarded}
 		defer p.lease.Release()
 		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
 	}
@@ -101,6 +101,9 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 	case g != nil:
 		who = identity{userID: g.userID, grant: g, elsewhere: true, ambient: ambientElsewhere(r)}
 		who.fallbackProtocol, who.offersNothingElse = a.carriers.fallbackProtocol(r)
+		if a.forward {
+			who.forwarded = a.carriers.placedElsewhere(r)
+		}
 		return who, nil
 	case err == nil:
 		return who, nil
@@ -185,7 +188,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	id := newConnectionID()
 	replacerOf(r).Set("http.ws_gateway.connection", id)
 
-	got, rf := h.connect(w, r)
+	got, rf := h.connect(w, r, who.forwarded)
 	if rf != nil {
 		return h.refuse(w, r, handshakeRequest, rf)
 	}
@@ -210,6 +213,9 @@ func (h *Handler) join(w http.ResponseWriter, r *http.Request, who identity, got
 			client.end()
 		}
 	}()
+	if res := got.answer.res; who.forwarded.reveals(res.Header[protocolField]) {
+		delete(res.Header, protocolField) // the fallback stands for it
+	}
 	subprotocol := h.answerHeader(w, r, got.answer.res, who.fallbackProtocol)
 	if h.Auth != nil && h.Auth.Renew != "" {
 		w.Header().Set(connectionHeader, id)

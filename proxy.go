@@ -19,7 +19,8 @@ import (
 
 // proxied travels with a request through the embedded reverse_proxy.
 type proxied struct {
-	lease balance.Lease // the place of a plain request
+	lease     balance.Lease // the place of a plain request
+	forwarded placed        // what the upstream is sent of its credential
 
 	// An upstream's refusal of a handshake. It takes reverse_proxy's way to
 	// the client, so that handle_response, header_down, unhealthy_status and
@@ -77,16 +78,21 @@ func sameIn(pool reverseproxy.UpstreamPool, up *reverseproxy.Upstream) *reversep
 // transport stands before the transport of the embedded reverse_proxy.
 type transport struct {
 	http.RoundTripper
-	asserted asserted
+	asserted   asserted
+	requestOps *headers.HeaderOps
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if p := proxiedFrom(r.Context()); p != nil && p.refusal != nil {
+	p := proxiedFrom(r.Context())
+	if p != nil && p.refusal != nil {
 		p.refusal.Request = r
 		return p.refusal, nil
 	}
 	t.asserted.dropEmpty(r.Header)
+	if p != nil {
+		r = p.forwarded.onto(r, t.requestOps)
+	}
 	return t.RoundTripper.RoundTrip(r)
 }
 
@@ -160,7 +166,7 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 		h.requestOps = h.Proxy.Headers.Request
 		h.responseOps = h.Proxy.Headers.Response
 	}
-	h.transport = &transport{RoundTripper: inner, asserted: newAsserted(h.requestOps)}
+	h.transport = &transport{RoundTripper: inner, asserted: newAsserted(h.requestOps), requestOps: h.requestOps}
 	h.Proxy.Transport = h.transport
 
 	if h.Proxy.LoadBalancing == nil {

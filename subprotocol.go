@@ -32,6 +32,30 @@ func (c *subprotocolCarrier) find(r *http.Request) []string {
 	return nil
 }
 
+// rawOf is the whole offer without the other tokens.
+func (c *subprotocolCarrier) rawOf(r *http.Request, token string) string {
+	offered := siftProtocols(r.Header[protocolField], c.markers)
+	for _, t := range offered.tokens {
+		if t.marker == c.marker && t.token == token {
+			at := min(t.at, len(offered.kept))
+			return strings.Join(slices.Insert(slices.Clone(offered.kept), at, t.entries...), ", ")
+		}
+	}
+	return ""
+}
+
+func (c *subprotocolCarrier) put(r *http.Request, raw string) {
+	r.Header[protocolField] = []string{raw}
+}
+
+// reveals tells whether the token of such an offer is in one of its entries.
+func (c *subprotocolCarrier) reveals(raw, entry string) bool {
+	offered := siftProtocols([]string{raw}, c.markers)
+	return slices.ContainsFunc(offered.tokens, func(t offeredToken) bool {
+		return t.entries[len(t.entries)-1] == entry
+	})
+}
+
 func (c *subprotocolCarrier) strip(r *http.Request) {
 	eachSpelling(r.Header, protocolField, func(field string) {
 		if field != protocolField { // to a server that takes it for the field it may be a part of the list
@@ -66,11 +90,16 @@ type offeredToken struct {
 	marker marker
 	text   string // what is offered for a token; "" where it is in a way that is not read
 	token  string // the same, decoded
-	entry  string // the marker as it is offered where it is an entry of its own, else ""
+
+	entries []string // all of it as it is offered: a marker and a token, or both in one
+	at      int      // how many protocols are in front of it
 }
 
-func newOfferedToken(m marker, text, entry string) offeredToken {
-	t := offeredToken{marker: m, text: text, token: text, entry: entry}
+// ownMarker is the marker as it is offered where it is an entry of its own.
+func (t offeredToken) ownMarker() (string, bool) { return t.entries[0], len(t.entries) > 1 }
+
+func newOfferedToken(m marker, text string, at int, entries ...string) offeredToken {
+	t := offeredToken{marker: m, text: text, token: text, at: at, entries: entries}
 	if m.base64url {
 		// What cannot be decoded is a bad token, and not none.
 		if decoded, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "=")); err == nil {
@@ -94,6 +123,7 @@ func siftProtocols(lines []string, markers []marker) offeredProtocols {
 	var offered offeredProtocols
 	for i := 0; i < len(entries); i++ {
 		m, rest, found := cutMarker(entries[i], markers)
+		at := len(offered.kept)
 		switch {
 		case !found:
 			offered.kept = append(offered.kept, entries[i])
@@ -102,12 +132,12 @@ func siftProtocols(lines []string, markers []marker) offeredProtocols {
 				offered.kept = append(offered.kept, entries[i])
 				continue
 			}
-			offered.tokens = append(offered.tokens, newOfferedToken(m, entries[i+1], entries[i]))
+			offered.tokens = append(offered.tokens, newOfferedToken(m, entries[i+1], at, entries[i], entries[i+1]))
 			i++
 		case rest[0] == ' ' || rest[0] == '\t': // which no protocol has in it
-			offered.tokens = append(offered.tokens, offeredToken{marker: m})
+			offered.tokens = append(offered.tokens, newOfferedToken(m, "", at, entries[i]))
 		default:
-			offered.tokens = append(offered.tokens, newOfferedToken(m, strings.TrimPrefix(rest, "."), ""))
+			offered.tokens = append(offered.tokens, newOfferedToken(m, strings.TrimPrefix(rest, "."), at, entries[i]))
 		}
 	}
 	offered.kept = slices.DeleteFunc(offered.kept, offered.isToken)
