@@ -82,6 +82,8 @@ type authenticator struct {
 	inherit  bool
 	optional bool
 	forward  bool
+
+	preflight bool // CORS preflights need no credential
 }
 
 // authParts is what an authenticator needs of the process.
@@ -106,7 +108,7 @@ func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
 	}
 	a := &authenticator{
 		carriers: carriers, service: parts.service, guests: parts.guests,
-		inherit: cfg.Inherit, optional: cfg.Optional, forward: cfg.Forward,
+		inherit: cfg.Inherit, optional: cfg.Optional, forward: cfg.Forward, preflight: cfg.CORSPreflight,
 	}
 	v := new(verifiers)
 	if v.static, err = newStaticTokens(cfg.Bearer); err != nil {

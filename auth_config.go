@@ -54,6 +54,13 @@ type Auth struct {
 	// place where it came. All others are removed all the same. For upstreams
 	// that check it again. Default: false.
 	Forward bool `json:"forward,omitempty"`
+
+	// Whether the questions that browsers ask before they let a page of another
+	// origin make a request (CORS preflights: OPTIONS with Origin and
+	// Access-Control-Request-Method, which never have a credential) go to the
+	// upstream without one. Nothing else does. `origins` applies to them too.
+	// Default: false, they are refused.
+	CORSPreflight bool `json:"cors_preflight,omitempty"`
 }
 
 // acceptsAnyone tells whether there is a credential that would be good.

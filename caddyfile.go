@@ -39,6 +39,7 @@ func init() {
 //	        renew <path>
 //	        optional
 //	        forward
+//	        cors_preflight
 //	    }
 //	    origins <pattern...>
 //

@@ -22,6 +22,8 @@ var authWords = map[string]func(*Auth, *caddyfile.Dispenser) error{
 	"renew":      (*Auth).unmarshalRenew,
 	"optional":   (*Auth).unmarshalOptional,
 	"forward":    (*Auth).unmarshalForward,
+
+	"cors_preflight": (*Auth).unmarshalCORSPreflight,
 }
 
 // unmarshalAuth parses:
@@ -36,6 +38,7 @@ var authWords = map[string]func(*Auth, *caddyfile.Dispenser) error{
 //	    renew      <path>
 //	    optional
 //	    forward
+//	    cors_preflight
 //	}
 func (h *Handler) unmarshalAuth(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
@@ -224,6 +227,15 @@ func (a *Auth) unmarshalOptional(d *caddyfile.Dispenser) error {
 func (a *Auth) unmarshalForward(d *caddyfile.Dispenser) error {
 	_, err := lineArgs(d, "forward", 0, 0)
 	a.Forward = true
+	return err
+}
+
+// unmarshalCORSPreflight parses:
+//
+//	cors_preflight
+func (a *Auth) unmarshalCORSPreflight(d *caddyfile.Dispenser) error {
+	_, err := lineArgs(d, "cors_preflight", 0, 0)
+	a.CORSPreflight = true
 	return err
 }
 

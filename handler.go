@@ -85,10 +85,14 @@ const onlyTokenOffered = "no subprotocol but the token is offered, and a browser
 func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
 	a := h.authenticator
 	who, err := a.authenticate(r)
+	if a.preflight && (who.anonymous || errors.Is(err, errNoCredential)) && isPreflight(r) {
+		dropMethodOverrides(r.Header)
+		return identity{anonymous: true}, nil
+	}
 	unknown := errors.Is(err, errBadCredential)
 	if !a.trustsOthers() || !who.anonymous && !unknown && !errors.Is(err, errNoCredential) {
 		if err != nil {
-			return who, h.refuseUser(w, err)
+			return who, h.refuseUser(w, r, err)
 		}
 		return who, nil
 	}
@@ -110,11 +114,11 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 	case redirect != 0:
 		return who, &refusal{redirect, resultUnauthorized, "an authentication provider sends the client elsewhere"}
 	}
-	return who, h.refuseUser(w, err)
+	return who, h.refuseUser(w, r, err)
 }
 
 // refuseUser turns an error of authentication into the answer.
-func (h *Handler) refuseUser(w http.ResponseWriter, err error) *refusal {
+func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) *refusal {
 	if errors.Is(err, errUnavailable) {
 		return unavailable(w, err.Error())
 	}
@@ -124,7 +128,11 @@ func (h *Handler) refuseUser(w http.ResponseWriter, err error) *refusal {
 	if errors.Is(err, errInsufficient) {
 		return &refusal{http.StatusForbidden, resultForbidden, err.Error()}
 	}
-	return &refusal{http.StatusUnauthorized, resultUnauthorized, err.Error()}
+	reason := err.Error()
+	if errors.Is(err, errNoCredential) && isPreflight(r) {
+		reason += ", which is a CORS preflight and never has one: cors_preflight in auth lets these pass"
+	}
+	return &refusal{http.StatusUnauthorized, resultUnauthorized, reason}
 }
 
 // setUser sets the placeholders of the user. What a handler in front may have

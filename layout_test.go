@@ -75,6 +75,7 @@ var layout = map[string]struct {
 	"carriers_pairs.go":    {leaf, "", ""},
 	"subprotocol.go":       {leaf, "", ""},
 	"forward.go":           {leaf, "headers", ""},
+	"preflight.go":         {leaf, "httpguts", ""},
 	"origins.go":           {leaf, "", ""},
 	"headers.go":           {leaf, "caddyhttp headers", ""},
 	"serverlogs.go":        {leaf, "caddyhttp zap zapcore", ""},
