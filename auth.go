@@ -147,41 +147,65 @@ func (a *authenticator) authenticate(r *http.Request) (identity, error) {
 	return id, nil
 }
 
-// verifyAny tells which of the tokens is good, and what it grants.
-func (a *authenticator) verifyAny(ctx context.Context, tokens []string, now time.Time) (*grant, string, error) {
-	var reason error
+// verifyAny tells which of the tokens is good, and what it grants. What we can
+// read ourselves needs no second opinion; and who cannot tell of one is not asked
+// about the next, which would only take as long again.
+func (a *authenticator) verifyAny(ctx context.Context, tokens []string, now time.Time) (g *grant, token string, reason error) {
+	var unknown []string
 	for _, token := range tokens {
-		g, err := a.verify(ctx, token, now)
+		g, err := a.verifyOurselves(ctx, token, now)
 		if err == nil {
 			return g, token, nil
 		}
-		if reason == nil || saysMore(err, reason) {
-			reason = err
+		reason = moreTelling(reason, err)
+		if errors.Is(err, errUnavailable) {
+			return nil, "", reason
+		}
+		if isUnknown(err) && len(token) <= maxTokenSize {
+			unknown = append(unknown, token)
+		}
+	}
+	if a.service == nil {
+		return nil, "", reason
+	}
+	for _, token := range unknown {
+		g, err := a.service.verify(ctx, token, now)
+		if err == nil {
+			return g, token, nil
+		}
+		reason = moreTelling(reason, err)
+		if errors.Is(err, errUnavailable) {
+			break
 		}
 	}
 	return nil, "", reason
 }
 
-// saysMore tells whether one reason to refuse a token says more than another:
-// that it is good and does not suffice, that nobody knows, that it is bad, or
-// only that it is unknown.
-func saysMore(a, b error) bool {
+// moreTelling is which of two reasons to refuse tokens says more: that one is good
+// and does not suffice, that nobody knows, that it is bad, or only that it is
+// unknown.
+func moreTelling(a, b error) error {
 	rank := func(err error) int {
 		switch {
+		case err == nil:
+			return 0
 		case errors.Is(err, errInsufficient):
-			return 3
+			return 4
 		case errors.Is(err, errUnavailable):
-			return 2
+			return 3
 		case !isUnknown(err):
-			return 1
+			return 2
 		}
-		return 0
+		return 1
 	}
-	return rank(a) > rank(b)
+	if rank(b) > rank(a) {
+		return b
+	}
+	return a
 }
 
-// verify tells what a token grants.
-func (a *authenticator) verify(ctx context.Context, token string, now time.Time) (*grant, error) {
+// verifyOurselves tells what a token grants that we know or can read.
+func (a *authenticator) verifyOurselves(ctx context.Context, token string, now time.Time) (*grant, error) {
 	if len(token) > maxTokenSize {
 		return nil, errBadCredential
 	}
@@ -189,18 +213,14 @@ func (a *authenticator) verify(ctx context.Context, token string, now time.Time)
 	if g := v.static.verify(token); g != nil {
 		return g, nil
 	}
-	err := error(errBadCredential)
-	if v.jwt != nil {
-		var g grant
-		if g, err = v.jwt.verify(ctx, token, now); err == nil {
-			return &g, nil
-		}
+	if v.jwt == nil {
+		return nil, errBadCredential
 	}
-	// What we could read ourselves needs no second opinion.
-	if a.service != nil && isUnknown(err) {
-		return a.service.verify(ctx, token, now)
+	g, err := v.jwt.verify(ctx, token, now)
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	return &g, nil
 }
 
 // isUnknown tells whether a token was refused as none of ours, and not for what

@@ -125,6 +125,30 @@ func TestIntrospectionThatFailsIsAskedAnew(t *testing.T) {
 	})
 }
 
+func TestIntrospectionThatIsDownIsWaitedForOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &keyServer{answer: slow(time.Hour, down)}
+		a, err := assembleAuthenticator(&Auth{
+			Token: []TokenCarrier{{From: "cookie", Name: "session"}}, Introspect: new(Introspection),
+			JWT: &JWT{Keys: []JWTKey{{Key: publicText(t, "HS256")}}},
+		}, authParts{service: mustIntrospector(t, s, time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		r := requestWithHeader(cookieField, "session=a%20; session=b%20; session=c%20; session=d%20")
+		if _, err := a.authenticate(r); !errors.Is(err, errUnavailable) || s.fetches.Load() != 1 || time.Since(start) > time.Second {
+			t.Errorf("%v after %d calls and %s", err, s.fetches.Load(), time.Since(start))
+		}
+		good := signJWT(t, "HS256", nil, `{"sub":"signed","exp":1900003600}`)
+		r = requestWithHeader(cookieField, "session=unknown; session="+good)
+		if id, err := a.authenticate(r); err != nil || id.userID != "signed" || s.fetches.Load() != 1 {
+			t.Errorf("beside one that we can read: %v after %d calls", err, s.fetches.Load())
+		}
+	})
+}
+
 func TestIntrospectionComesAfterWhatWeKnowOurselves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -151,7 +175,7 @@ func TestIntrospectionComesAfterWhatWeKnowOurselves(t *testing.T) {
 			{"a megabyte", strings.Repeat("a", 1<<20), "", 0},
 		} {
 			before := s.fetches.Load()
-			g, err := a.verify(t.Context(), row.token, time.Now())
+			g, _, err := a.verifyAny(t.Context(), []string{row.token}, time.Now())
 			if (err == nil) != (row.user != "") || err == nil && g.userID != row.user {
 				t.Errorf("%s: %+v, %v", row.name, g, err)
 			}
