@@ -157,7 +157,11 @@ func TestEverythingThatATokenMayBeIsTried(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/ws?"+row.query, nil)
 			r.Header.Set(cookieField, row.cookie)
 			got, err := a.authenticate(r)
-			if err != row.err && !(row.err == error(errBadCredential) && errors.Is(err, errBadCredential)) || got.userID != row.user { //nolint:errorlint // which of them matters
+			right := err == row.err                 //nolint:errorlint // which of them matters
+			if row.err == error(errBadCredential) { //nolint:errorlint // as above
+				right = errors.Is(err, errBadCredential)
+			}
+			if !right || got.userID != row.user {
 				t.Errorf("authenticate = %q, %v; want %q, %v", got.userID, err, row.user, row.err)
 			}
 		})

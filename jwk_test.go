@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"strings"
@@ -59,9 +60,7 @@ func publicJWK(tb testing.TB, algorithm string, more map[string]any) map[string]
 	if err := json.Unmarshal(text, &members); err != nil {
 		tb.Fatal(err)
 	}
-	for name, value := range more {
-		members[name] = value
-	}
+	maps.Copy(members, more)
 	return members
 }
 
