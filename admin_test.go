@@ -80,7 +80,7 @@ func TestAdminRefusesWhatItDoesNotKnow(t *testing.T) {
 		"state is null":           {"POST", upstream, `{"state":null}`, 400, "state must be a text"},
 		"an array":                {"POST", upstream, `["drain"]`, 400, "not a JSON object"},
 		"blanks beyond the limit": {"POST", upstream, drain + strings.Repeat(" ", maxAdminBody), 400, "more than"},
-		"unknown parameter":       {"POST", upstream + "?adress=a", drain, 400, `"adress": allowed is address`},
+		"unknown parameter":       {"POST", upstream + "?upstream=a", drain, 400, `"upstream": allowed is address`},
 		"path and parameter":      {"POST", upstream + "?address=" + address, drain, 400, "not both"},
 		"parameter twice":         {"POST", byAddress + address + "&address=" + address, drain, 400, "address must be given once"},
 		"parameter is empty":      {"POST", byAddress, drain, 400, "must not be empty"},

@@ -8,8 +8,9 @@ func (b *Balancer) judge(ask Ask, m Member, be *backend, state *memberState, now
 	healthy := b.healthy(m, be, now)
 	b.note(be, state, healthy, now)
 	ready := be == nil || be.state == Ready
+	bound := !ready && be.state == Maintenance && ask.Bound && healthy
 	switch {
-	case !ready && !(be.state == Maintenance && ask.Bound && healthy),
+	case !ready && !bound,
 		!healthy && !b.panicked,
 		ask.Use == Request && m.Source.Full(),
 		ask.Skip != nil && ask.Skip(m.Address):
