@@ -62,16 +62,16 @@ var endings = []struct {
 	}, "client", 1005},
 	{"upstream is killed", func(t *testing.T, client *wsConn, upstream *backendConn) {
 		upstream.reset()
-		client.expectClose(t, 1011)
-		client.mustSend(t, closing(1011, ""))
-	}, "upstream", 1011},
+		client.expectClose(t, 1012)
+		client.mustSend(t, closing(1012, ""))
+	}, "upstream", 1012},
 	{"upstream ends without a close frame", func(t *testing.T, client *wsConn, upstream *backendConn) {
 		writeTo(t, upstream, text("last words"))
 		_ = upstream.Close()
 		client.expect(t, text("last words"))
-		client.expectClose(t, 1011)
-		client.mustSend(t, closing(1011, ""))
-	}, "upstream", 1011},
+		client.expectClose(t, 1012)
+		client.mustSend(t, closing(1012, ""))
+	}, "upstream", 1012},
 	{"client is killed", func(t *testing.T, client *wsConn, upstream *backendConn) {
 		client.kill()
 		upstream.expectClose(t, 1011)
@@ -121,7 +121,7 @@ func expectVerbatim(t *testing.T, c *backendConn, want frame) {
 }
 
 // TestHalfCloseDeliversWhatIsStillComing lets one side end its direction while
-// the other has more to say: that arrives first, then 1011.
+// the other has more to say: that arrives first, then 1011, or 1012 for a client.
 func TestHalfCloseDeliversWhatIsStillComing(t *testing.T) {
 	big := frame{fin: true, op: opBinary, payload: bytes.Repeat([]byte{7}, 8<<20)}
 	b := newBackend(t, handOver())
@@ -161,7 +161,7 @@ func TestHalfCloseDeliversWhatIsStillComing(t *testing.T) {
 				t.Fatal(err)
 			}
 			client.expect(t, text("last words"))
-			client.expectClose(t, 1011)
+			client.expectClose(t, 1012)
 		})
 	})
 	g.waitConnections(t, 0)

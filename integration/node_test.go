@@ -30,6 +30,8 @@ type nodeScript struct {
 	name   string
 	in     io.WriteCloser
 	events chan nodeEvent
+	cmd    *exec.Cmd
+	killed bool
 }
 
 // nodeEvent is what a script tells.
@@ -62,7 +64,7 @@ func startNode(t *testing.T, script string, args ...string) *nodeScript {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n := &nodeScript{name: script, in: in, events: make(chan nodeEvent, 1000)}
+	n := &nodeScript{name: script, in: in, events: make(chan nodeEvent, 1000), cmd: cmd}
 	go n.listen(out)
 	t.Cleanup(func() {
 		_ = in.Close()
@@ -70,11 +72,20 @@ func startNode(t *testing.T, script string, args ...string) *nodeScript {
 		defer force.Stop()
 		for range n.events { // until the output ends
 		}
-		if err := cmd.Wait(); err != nil || len(stderr.bytes()) > 0 {
+		if err := cmd.Wait(); err != nil && !n.killed || len(stderr.bytes()) > 0 {
 			t.Errorf("%s ended with %v: %s", script, err, stderr.bytes())
 		}
 	})
 	return n
+}
+
+// kill ends the process as kill -9 does.
+func (n *nodeScript) kill(t *testing.T) {
+	t.Helper()
+	n.killed = true
+	if err := n.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (n *nodeScript) listen(out io.Reader) {

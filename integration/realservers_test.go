@@ -11,16 +11,18 @@ type realServer struct {
 	*gateway
 	site      string
 	addresses map[string]string // of the servers, by name
+	servers   map[string]*nodeScript
 	client    *nodeScript
 }
 
 // startReal runs the servers, the gateway before them, and a client.
 func startReal(t *testing.T, protocol, options string, secure bool) *realServer {
 	t.Helper()
-	r := &realServer{addresses: make(map[string]string)}
+	r := &realServer{addresses: make(map[string]string), servers: make(map[string]*nodeScript)}
 	upstreams := ""
 	for _, name := range []string{"one", "two"} {
 		server := startNode(t, protocol+"-server.mjs", name)
+		r.servers[name] = server
 		r.addresses[name] = fmt.Sprint("127.0.0.1:", server.await(t, "listening").Port)
 		upstreams += " " + r.addresses[name]
 	}
@@ -111,6 +113,25 @@ func TestRealServersThroughReloadAndDrain(t *testing.T) {
 			third := r.expectMoved(t, second, 3)
 			if third.Server != first.Server {
 				t.Errorf("the client is at %s, which is not configured any more", third.Server)
+			}
+		})
+	}
+}
+
+// TestClientOfAKilledServerComesBackToTheOther has graphql-ws, whose client takes
+// every code from 1000 to 1999 for the end of it all but for a few, 1012 among them.
+func TestClientOfAKilledServerComesBackToTheOther(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("secure %t", secure), func(t *testing.T) {
+			needNode(t)
+			r := startReal(t, "graphql", "fail_duration 1m", secure)
+			first := r.session(t)
+			r.expectUndisturbed(t, first, 1)
+			r.servers[first.Server].kill(t)
+			r.expectMoved(t, first, 2)
+			line := book.wait(t, "closed", 1)
+			if line.str("by") != "upstream" || line.num("code") != 1012 || line.str("reason") != "upstream vanished" {
+				t.Errorf("logged: %s", line.raw)
 			}
 		})
 	}

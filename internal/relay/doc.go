@@ -19,15 +19,16 @@
 //	close frame from client   | client, its code | upstream's own  | that frame
 //	close frame from upstream | upstream, its    | that frame      | client's own
 //	client fails or stalls    | client, 1011     | nothing         | 1011
-//	upstream fails or stalls  | upstream, 1011   | 1011            | nothing
+//	upstream fails or stalls  | upstream, 1012   | 1012            | nothing
 //	client half-closes        | client, 1011     | what still came | then 1011
-//	upstream half-closes      | upstream, 1011   | then 1011       | what still came
+//	upstream half-closes      | upstream, 1012   | then 1012       | what still came
 //	End                       | gateway, client's| as told         | as told
 //
 // A side fails if reading from it or writing to it does, and stalls if it takes
 // nothing of what is written to it for the write timeout; on Linux, the socket is
 // asked how much of that has been acknowledged, since the kernel may take nothing
-// more for long although the peer does (progress.go). It half-closes if its stream ends without a close frame.
+// more for long although the peer does (progress.go). It half-closes if its stream
+// ends without a close frame.
 //
 // A side to which a write has failed may have said why before: what it has sent is
 // passed on first, and if that ends with a close frame, it is the first cause in

@@ -175,12 +175,18 @@ func (r *Relay) lingerOverLastWords(s *side, err error) {
 	}
 }
 
-func vanished(s *side) Close {
-	return Close{Code: codeInternalError, Reason: s.party.String() + " vanished"}
-}
+func vanished(s *side) Close { return lost(s, " vanished") }
 
-func stoppedReading(s *side) Close {
-	return Close{Code: codeInternalError, Reason: s.party.String() + " stopped reading"}
+func stoppedReading(s *side) Close { return lost(s, " stopped reading") }
+
+// lost is what the other side is told of one that went without a close frame. A
+// client is to come back, to be given another upstream: many never do after 1011.
+func lost(s *side, how string) Close {
+	code := codeInternalError
+	if s.party == Upstream {
+		code = codeServiceRestart
+	}
+	return Close{Code: code, Reason: s.party.String() + how}
 }
 
 // lingers returns the side of which something is still to come, if there is one.

@@ -54,18 +54,18 @@ func TestEndingsOnSockets(t *testing.T) {
 		}, Client, 1000, ""},
 		"upstream resets": {func(t *testing.T, f *fixture) {
 			reset(t, f.upstream)
-			mustReadClose(t, f.client, Close{1011, "upstream vanished"})
-			mustWrite(t, f.client, maskedClose(1011, ""))
+			mustReadClose(t, f.client, Close{1012, "upstream vanished"})
+			mustWrite(t, f.client, maskedClose(1012, ""))
 			wantEOF(t, f.client)
-		}, Upstream, 1011, "upstream vanished"},
+		}, Upstream, 1012, "upstream vanished"},
 		"upstream half-closes": {func(t *testing.T, f *fixture) {
 			halfClose(t, f.upstream)
 			mustWrite(t, f.client, maskedText("still coming"))
 			mustRead(t, f.upstream, maskedText("still coming"))
-			mustReadClose(t, f.client, Close{1011, "upstream vanished"})
-			mustWrite(t, f.client, maskedClose(1011, "so it is"))
-			mustReadClose(t, f.upstream, Close{1011, "so it is"})
-		}, Upstream, 1011, "upstream vanished"},
+			mustReadClose(t, f.client, Close{1012, "upstream vanished"})
+			mustWrite(t, f.client, maskedClose(1012, "so it is"))
+			mustReadClose(t, f.upstream, Close{1012, "so it is"})
+		}, Upstream, 1012, "upstream vanished"},
 		"both half-close": {func(t *testing.T, f *fixture) {
 			halfClose(t, f.client)
 			halfClose(t, f.upstream)
@@ -87,8 +87,8 @@ func TestEndingsOnSockets(t *testing.T) {
 					}
 				}
 			}()
-			mustReadClose(t, f.client, Close{1011, "upstream stopped reading"})
-		}, Upstream, 1011, "upstream stopped reading"},
+			mustReadClose(t, f.client, Close{1012, "upstream stopped reading"})
+		}, Upstream, 1012, "upstream stopped reading"},
 		"End": {func(t *testing.T, f *fixture) {
 			f.End(restart, goingAway)
 			mustReadClose(t, f.client, restart)
@@ -133,7 +133,7 @@ func TestEndingsOnSockets(t *testing.T) {
 				tt.play(t, f)
 				o, want := f.end(t), tt
 				if want.code == 0 { // whoever was seen first
-					want.by, want.code, want.reason = o.By, 1011, o.By.String()+" vanished"
+					want.by, want.code, want.reason = o.By, map[Party]int{Client: 1011, Upstream: 1012}[o.By], o.By.String()+" vanished"
 				}
 				wantEnd(t, o, want.by, want.code, want.reason)
 			})

@@ -57,9 +57,13 @@ type Close struct {
 	Reason string
 }
 
-// codeInternalError is the close code that a side gets when the other went
-// without one (RFC 6455, section 7.4.1). The end is recorded under it as well.
-const codeInternalError = 1011
+// The close codes that the one side gets when the other went without one: an
+// upstream the first, a client the second (RFC 6455, section 7.4.1, and the
+// registry of IANA). The end is recorded under them as well.
+const (
+	codeInternalError  = 1011
+	codeServiceRestart = 1012
+)
 
 // Defaults, and the bound on waiting for a stream that never falls quiet.
 const (
@@ -96,7 +100,7 @@ type Config struct {
 // Outcome is how a connection ended and what it carried.
 type Outcome struct {
 	By     Party
-	Code   int // of the close frame; 1005 if it had none, 1011 if a side went without one
+	Code   int // of the close frame, 1005 if it says nothing; where a side went without one, what the other was told
 	Reason string
 	Panic  *panics.Panic // what of ours panicked, if anything did
 

@@ -219,13 +219,13 @@ func TestStoppedReaderIsGivenUp(t *testing.T) {
 		f.run()
 		begin := time.Now()
 		mustWrite(t, f.client, maskedText("nobody reads this"))
-		mustReadClose(t, f.client, Close{1011, "upstream stopped reading"})
+		mustReadClose(t, f.client, Close{1012, "upstream stopped reading"})
 		if took := time.Since(begin); took != 20*time.Second {
 			t.Errorf("given up after %v, want 20s", took)
 		}
 		mustWrite(t, f.client, maskedText("dropped"))
-		mustWrite(t, f.client, maskedClose(1011, ""))
-		wantEnd(t, f.end(t), Upstream, 1011, "upstream stopped reading")
+		mustWrite(t, f.client, maskedClose(1012, ""))
+		wantEnd(t, f.end(t), Upstream, 1012, "upstream stopped reading")
 		if took := time.Since(begin); took != 20*time.Second {
 			t.Errorf("closed after %v, want at the client's reply after 20s", took)
 		}
