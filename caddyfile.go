@@ -3,7 +3,6 @@ package wsgateway
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,11 +162,11 @@ func wordTokens(d *caddyfile.Dispenser) []caddyfile.Token {
 
 // unmarshalProxy has reverse_proxy parse what is left of the directive.
 func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile.Token) error {
-	proxy := new(reverseproxy.Handler)
-	d := caddyfile.NewDispenser(tokens)
-	if err := checkPolicyWord(caddyfile.NewDispenser(tokens)); err != nil {
+	if err := checkModuleWords(tokens); err != nil {
 		return err
 	}
+	proxy := new(reverseproxy.Handler)
+	d := caddyfile.NewDispenser(tokens)
 	if err := proxy.UnmarshalCaddyfile(d); err != nil {
 		return explainUnknownWord(d, err)
 	}
@@ -185,22 +184,15 @@ func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile
 	return h.checkTogether(d)
 }
 
-// unknownModule is how Caddy complains of a module that this build does not have.
-var unknownModule = regexp.MustCompile(`getting module named '([a-z0-9_.]+)\.([^.']*)': module not registered`)
-
 // explainUnknownWord adds the allowed words where reverse_proxy met one that
-// neither it nor we know, and the modules that there are where it met the name of
-// one that is not there.
+// neither it nor we know.
 func explainUnknownWord(d *caddyfile.Dispenser, err error) error {
-	if found := unknownModule.FindStringSubmatch(err.Error()); found != nil {
-		usable := slices.DeleteFunc(moduleNames(found[1]), func(name string) bool { return name == "fastcgi" })
-		return fmt.Errorf("%w: there are %s", err, strings.Join(usable, ", "))
-	}
 	if d.Nesting() != 1 || !strings.HasPrefix(err.Error(), "unrecognized subdirective "+d.Val()+", at ") {
 		return err
 	}
-	return d.Errf("unknown subdirective %q: ws_gateway has %s, and every subdirective of reverse_proxy",
-		d.Val(), strings.Join(sortedKeys(gatewayWords), ", "))
+	known := sortedKeys(gatewayWords)
+	return d.Errf("unknown subdirective %q%s: ws_gateway has %s, and every subdirective of reverse_proxy",
+		d.Val(), guess(d.Val(), known), strings.Join(known, ", "))
 }
 
 // unmarshalName parses:
@@ -283,9 +275,9 @@ func durationArg(d *caddyfile.Dispenser, word string, least time.Duration) (cadd
 	if err != nil {
 		return 0, err
 	}
-	duration, err := caddy.ParseDuration(args[0])
+	duration, err := parseDuration(d, word, args[0])
 	if err != nil {
-		return 0, d.Errf("parsing %s: %w", word, err)
+		return 0, err
 	}
 	if duration < least {
 		bound := "negative"
@@ -305,6 +297,8 @@ func lineArgs(d *caddyfile.Dispenser, syntax string, least, most int) ([]string,
 	switch {
 	case len(args) < least:
 		return nil, d.Errf("an argument is missing: %s", syntax)
+	case most == 0 && len(args) > 0:
+		return nil, d.Errf("too many arguments: %s takes none", syntax)
 	case most >= 0 && len(args) > most:
 		return nil, d.Errf("too many arguments: %s", syntax)
 	}
@@ -323,20 +317,10 @@ func once(d *caddyfile.Dispenser, seen map[string]bool, word string) error {
 	return nil
 }
 
-// moduleNames lists the modules that this Caddy has in a namespace.
-func moduleNames(namespace string) []string {
-	modules := caddy.GetModules(namespace)
-	names := make([]string, len(modules))
-	for i, module := range modules {
-		names[i] = module.ID.Name()
-	}
-	slices.Sort(names)
-	return names
-}
-
 func sortedKeys[V any](words map[string]V) []string { return slices.Sorted(maps.Keys(words)) }
 
 // unexpectedWord lists the words of a block where another one was found.
 func unexpectedWord(d *caddyfile.Dispenser, block string, allowed ...string) error {
-	return d.WrapErr(fmt.Errorf("unknown word %q in %s: allowed are %s", d.Val(), block, strings.Join(allowed, ", ")))
+	return d.WrapErr(fmt.Errorf("unknown word %q in %s%s: allowed are %s",
+		d.Val(), block, guess(d.Val(), allowed), strings.Join(allowed, ", ")))
 }

@@ -170,9 +170,12 @@ func (a *Auth) unmarshalProvider(d *caddyfile.Dispenser) error {
 		return d.Errf("provider %s stands twice", name)
 	}
 	id := "http.authentication.providers." + name
+	if err := checkRegistered(d, "provider", "http.authentication.providers"); err != nil {
+		return err
+	}
 	info, err := caddy.GetModule(id)
 	if err != nil {
-		return d.Errf("there is no provider %s: %w", name, err)
+		return d.WrapErr(err)
 	}
 	if _, ok := info.New().(caddyfile.Unmarshaler); !ok {
 		return d.Errf("provider %s cannot be configured in a Caddyfile: use JSON, or its own directive in front, and inherit", name)

@@ -3,7 +3,6 @@ package wsgateway
 import (
 	"encoding/json"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -21,7 +20,8 @@ func (h *Handler) unmarshalQueue(d *caddyfile.Dispenser) error {
 	}
 	n, err := strconv.Atoi(args[0])
 	if err != nil || n < 1 {
-		return d.Errf("queue must be a whole number of at least 1, not %q: leave it out for no queue", args[0])
+		return d.Errf("queue must be a whole number of at least 1, not %q: write queue <n> [<timeout>], or leave it out for no queue%s",
+			args[0], separated(args[0]))
 	}
 	h.Queue = &Queue{Size: n}
 	if len(args) > 1 {
@@ -50,8 +50,10 @@ func (h *Handler) unmarshalRebalance(d *caddyfile.Dispenser) error {
 	if !ok {
 		return d.Errf("rebalance %q must be a percentage and a time, such as 10%%/1m", args[0])
 	}
-	if _, err := strconv.ParseFloat(share, 64); err == nil { // a number, but of what?
-		return d.Errf("rebalance %q must be a percentage and a time: write %s%%/%s", args[0], share, per)
+	if !strings.HasSuffix(share, "%") {
+		if _, err := strconv.ParseFloat(share, 64); err == nil {
+			return d.Errf("rebalance %q does not say of what: write %s%%/%s for so many per cent of the connections in that time", args[0], share, per)
+		}
 	}
 	percent, err := percentage(d, "rebalance", share)
 	if err != nil {
@@ -96,13 +98,13 @@ func (h *Handler) unmarshalMaxAge(d *caddyfile.Dispenser) error {
 //
 //	early_close_count <n>
 func (h *Handler) unmarshalEarlyCloseCount(d *caddyfile.Dispenser) error {
-	args, err := lineArgs(d, "early_close_count <n>", 1, 1)
+	args, err := lineArgs(d, "early_close_count <n>, beside early_close_window <duration>", 1, 1)
 	if err != nil {
 		return err
 	}
 	n, err := strconv.Atoi(args[0])
 	if err != nil || n < 1 {
-		return d.Errf("early_close_count must be a whole number of at least 1, not %q", args[0])
+		return d.Errf("early_close_count must be a whole number of at least 1, not %q%s", args[0], separated(args[0]))
 	}
 	h.EarlyCloseCount = n
 	return nil
@@ -126,7 +128,7 @@ func (h *Handler) unmarshalPanicThreshold(d *caddyfile.Dispenser) error {
 	}
 	percent, err := strconv.Atoi(strings.TrimSuffix(args[0], "%"))
 	if err != nil || percent < 1 || percent > 100 {
-		return d.Errf("panic_threshold must be a whole percentage from 1 to 100, not %q", args[0])
+		return d.Errf("panic_threshold must be a whole percentage from 1 to 100, such as 50%%, not %q", args[0])
 	}
 	h.PanicThreshold = percent
 	return nil
@@ -159,36 +161,6 @@ func (h *Handler) unmarshalDrainUnhealthy(d *caddyfile.Dispenser) error {
 	return err
 }
 
-// policiesWithoutArguments are those of Caddy's to which nothing can be said.
-var policiesWithoutArguments = []string{"client_ip_hash", "first", "ip_hash", "least_conn", "random", "round_robin", "uri_hash"}
-
-// checkPolicyWord looks at lb_policy before reverse_proxy does, whose errors do not
-// say what there is instead.
-func checkPolicyWord(d *caddyfile.Dispenser) error {
-	d.Next() // the directive's name
-	d.RemainingArgs()
-	policies := moduleNames("http.reverse_proxy.selection_policies")
-	for d.NextBlock(0) {
-		if d.Val() != "lb_policy" {
-			wordTokens(d)
-			continue
-		}
-		word := caddyfile.NewDispenser(wordTokens(d))
-		word.Next()
-		args := word.RemainingArgs()
-		if len(args) == 0 {
-			return word.Errf("an argument is missing: lb_policy <policy>, of which there are %s", strings.Join(policies, ", "))
-		}
-		switch name := args[0]; {
-		case !slices.Contains(policies, name):
-			return word.Errf("lb_policy %q is unknown: there are %s", name, strings.Join(policies, ", "))
-		case len(args) > 1 && slices.Contains(policiesWithoutArguments, name):
-			return word.Errf("lb_policy %s takes no arguments: weights are for weighted_least_conn and weighted_round_robin", name)
-		}
-	}
-	return nil
-}
-
 // checkTogether refuses words that make no sense without, or beside, each other.
 func (h *Handler) checkTogether(d *caddyfile.Dispenser) error {
 	if h.Queue != nil && h.MaxConns == 0 {
@@ -211,9 +183,9 @@ func (h *Handler) checkTogether(d *caddyfile.Dispenser) error {
 }
 
 func positiveDuration(d *caddyfile.Dispenser, what, arg string) (caddy.Duration, error) {
-	duration, err := caddy.ParseDuration(arg)
+	duration, err := parseDuration(d, what, arg)
 	if err != nil {
-		return 0, d.Errf("parsing %s: %w", what, err)
+		return 0, err
 	}
 	if duration <= 0 {
 		return 0, d.Errf("%s must not be zero or negative, got %s", what, arg)
@@ -225,7 +197,7 @@ func positiveDuration(d *caddyfile.Dispenser, what, arg string) (caddy.Duration,
 func percentage(d *caddyfile.Dispenser, what, arg string) (float64, error) {
 	percent, err := strconv.ParseFloat(strings.TrimSuffix(arg, "%"), 64)
 	if err != nil {
-		return 0, d.Errf("%s must be a percentage, not %q", what, arg)
+		return 0, d.Errf("%s must be a percentage such as 10%%, not %q", what, arg)
 	}
 	return percent, nil
 }

@@ -248,6 +248,9 @@ func trustPool(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	if !d.NextArg() {
 		return nil, d.Err("an argument is missing: trust_pool <module> ...")
 	}
+	if err := checkRegistered(d, "trust_pool", "tls.ca_pool.source"); err != nil {
+		return nil, err
+	}
 	name := d.Val()
 	module, err := caddyfile.UnmarshalModule(d, "tls.ca_pool.source."+name)
 	if err != nil {

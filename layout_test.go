@@ -128,6 +128,7 @@ var layout = map[string]struct {
 	"policies.go":          {work, "caddy caddyfile reverseproxy balance", ""},
 	"watch.go":             {pipeline, "caddy caddyhttp reverseproxy zap balance relay", "Handler Rebalance"},
 	"caddyfile_balance.go": {entry, "caddy caddyfile", ""},
+	"caddyfile_hints.go":   {entry, "caddy caddyfile", ""},
 	"config.go":            {entry, "caddy", ""},
 	"echo.go":              {entry, "caddy httpcaddyfile caddyhttp websocket", ""},
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -46,17 +47,36 @@ func (p *WeightedLeastConn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(args) == 0 {
 		return d.Err("weighted_least_conn needs a weight for each upstream, in their order")
 	}
-	for _, arg := range args {
-		weight, err := strconv.Atoi(arg)
-		if err != nil || weight < 0 {
-			return d.Errf("weight %q must be a whole number, 0 or more", arg)
-		}
-		p.Weights = append(p.Weights, weight)
+	weights, err := parseWeights(d, args)
+	if err != nil {
+		return err
 	}
+	p.Weights = weights
 	if d.Next() {
 		return d.Err("weighted_least_conn has no block")
 	}
 	return nil
+}
+
+// parseWeights reads the weights of upstreams.
+func parseWeights(d *caddyfile.Dispenser, args []string) ([]int, error) {
+	weights := make([]int, 0, len(args))
+	for _, arg := range args {
+		weight, err := strconv.Atoi(arg)
+		if err != nil || weight < 0 {
+			return nil, d.Errf("weight %q must be a whole number, 0 or more%s", arg, separated(arg))
+		}
+		weights = append(weights, weight)
+	}
+	return weights, nil
+}
+
+// separated is a hint for an argument that seems to be several.
+func separated(arg string) string {
+	if strings.ContainsAny(arg, "/,;:") {
+		return "; what is separate has a blank between"
+	}
+	return ""
 }
 
 // Validate checks the weights.
@@ -120,7 +140,7 @@ func (p *BoundedHash) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(args) == 2 {
 		factor, err := strconv.ParseFloat(args[1], 64)
 		if err != nil || !(factor >= 1) || math.IsInf(factor, 0) {
-			return d.Errf("balance factor %q must be a number, 1 or more", args[1])
+			return d.Errf("balance factor %q must be a number, 1 or more, such as 1.25", args[1])
 		}
 		p.Factor = factor
 	}
