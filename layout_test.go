@@ -100,7 +100,7 @@ var layout = map[string]struct {
 	"wssocket.go":          {work, "caddy caddyhttp", ""},
 	"wsrelay.go":           {work, "caddy relay", "Handler"},
 	"wsdetach.go":          {leaf, "caddyhttp", ""},
-	"wsstream.go":          {work, "caddyhttp quic http3 relay", ""},
+	"wsstream.go":          {work, "caddyhttp quic http3 panics relay", ""},
 	"handler.go":           {pipeline, "caddyhttp reverseproxy zap http3 relay balance", "Handler"},
 	"renew.go":             {pipeline, "", "Handler"},
 	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance", "Handler"},

@@ -11,6 +11,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -119,8 +120,9 @@ func (s *streamConn) Close() error {
 }
 
 // keepAlive nudges the peer, unless something is being written anyway. It does not
-// wait for anything.
+// wait for anything, and keeps what goes wrong from the streams of others.
 func (s *streamConn) keepAlive() {
+	defer panics.Contain()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.writing && !s.closed {

@@ -62,6 +62,34 @@ func TestQuietStreamsAreKeptAlive(t *testing.T) {
 	})
 }
 
+func TestPanicOfOneStreamKeepsTheOthersAlive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper{every: 10 * time.Second, streams: make(map[*streamConn]struct{})}
+		var counts [20]atomic.Int32
+		for i := range counts {
+			s := keptStream(&counts[i])
+			if i%2 == 0 {
+				s.nudge = func() { panic("a stream of somebody else's") }
+			}
+			k.add(s)
+			defer k.remove(s)
+		}
+		elapse(25 * time.Second)
+		synctest.Wait()
+		for i := range counts {
+			if n := counts[i].Load(); i%2 != 0 && n != 2 {
+				t.Errorf("stream %d was nudged %d times", i, n)
+			}
+		}
+		for s := range k.streams {
+			k.remove(s)
+		}
+		elapse(time.Minute)
+		synctest.Wait()
+	})
+}
+
 // TestClosedStreamKeepsTheDeadlineOfItsEnd holds back a write until the stream is
 // closed, and then sets a deadline as a relay would.
 func TestClosedStreamKeepsTheDeadlineOfItsEnd(t *testing.T) {
