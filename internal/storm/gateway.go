@@ -75,7 +75,9 @@ func startGateway(ctx context.Context, binary, dir string, u *upstreams) (*gatew
 	}
 	g.command = exec.CommandContext(ctx, binary, "run", "--config", file, "--adapter", "caddyfile") //nolint:gosec // the caller names it
 	g.command.Stdout, g.command.Stderr = g.log, g.log
-	g.command.Env = append(os.Environ(), "GODEBUG=http2xconnect=1", "GORACE=halt_on_error=1",
+	// The garbage collector closes descriptors that were forgotten, so it must not
+	// run before it has to.
+	g.command.Env = append(os.Environ(), "GODEBUG=http2xconnect=1", "GORACE=halt_on_error=1", "GOGC=off", "GOMEMLIMIT=1GiB",
 		"XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "HOME="+dir)
 	if err := g.command.Start(); err != nil {
 		return nil, err
