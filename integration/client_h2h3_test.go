@@ -5,19 +5,19 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
-// extendedConnect builds the request of RFC 8441 and RFC 9220.
+// extendedConnect builds the request of RFC 9220.
 func extendedConnect(ctx context.Context, g *gateway, path string, header http.Header) (*http.Request, error) {
 	target, err := url.Parse("https://" + g.tlsHost() + path)
 	if err != nil {
@@ -36,60 +36,60 @@ func extendedConnect(ctx context.Context, g *gateway, path string, header http.H
 }
 
 // connH2 makes an HTTP/2 connection of its own.
-func connH2(g *gateway) (http.RoundTripper, net.Conn, error) {
+func connH2(g *gateway) (*h2Conn, net.Conn, error) {
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", g.httpsAddr, clientTLS("h2"))
 	if err != nil {
 		return nil, nil, err
 	}
-	var taken atomic.Bool
-	return &http2.Transport{ //nolint:staticcheck // net/http refuses the header :protocol
-		DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) { //nolint:staticcheck // as above
-			if taken.Swap(true) {
-				return nil, errors.New("the connection is lost, and a second one would not be the same test")
-			}
-			return conn, nil
-		},
-	}, conn, nil
+	if chosen := conn.ConnectionState().NegotiatedProtocol; chosen != "h2" {
+		_ = conn.Close()
+		return nil, nil, fmt.Errorf("the server speaks %q, not h2", chosen)
+	}
+	c, err := newH2Conn(conn)
+	if err != nil {
+		_ = conn.Close()
+	}
+	return c, conn, err
 }
 
 func dialH2(g *gateway, path string, header http.Header) (answer, error) {
-	cc, conn, err := connH2(g)
+	c, conn, err := connH2(g)
 	if err != nil {
 		return answer{}, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	abort := func() {
-		cancel()
-		_ = conn.Close()
-	}
-	a, err := shakeH2(ctx, cc, g, path, header)
+	a, err := shakeH2(context.Background(), c, g, path, header)
 	if err != nil || a.conn == nil {
-		abort()
+		_ = conn.Close()
 		return a, err
 	}
-	a.conn.abort = abort
+	a.conn.abort = func() { _ = conn.Close() }
 	return a, nil
 }
 
-// shakeH2 opens a WebSocket on an HTTP/2 connection.
-func shakeH2(ctx context.Context, cc http.RoundTripper, g *gateway, path string, header http.Header) (answer, error) {
-	req, err := extendedConnect(ctx, g, path, header)
+// shakeH2 opens a WebSocket on an HTTP/2 connection. To abort it is to reset its
+// stream.
+func shakeH2(ctx context.Context, c *h2Conn, g *gateway, path string, header http.Header) (answer, error) {
+	version := hpack.HeaderField{Name: "sec-websocket-version", Value: "13"}
+	request := []hpack.HeaderField{
+		{Name: ":method", Value: http.MethodConnect}, {Name: ":protocol", Value: "websocket"},
+		{Name: ":scheme", Value: "https"}, {Name: ":authority", Value: g.tlsHost()}, {Name: ":path", Value: path},
+	}
+	if header.Get(version.Name) == "" {
+		request = append(request, version)
+	}
+	s, err := c.open(ctx, request, header)
 	if err != nil {
 		return answer{}, err
 	}
-	req.Header[":protocol"] = []string{"websocket"}
-	body, w := io.Pipe()
-	req.Body = body
-	res, err := cc.RoundTrip(req)
-	if err != nil {
-		return answer{}, err
+	a := answer{status: s.status, header: s.header}
+	if s.status != http.StatusOK {
+		_ = s.closeWrite()
+		return a.withBody(s)
 	}
-	a := answer{status: res.StatusCode, header: res.Header}
-	if res.StatusCode != http.StatusOK {
-		_ = w.Close()
-		return a.withBody(res.Body)
+	a.conn = &wsConn{
+		w: s, br: bufio.NewReaderSize(s, 32<<10), header: s.header,
+		closeWrite: s.closeWrite, abort: func() { s.reset(http2.ErrCodeCancel) },
 	}
-	a.conn = &wsConn{w: w, br: bufio.NewReaderSize(res.Body, 32<<10), header: res.Header, closeWrite: w.Close}
 	return a, nil
 }
 

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -177,7 +176,7 @@ func TestResetStreamsLeaveNoConfigurationBehind(t *testing.T) {
 		for range 3 {
 			stream.conn.mustSend(t, text("on its way"))
 		}
-		_ = stream.conn.w.(*io.PipeWriter).CloseWithError(io.ErrUnexpectedEOF)
+		stream.conn.kill()
 	}
 	g.waitConnections(t, 0)
 	configuration := watchConfiguration(t)

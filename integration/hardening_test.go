@@ -3,12 +3,13 @@ package integration
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 // sound is a handshake line by line, to be broken by the rows below.
@@ -144,25 +145,18 @@ func TestPlainConnectIsRefused(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	req := (&http.Request{Method: http.MethodConnect, Host: g.tlsHost(), Header: http.Header{}}).WithContext(ctx)
 	t.Run("h2", func(t *testing.T) {
-		cc, conn, err := connH2(g)
+		c, conn, err := connH2(g)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		req := req.Clone(ctx)
-		req.URL = &url.URL{Scheme: "https", Host: g.tlsHost()}
-		body, w := io.Pipe()
-		req.Body = body
-		defer w.Close()
-		res, err := cc.RoundTrip(req)
+		s, err := c.open(ctx, []hpack.HeaderField{{Name: ":method", Value: http.MethodConnect}, {Name: ":authority", Value: g.tlsHost()}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer res.Body.Close()
-		if res.StatusCode != 405 {
-			t.Errorf("status %d, want 405", res.StatusCode)
+		if s.status != 405 {
+			t.Errorf("status %d, want 405", s.status)
 		}
 	})
 	t.Run("h3", func(t *testing.T) {
@@ -175,9 +169,8 @@ func TestPlainConnectIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req := req.Clone(ctx)
-		req.URL = &url.URL{Scheme: "https", Host: g.tlsHost()}
-		if err := str.SendRequestHeader(req); err != nil {
+		connect := &http.Request{Method: http.MethodConnect, URL: &url.URL{Scheme: "https", Host: g.tlsHost()}, Host: g.tlsHost()}
+		if err := str.SendRequestHeader(connect.WithContext(ctx)); err != nil {
 			t.Fatal(err)
 		}
 		res, err := str.ReadResponse()
