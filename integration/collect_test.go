@@ -106,6 +106,11 @@ func gatewaysOf(routes caddyhttp.RouteList) (found []*wsgateway.Handler) {
 // memory for as long as an idle one may last, which is five minutes by default.
 const shortIdle = "servers {\n timeouts {\n idle 500ms\n }\n }"
 
+// shortWrite is for HTTP/2 as well. The deadline of a write that the client
+// breaks off may outlive its stream, and keeps it in memory until then: for 30 s
+// by default.
+const shortWrite = "write_timeout 1s"
+
 // TestReloadsLeaveNoConfigurationBehind follows configurations that live
 // connections were opened under, or have seen come and go.
 func TestReloadsLeaveNoConfigurationBehind(t *testing.T) {
@@ -122,7 +127,7 @@ func TestReloadsLeaveNoConfigurationBehind(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			b := newBackend(t, echo)
-			site := "ws_gateway " + b.addr + " {\n %s\n }"
+			site := "ws_gateway " + b.addr + " {\n " + shortWrite + "\n %s\n }"
 			g := startWith(t, shortIdle, fmt.Sprintf(site, ""))
 			conns := make([]*wsConn, 8)
 			for i := range conns {
@@ -162,7 +167,7 @@ func TestReloadsLeaveNoConfigurationBehind(t *testing.T) {
 // something is on its way, and then ends their connection.
 func TestResetStreamsLeaveNoConfigurationBehind(t *testing.T) {
 	b := newBackend(t, echo)
-	g := startWith(t, shortIdle, "ws_gateway "+b.addr+" {\n write_timeout 1s\n }")
+	g := startWith(t, shortIdle, "ws_gateway "+b.addr+" {\n "+shortWrite+"\n }")
 	client, conn, err := connH2(g)
 	if err != nil {
 		t.Fatal(err)
