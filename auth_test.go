@@ -362,6 +362,7 @@ func FuzzTokenExtraction(f *testing.F) {
 		if id, err := a.authenticate(before); err == nil && id.fallbackProtocol != "" {
 			checkFallback(t, a, before, id.fallbackProtocol)
 		}
+		checkPutAgain(t, a, before, r)
 	})
 }
 
@@ -431,6 +432,21 @@ func checkTokenGone(t *testing.T, c carrier, before, after *http.Request) {
 					t.Errorf("subprotocol token %q is not gone from %q", token, line)
 				}
 			}
+		}
+	}
+}
+
+// checkPutAgain holds that a token that is put where it came is found there again,
+// and nothing else is.
+func checkPutAgain(t *testing.T, a *authenticator, before, stripped *http.Request) {
+	t.Helper()
+	tokens, from := a.carriers.find(before)
+	for _, token := range tokens {
+		r := stripped.Clone(t.Context())
+		placed{from, from.rawOf(before, token)}.putInto(r)
+		again, where := a.carriers.find(r)
+		if where != from || !slices.Contains(again, token) || len(again) > 2 {
+			t.Errorf("%q, put again, is found as %q in\n%s", token, again, dumpRequest(r))
 		}
 	}
 }
