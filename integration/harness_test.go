@@ -157,7 +157,8 @@ func (g *gateway) waitForTLS(t *testing.T) {
 	})
 }
 
-// adminDo sends a request to the admin endpoint.
+// adminDo sends a request to the admin endpoint. A load replaces the endpoint,
+// and may break off what has just come to the old one, so GET is tried again.
 func (g *gateway) adminDo(t *testing.T, method, path, contentType, body string) (status int, answer string) {
 	t.Helper()
 	client := http.Client{
@@ -176,7 +177,11 @@ func (g *gateway) adminDo(t *testing.T, method, path, contentType, body string) 
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	res, err := client.Do(req)
+	var res *http.Response
+	poll(patience, func() bool {
+		res, err = client.Do(req)
+		return err == nil || method != http.MethodGet
+	})
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
