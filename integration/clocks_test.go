@@ -78,7 +78,7 @@ var serverClocks = []clock{
 func trickler(t *testing.T) *backend {
 	t.Helper()
 	b := newBackend(t, echo)
-	b.onDial = func(conn net.Conn) bool {
+	serve := func(conn net.Conn) bool {
 		go func() {
 			defer conn.Close()
 			r, err := http.ReadRequest(bufio.NewReader(conn))
@@ -94,6 +94,7 @@ func trickler(t *testing.T) *backend {
 		}()
 		return false
 	}
+	b.set(func() { b.onDial = serve })
 	return b
 }
 
@@ -313,13 +314,14 @@ func TestHandshakesAreOfHTTP11WhateverVersionsSay(t *testing.T) {
 func TestTransportsTimeoutsBoundTheHandshake(t *testing.T) {
 	mute := newBackend(t, silent)
 	deaf := newBackend(t, silent) // says nothing at all, not even TLS
-	deaf.onDial = func(conn net.Conn) bool {
+	swallow := func(conn net.Conn) bool {
 		go func() {
 			_, _ = io.Copy(io.Discard, conn)
 			_ = conn.Close()
 		}()
 		return false
 	}
+	deaf.set(func() { deaf.onDial = swallow })
 	halting := newBackend(t, func(c *backendConn) {
 		_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nthe beginning")
 		<-c.closed
