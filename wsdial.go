@@ -371,6 +371,7 @@ func (d *dialer) send(r *http.Request) (*http.Response, error) {
 		return s.res, s.err
 	case <-ctx.Done():
 		go func() {
+			defer contain(nil) // the body is the transport's, too
 			if s := <-done; s.res != nil {
 				_ = s.res.Body.Close()
 			}

@@ -370,3 +370,22 @@ func FuzzHandshakeHead(f *testing.F) {
 		}
 	})
 }
+
+// panickyBody panics when it is closed.
+type panickyBody struct{ io.Reader }
+
+func (panickyBody) Close() error { panic("in a body") }
+
+func TestPanicInAnAnswerThatNobodyWaitsForIsContained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := panicsCounted(t)
+		late := &foreign{wait: time.Minute, answer: &http.Response{StatusCode: 404, Body: panickyBody{strings.NewReader("")}}}
+		if _, _, err := shakeBy(t, t.Context(), late); !errors.Is(err, errSilent) {
+			t.Errorf("got %v", err)
+		}
+		elapse(2 * time.Minute)
+		if n := panicsCounted(t) - before; n != 1 {
+			t.Errorf("%g panics were contained, want 1", n)
+		}
+	})
+}
