@@ -150,7 +150,7 @@ func warnOfLeftOut(logger *zap.Logger, place string, keys, said []leftOutKey) {
 func (s *keySource) download(client *http.Client) (keys []*verifyKey, leftOut []leftOutKey, err error) {
 	// Handshakes wait for the end of it.
 	defer containInto(&err, nil)
-	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.url, nil) //nolint:gosec // the operator names it
+	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.url, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,7 +176,7 @@ func (s *keySource) credentials() []string { return []string{s.credential()} }
 // bodyOf makes a request whose answer must be 200 and no larger than limit. Its
 // error does not show the URL, which may hold a password.
 func bodyOf(client *http.Client, req *http.Request, limit int64) ([]byte, error) {
-	res, err := client.Do(req) //nolint:gosec // the operator names where it goes
+	res, err := client.Do(req)
 	if err != nil {
 		if where, ok := errors.AsType[*url.Error](err); ok {
 			err = where.Err
