@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // canonicalAddress spells an upstream's address in the one way in which it is
@@ -133,4 +135,22 @@ func canonicalURL(address string) string {
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u.String()
+}
+
+// addressOf is what the upstream is known by to the process.
+func addressOf(up *reverseproxy.Upstream, r *http.Request) string {
+	return canonicalAddress(dialAddress(up, r))
+}
+
+// dialAddress is the upstream's address with the request's placeholders
+// filled in.
+func dialAddress(up *reverseproxy.Upstream, r *http.Request) string {
+	if r == nil || !hasPlaceholder(up.Dial) {
+		return up.Dial
+	}
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return up.Dial
+	}
+	return repl.ReplaceAll(up.Dial, "")
 }

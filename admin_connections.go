@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -79,7 +80,7 @@ func (g *registry) matchOf(id string, query url.Values) (func(*connection) bool,
 		return func(c *connection) bool { return c.id == id }, nil
 	}
 	if len(filters) == 0 {
-		return nil, adminError(http.StatusBadRequest, "say which connections: %s", strings.Join(sortedKeys(connectionFilters), ", "))
+		return nil, adminError(http.StatusBadRequest, "say which connections: %s", strings.Join(slices.Sorted(maps.Keys(connectionFilters)), ", "))
 	}
 	return func(c *connection) bool {
 		for name, value := range filters {
@@ -117,7 +118,7 @@ func canonicalIP(written string) string {
 func allowedParameters(id string) string {
 	names := []string{"code", "reason"}
 	if id == "" {
-		names = append(names, sortedKeys(connectionFilters)...)
+		names = append(names, slices.Sorted(maps.Keys(connectionFilters))...)
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")

@@ -1,11 +1,11 @@
 package wsgateway
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
@@ -193,20 +193,51 @@ func (unsent) Write(b []byte) (int, error) { return len(b), nil }
 // WriteHeader implements http.ResponseWriter.
 func (unsent) WriteHeader(int) {}
 
-// addressOf is what the upstream is known by to the process.
-func addressOf(up *reverseproxy.Upstream, r *http.Request) string {
-	return canonicalAddress(dialAddress(up, r))
+// currentMembers are the upstreams as far as they are known without a request.
+func (h *Handler) currentMembers() []balance.Member {
+	if h.balancer.fixed {
+		return h.balancer.members
+	}
+	return h.membersAt(append(process.addressesOf(h.joined), h.seenDynamic()...))
 }
 
-// dialAddress is the upstream's address with the request's placeholders
-// filled in.
-func dialAddress(up *reverseproxy.Upstream, r *http.Request) string {
-	if r == nil || !hasPlaceholder(up.Dial) {
-		return up.Dial
+// seenDynamic are the dynamic upstreams as they were when last asked for.
+func (h *Handler) seenDynamic() []string {
+	if seen := h.dynamicSeen.Load(); seen != nil {
+		return *seen
 	}
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return up.Dial
+	return nil
+}
+
+// membersAt describes upstreams of which nothing but the address is known.
+func (h *Handler) membersAt(addresses []string) []balance.Member {
+	addresses = slices.Compact(slices.Sorted(slices.Values(addresses)))
+	members := make([]balance.Member, 0, len(addresses))
+	for _, address := range addresses {
+		up := &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: address}
+		members = append(members, balance.Member{Address: address, Weight: 1, Source: source{
+			Upstream: up, breaker: h.Proxy.CB, probes: h.probes, address: address,
+		}})
 	}
-	return repl.ReplaceAll(up.Dial, "")
+	return members
+}
+
+// validateRebalance refuses to move connections that would not come back
+// elsewhere, or must not.
+func (h *Handler) validateRebalance() error {
+	if h.Rebalance == nil {
+		return nil
+	}
+	if err := h.Rebalance.validate(); err != nil {
+		return err
+	}
+	switch b := h.balancer; {
+	case b.selector != nil || b.key != "":
+		return errors.New("rebalance: with this lb_policy, clients would come back to where they were: " +
+			"use least_conn, weighted_least_conn, random, random_choose, round_robin or weighted_round_robin")
+	case hasPlaceholderUpstream(h.Proxy) || placeholderIn(h.dynamicSource()):
+		return errors.New("rebalance: the upstreams depend on the request, so that nobody knows which of them may take whose connections: " +
+			"name them without placeholders, or remove rebalance")
+	}
+	return nil
 }

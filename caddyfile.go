@@ -317,10 +317,10 @@ func once(d *caddyfile.Dispenser, seen map[string]bool, word string) error {
 	return nil
 }
 
-func sortedKeys[V any](words map[string]V) []string { return slices.Sorted(maps.Keys(words)) }
-
 // unexpectedWord lists the words of a block where another one was found.
 func unexpectedWord(d *caddyfile.Dispenser, block string, allowed ...string) error {
 	return d.WrapErr(fmt.Errorf("unknown word %q in %s%s: allowed are %s",
 		d.Val(), block, guess(d.Val(), allowed), strings.Join(allowed, ", ")))
 }
+
+func sortedKeys[V any](words map[string]V) []string { return slices.Sorted(maps.Keys(words)) }

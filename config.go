@@ -1,6 +1,139 @@
 package wsgateway
 
-import "github.com/caddyserver/caddy/v2"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// Handler is an HTTP handler that authenticates, decorates, balances and
+// relays WebSocket connections. Other requests on its route get the same
+// authentication and decoration and are proxied to the same upstreams.
+//
+// These placeholders are set for later handlers, for header operations and for
+// the access log:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.auth.user.id}` | The ID of the authenticated user.
+// `{http.auth.user.<claim>}` | A claim of the user's token.
+// `{http.ws_gateway.name}` | The name of this gateway.
+// `{http.ws_gateway.upstream}` | The address of the chosen upstream.
+// `{http.ws_gateway.connection}` | The ID of the WebSocket connection.
+//
+// The placeholders of reverse_proxy, such as
+// `{http.reverse_proxy.upstream.hostport}`, `{http.reverse_proxy.status_code}` and
+// `{http.reverse_proxy.upstream.latency_ms}`, are set as well.
+type Handler struct {
+	// The name of this gateway in logs and metrics. Handlers that share a name
+	// are shown as one gateway. Letters, digits, `_`, `-` and `.` are allowed.
+	// Default: `default`.
+	Name string `json:"name,omitempty"`
+
+	// How to reach the upstreams, in the form of the reverse_proxy handler:
+	// upstreams, load balancing, health checks, headers, transport and so on.
+	// All of it applies to plain HTTP and to WebSocket handshakes alike. The
+	// default selection policy is `least_conn`, which here counts live
+	// WebSockets and running requests together and in one step with the choice.
+	// The `stream_*` settings are refused, because WebSockets are not streamed
+	// by the proxy: use `drain_period` and `write_timeout` instead.
+	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
+
+	// Who may come in. Default: everyone.
+	Auth *Auth `json:"auth,omitempty"`
+
+	// The origins whose pages may open a WebSocket (RFC 6455, section 10.2).
+	// Each is `scheme://host[:port]`, where the host may start with `*.` to
+	// match every subdomain, and the port of a name of the browser's own machine
+	// (`localhost`, `127.0.0.1`, `[::1]`) may be `*` for any; for pages of an
+	// application or of a browser's extension, `scheme://`, `scheme://host`, or
+	// `scheme://*` for every host; `file://`; `null`, every page that hides its
+	// origin; or `same`, the scheme and host of the request itself; or `any`,
+	// which turns the check off and must stand alone.
+	// Default: not compared, except where browsers attach the credential by
+	// themselves (a cookie, or Basic authentication): there it is `same`. A
+	// handshake without an Origin is let in unless its credential is such a
+	// one, any other request without an Origin always. Who is not let in is
+	// answered 403.
+	Origins []string `json:"origins,omitempty"`
+
+	// The most WebSocket connections an upstream may hold; exact, over all
+	// gateways of this process. Plain requests pass at the cap. When every
+	// upstream is full, a handshake is answered 503. Default: 0, no cap.
+	MaxConns int `json:"max_conns,omitempty"`
+
+	// Lets handshakes wait in line, in order, while every upstream that is
+	// available is full. Needs `max_conns`. Default: none; they are answered 503
+	// with Retry-After at once.
+	Queue *Queue `json:"queue,omitempty"`
+
+	// Over how long an upstream that is new, recovered or set ready comes to
+	// its full share: until then it takes a part that grows evenly, so that it
+	// is not hit by every client that reconnects. Default: 0, at once.
+	SlowStart caddy.Duration `json:"slow_start,omitempty"`
+
+	// Moves connections to an upstream that was added or has recovered, by
+	// closing idle ones of the fullest upstreams (1012) at this pace, until all
+	// are within 10 % of their share. Not for policies that keep a client or a
+	// key at its upstream, nor for upstreams with placeholders. Default: off.
+	Rebalance *Rebalance `json:"rebalance,omitempty"`
+
+	// How many connections an upstream may end soon after it accepted them,
+	// within `fail_duration`, before it counts as down. Ends with 1000, with a code
+	// of the application's (3000 and up), or with one that accuses the client (1002,
+	// 1003 and 1007 to 1010) do not count. Those with 1001, 1011 to 1014, without a
+	// code or without a close frame do. Needs `fail_duration`. Default: 0, not counted.
+	EarlyCloseCount int `json:"early_close_count,omitempty"`
+
+	// What soon means for `early_close_count`. Default: 5s.
+	EarlyCloseWindow caddy.Duration `json:"early_close_window,omitempty"`
+
+	// The percentage of healthy upstreams below which health is ignored, since
+	// then it is more likely the checks that fail. Default: 0, never.
+	PanicThreshold int `json:"panic_threshold,omitempty"`
+
+	// Probes upstreams, dynamic ones too, with a WebSocket handshake of the
+	// gateway's own. Default: off.
+	WebSocketHealth *WebSocketHealth `json:"health_websocket,omitempty"`
+
+	// Whether the live connections of an upstream that health checks take out
+	// are drained (1012). Needs something that tells: active checks, which do not
+	// reach dynamic upstreams, `health_websocket`, or `fail_duration`. Default:
+	// false, they stay.
+	DrainUnhealthy bool `json:"drain_unhealthy,omitempty"`
+
+	// How old a connection may become; then it is closed (1012), so that
+	// fleets spread anew by themselves. Default: no limit.
+	MaxAge *MaxAge `json:"max_age,omitempty"`
+
+	// How long an upstream may take from being dialed to answering the
+	// handshake. One that stays silent is not retried: the client is answered
+	// 504. The transport's read_timeout, response_header_timeout and TLS
+	// handshake timeout hold as well, and none of them outlasts the handshake.
+	// Default: 10s.
+	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
+
+	// How long either side of a live connection may take nothing of what is
+	// written to it before that side counts as gone. One that reads slowly is
+	// not ended. Default: 30s.
+	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
+
+	// Over how long the connections of an upstream that a reload removed are
+	// closed (1012), idle ones first. 0 closes them at once. Default: 30s.
+	DrainPeriod *caddy.Duration `json:"drain_period,omitempty"`
+
+	*running `json:"-"`
+}
 
 // Queue is a line of handshakes that wait for an upstream with room.
 type Queue struct {
@@ -38,4 +171,192 @@ type MaxAge struct {
 type WebSocketHealth struct {
 	// The path and query to ask for. Default: `/`.
 	URI string `json:"uri,omitempty"`
+}
+
+// hasPlaceholder tells whether a configured text depends on the request.
+func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
+
+// What holds where the configuration says nothing.
+const (
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultWriteTimeout     = 30 * time.Second
+	defaultDrainPeriod      = 30 * time.Second
+	defaultQueueTimeout     = 10 * time.Second
+	defaultEarlyCloseWindow = 5 * time.Second
+
+	// defaultExitPeriod bounds an exit where grace_period does not.
+	defaultExitPeriod = 10 * time.Second
+)
+
+func orDefault(d caddy.Duration, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return time.Duration(d)
+	}
+	return otherwise
+}
+
+// checkProxy refuses what the embedded proxy would take and a gateway cannot
+// honour.
+func (h *Handler) checkProxy() error {
+	switch {
+	case h.Proxy == nil, len(h.Proxy.Upstreams) == 0 && h.Proxy.DynamicUpstreamsRaw == nil:
+		return errors.New("proxy: there is no upstream: name at least one, or a dynamic source of them")
+	case h.Proxy.StreamTimeout != 0, h.Proxy.StreamCloseDelay != 0, h.Proxy.StreamBufferSize != 0:
+		return errStreamSettings
+	}
+	return nil
+}
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// validateNumbers checks the settings that stand for themselves.
+func (h *Handler) validateNumbers() error {
+	switch {
+	case h.MaxConns < 0:
+		return fmt.Errorf("max_conns: %d is negative: leave it out, or 0, for no cap", h.MaxConns)
+	case h.Queue != nil && h.MaxConns == 0:
+		return errors.New("queue: there is nothing to wait for without max_conns: set it, or remove queue")
+	case h.Queue != nil && (h.Queue.Size < 1 || h.Queue.Timeout < 0):
+		return errors.New("queue: its size must be 1 or more, and its timeout not negative")
+	case h.SlowStart < 0:
+		return fmt.Errorf("slow_start: %s is negative", time.Duration(h.SlowStart))
+	case h.PanicThreshold < 0 || h.PanicThreshold > 100:
+		return fmt.Errorf("panic_threshold: %d is not a percentage from 0 to 100", h.PanicThreshold)
+	case h.HandshakeTimeout < 0:
+		return fmt.Errorf("handshake_timeout: %s is negative", time.Duration(h.HandshakeTimeout))
+	case h.WriteTimeout < 0:
+		return fmt.Errorf("write_timeout: %s is negative", time.Duration(h.WriteTimeout))
+	case h.DrainPeriod != nil && *h.DrainPeriod < 0:
+		return fmt.Errorf("drain_period: %s is negative: use 0 to end connections at once", time.Duration(*h.DrainPeriod))
+	}
+	return nil
+}
+
+func (h *Handler) writeTimeout() time.Duration { return orDefault(h.WriteTimeout, defaultWriteTimeout) }
+
+func (h *Handler) drainPeriod() time.Duration {
+	if h.DrainPeriod == nil {
+		return defaultDrainPeriod
+	}
+	return time.Duration(*h.DrainPeriod)
+}
+
+var errStreamSettings = errors.New("proxy: stream_timeout, stream_close_delay and stream_buffer_size have no effect on a gateway: " +
+	"use max_age to end connections after a time, drain_period for reloads and write_timeout for stalled peers, and remove them")
+
+// validateDrainUnhealthy refuses to wait for what nobody would tell. Caddy's own
+// checks do not reach upstreams that come with each request.
+func (h *Handler) validateDrainUnhealthy(dynamic bool) error {
+	if !h.DrainUnhealthy || h.WebSocketHealth != nil || h.Proxy.CB != nil || h.Proxy.CBRaw != nil {
+		return nil
+	}
+	if hc := h.Proxy.HealthChecks; hc != nil {
+		if hc.Passive != nil && hc.Passive.FailDuration > 0 {
+			return nil
+		}
+		if hc.Active != nil && hc.Active.IsEnabled() && !dynamic && !hasPlaceholderUpstream(h.Proxy) {
+			return nil
+		}
+	}
+	if dynamic || hasPlaceholderUpstream(h.Proxy) {
+		return errors.New("drain_unhealthy: nothing tells which of these upstreams is unhealthy: " +
+			"set fail_duration, or health_websocket for dynamic ones, or remove drain_unhealthy")
+	}
+	return errors.New("drain_unhealthy: nothing tells which upstream is unhealthy: " +
+		"set health_uri, health_websocket or fail_duration, or remove drain_unhealthy")
+}
+
+func (r *Rebalance) validate() error {
+	switch {
+	case r == nil:
+		return nil
+	case !(r.Percent > 0 && r.Percent <= 100):
+		return fmt.Errorf("rebalance: %g percent is not above 0 and up to 100", r.Percent)
+	case r.Per <= 0:
+		return fmt.Errorf("rebalance: %s is not a time to move that many in", time.Duration(r.Per))
+	}
+	return nil
+}
+
+// hasPlaceholderUpstream tells whether the address of any upstream depends on the
+// request.
+func hasPlaceholderUpstream(proxy *reverseproxy.Handler) bool {
+	return slices.ContainsFunc(proxy.Upstreams, func(up *reverseproxy.Upstream) bool { return hasPlaceholder(up.Dial) })
+}
+
+func (h *Handler) validateEarlyClose() error {
+	passive := h.Proxy != nil && h.Proxy.HealthChecks != nil && h.Proxy.HealthChecks.Passive != nil &&
+		h.Proxy.HealthChecks.Passive.FailDuration > 0
+	switch {
+	case h.EarlyCloseCount < 0:
+		return fmt.Errorf("early_close_count: %d is negative", h.EarlyCloseCount)
+	case h.EarlyCloseWindow < 0:
+		return fmt.Errorf("early_close_window: %s is negative", time.Duration(h.EarlyCloseWindow))
+	case h.EarlyCloseCount > 0 && !passive:
+		return errors.New("early_close_count: nothing says how long an early close counts: set fail_duration")
+	case h.EarlyCloseCount == 0 && h.EarlyCloseWindow > 0:
+		return errors.New("early_close_window: has no effect without early_close_count: set that, or remove it")
+	}
+	return nil
+}
+
+// defaultJitterPercent is by how much ages differ where nothing is said.
+const defaultJitterPercent = 10
+
+func (m *MaxAge) jitter() float64 {
+	if m.JitterPercent == nil {
+		return defaultJitterPercent
+	}
+	return *m.JitterPercent
+}
+
+func (m *MaxAge) validate() error {
+	switch {
+	case m == nil:
+		return nil
+	case m.Duration <= 0:
+		return fmt.Errorf("max_age: %s is not an age: give one above 0, or remove it", time.Duration(m.Duration))
+	case !(m.jitter() >= 0 && m.jitter() <= 100):
+		return fmt.Errorf("max_age: a jitter of %g percent is not from 0 to 100", m.jitter())
+	}
+	return nil
+}
+
+// draw is the age of one connection.
+func (m *MaxAge) draw() time.Duration {
+	spread := m.jitter() / 100 * (2*rand.Float64() - 1) //nolint:gosec // jitter needs no secrecy
+	return time.Duration(float64(m.Duration) * (1 + spread))
+}
+
+func (c *WebSocketHealth) validate() error {
+	if c == nil || c.URI == "" {
+		return nil
+	}
+	if u, err := url.ParseRequestURI(c.URI); err != nil || u.IsAbs() || strings.HasPrefix(c.URI, "//") {
+		return fmt.Errorf("health_websocket: %q must be a path, such as /health", c.URI)
+	}
+	return nil
+}
+
+// placeholderIn tells whether any text in a module's JSON depends on the request,
+// and not on what is the same for all.
+func placeholderIn(config string) bool {
+	var value any
+	if json.Unmarshal([]byte(config), &value) != nil {
+		return false
+	}
+	repl := caddy.NewReplacer()
+	var found func(any) bool
+	found = func(v any) bool {
+		switch v := v.(type) {
+		case string:
+			return hasPlaceholder(repl.ReplaceKnown(v, ""))
+		case []any:
+			return slices.ContainsFunc(v, found)
+		case map[string]any:
+			return slices.ContainsFunc(slices.Collect(maps.Values(v)), found)
+		}
+		return false
+	}
+	return found(value)
 }

@@ -6,18 +6,15 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
-
-// retryAfter is what a client is told to wait when no upstream is left.
-const retryAfter = "5"
 
 // connected is an upstream that answered, with the place taken at it.
 type connected struct {
@@ -89,35 +86,6 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 	}
 	ask := balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}
 	return h.balancer.acquire(into, ask, pool, w, r)
-}
-
-// noteDynamic remembers which upstreams there are, for those who look without a
-// request.
-func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
-	known := h.dynamicSeen.Load()
-	same := known != nil && slices.EqualFunc(*known, pool, func(address string, up *reverseproxy.Upstream) bool {
-		return address == canonicalAddress(up.Dial)
-	})
-	if same {
-		return
-	}
-	addresses := make([]string, len(pool))
-	for i, up := range pool {
-		addresses[i] = canonicalAddress(up.Dial)
-	}
-	h.dynamicSeen.Store(&addresses)
-	process.answered(h.dynamicMember, addresses)
-}
-
-// withHosts completes upstreams that come from a dynamic source: policies and
-// reverse_proxy rely on their state being there.
-func withHosts(pool reverseproxy.UpstreamPool) reverseproxy.UpstreamPool {
-	for _, up := range pool {
-		if up.Host == nil {
-			up.Host = new(reverseproxy.Host)
-		}
-	}
-	return pool
 }
 
 // try makes one attempt. It returns what to answer the client where no other
@@ -285,37 +253,4 @@ func (h *Handler) forUpstream(out *http.Request, info *reverseproxy.DialInfo, ad
 		shake.Host = "" // a path is no host; net/http sends as much with plain requests
 	}
 	return shake
-}
-
-func setUpstreamPlaceholder(r *http.Request, address string) {
-	replacerOf(r).Set(upstreamPlaceholder, address)
-}
-
-// dialInfosOf prepares what dialInfo says of upstreams without placeholders.
-func dialInfosOf(pool reverseproxy.UpstreamPool) map[string]*reverseproxy.DialInfo {
-	infos := make(map[string]*reverseproxy.DialInfo, len(pool))
-	for _, up := range pool {
-		if info, err := dialInfo(up, up.Dial); err == nil && !hasPlaceholder(up.Dial) {
-			infos[canonicalAddress(up.Dial)] = &info
-		}
-	}
-	return infos
-}
-
-// dialInfo says where and how to reach an upstream.
-func dialInfo(up *reverseproxy.Upstream, address string) (reverseproxy.DialInfo, error) {
-	addr, err := caddy.ParseNetworkAddress(address)
-	if err != nil {
-		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %w", strconv.Quote(address), err)
-	}
-	if n := addr.PortRangeSize(); n != 1 {
-		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %d ports where there must be one", strconv.Quote(address), n)
-	}
-	return reverseproxy.DialInfo{
-		Upstream: up,
-		Network:  addr.Network,
-		Address:  addr.JoinHostPort(0),
-		Host:     addr.Host,
-		Port:     strconv.FormatUint(uint64(addr.StartPort), 10),
-	}, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
-	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
@@ -115,47 +114,6 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 		return who, &refusal{redirect, resultUnauthorized, "an authentication provider sends the client elsewhere"}
 	}
 	return who, h.refuseUser(w, r, err)
-}
-
-// refuseUser turns an error of authentication into the answer.
-func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) *refusal {
-	if errors.Is(err, errUnavailable) {
-		return unavailable(w, err.Error())
-	}
-	if h.authenticator.verifiesTokens() || w.Header().Get("WWW-Authenticate") == "" {
-		w.Header().Add("WWW-Authenticate", h.authenticator.challenge(h.name, err))
-	}
-	if errors.Is(err, errInsufficient) {
-		return &refusal{http.StatusForbidden, resultForbidden, err.Error()}
-	}
-	reason := err.Error()
-	if errors.Is(err, errNoCredential) && isPreflight(r) {
-		reason += ", which is a CORS preflight and never has one: cors_preflight in auth lets these pass"
-	}
-	return &refusal{http.StatusUnauthorized, resultUnauthorized, reason}
-}
-
-// setUser sets the placeholders of the user. What a handler in front may have
-// found does not count here.
-func setUser(r *http.Request, who identity) {
-	repl := replacerOf(r)
-	if who.grant != nil && who.grant.inherited {
-		return
-	}
-	repl.DeleteByPrefix("http.auth.user.")
-	if who.grant == nil {
-		return
-	}
-	set := func(name, value string) {
-		if !hasControlChars(value) {
-			repl.Set("http.auth.user."+name, value)
-		}
-	}
-	who.grant.claims.each(set)
-	for name, value := range who.grant.metadata {
-		set(name, value)
-	}
-	repl.Set("http.auth.user.id", who.userID) // whatever a claim of that name says
 }
 
 // decorate takes from the request what must not go further. What is added for
@@ -299,6 +257,24 @@ func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *
 	return c
 }
 
+// refuseUser turns an error of authentication into the answer.
+func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) *refusal {
+	if errors.Is(err, errUnavailable) {
+		return unavailable(w, err.Error())
+	}
+	if h.authenticator.verifiesTokens() || w.Header().Get("WWW-Authenticate") == "" {
+		w.Header().Add("WWW-Authenticate", h.authenticator.challenge(h.name, err))
+	}
+	if errors.Is(err, errInsufficient) {
+		return &refusal{http.StatusForbidden, resultForbidden, err.Error()}
+	}
+	reason := err.Error()
+	if errors.Is(err, errNoCredential) && isPreflight(r) {
+		reason += ", which is a CORS preflight and never has one: cors_preflight in auth lets these pass"
+	}
+	return &refusal{http.StatusUnauthorized, resultUnauthorized, reason}
+}
+
 // passRefusal gives the client the upstream's own answer, by the way that any
 // answer takes through reverse_proxy.
 func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, got *connected) error {
@@ -347,48 +323,4 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *
 	return caddyhttp.Error(rf.status, rf)
 }
 
-// forgetHandshake makes a plain request of a handshake that is refused, for error
-// routes may lead to a proxy that would upgrade it.
-func forgetHandshake(r *http.Request) {
-	removeHopByHop(r.Header)
-	for _, name := range []string{"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
-		delete(r.Header, name)
-	}
-	if r.ProtoMajor == 3 {
-		r.Proto = "HTTP/3.0"
-	}
-}
-
-// closeAfter makes the server close an HTTP/1.1 connection after a handshake
-// that failed: what the client sent behind it are frames, not a request.
-func closeAfter(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close")
-	}
-}
-
-// userOf is the user that this handler, or one in front of it, found.
-func userOf(r *http.Request) string {
-	id, _ := replacerOf(r).GetString("http.auth.user.id")
-	return id
-}
-
-// protoOf names the version of HTTP of the handshake.
-func protoOf(r *http.Request) string {
-	if r.ProtoMajor == 1 {
-		return "HTTP/1.1"
-	}
-	return "HTTP/" + strconv.Itoa(r.ProtoMajor) + ".0"
-}
-
 func (h *Handler) count(result string) { handshakesTotal.WithLabelValues(h.name, result).Inc() }
-
-func (h *Handler) logRefused(r *http.Request, rf *refusal) {
-	if c := h.logger.Check(zap.InfoLevel, "refused"); c != nil {
-		fields := commonFields(h.name, clientIP(r), protoOf(r), userOf(r))
-		c.Write(append(fields,
-			zap.Int("status", rf.status),
-			zap.String("result", rf.result),
-			zap.String("reason", rf.reason))...)
-	}
-}

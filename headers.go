@@ -1,7 +1,6 @@
 package wsgateway
 
 import (
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -36,21 +35,6 @@ var hopByHopSet = func() map[string]struct{} {
 
 // forwardedFields are set for every upstream from what is known of the client.
 var forwardedFields = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
-
-// hasPlaceholder tells whether a configured text depends on the request.
-func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
-
-// upstreamPlaceholder is answered for by the try that is under way.
-const upstreamPlaceholder = "http.ws_gateway.upstream"
-
-// emptyUnlessSet makes placeholders of ours empty that nobody has set. Caddy
-// leaves those that it does not know as they are written in header operations,
-// and an upstream could take that for a user.
-func emptyUnlessSet(name string) (any, bool) {
-	ours := name != upstreamPlaceholder &&
-		(strings.HasPrefix(name, "http.auth.user.") || strings.HasPrefix(name, "http.ws_gateway."))
-	return "", ours
-}
 
 // aliases removes the spellings of asserted header fields that servers take
 // for the same field: many fold `_` and `.` to `-`.
@@ -215,25 +199,6 @@ func (f forwarder) forward(r *http.Request, h http.Header) {
 	}
 	via := strconv.Itoa(r.ProtoMajor) + "." + strconv.Itoa(r.ProtoMinor) + " Caddy"
 	h["Via"] = append(slices.Clip(h["Via"]), via)
-}
-
-// peerIP is the address of the peer without port and zone; empty on a Unix
-// socket.
-func peerIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	host, _, _ = strings.Cut(host, "%")
-	return host
-}
-
-// clientIP is the address of the client, behind trusted proxies too.
-func clientIP(r *http.Request) string {
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && ip != "" {
-		return ip
-	}
-	return peerIP(r)
 }
 
 // lastValue is the last value of a field that may hold a list, or the default.

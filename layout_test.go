@@ -19,7 +19,8 @@ import (
 type layer int
 
 const (
-	leaf     layer = iota // knows a request or a number, and no connection
+	data     layer = iota // what a configuration may say
+	leaf                  // knows a request or a number, and no connection
 	work                  // knows connections and upstreams
 	pipeline              // knows the handler
 	entry                 // knows the configuration: life cycle, Caddyfile, modules
@@ -62,12 +63,17 @@ var layout = map[string]struct {
 	imports string
 	also    string
 }{
+	"config.go":            {data, "caddy reverseproxy", "running"},
+	"config_auth.go":       {data, "caddy", ""},
+	"request.go":           {leaf, "caddy caddyhttp", "identity"},
+	"dynamic.go":           {pipeline, "caddy caddyhttp reverseproxy zap", ""},
+	"refusal.go":           {leaf, "", ""},
 	"auth.go":              {leaf, "httpguts caddy", "Auth BearerToken TokenCarrier"},
 	"jwt.go":               {leaf, "strictjson", "JWT JWTKey"},
 	"jwtkeys.go":           {leaf, "jose jwt", ""},
 	"jwk.go":               {leaf, "jose", ""},
 	"jwks.go":              {leaf, "caddy zap", ""},
-	"guests.go":            {leaf, "caddyhttp caddyauth zap", ""},
+	"auth_providers.go":    {leaf, "caddyhttp caddyauth zap", ""},
 	"introspect.go":        {leaf, "zap strictjson", "Introspection"},
 	"answers.go":           {leaf, "", ""},
 	"claims.go":            {leaf, "strictjson", "Requirement"},
@@ -82,18 +88,16 @@ var layout = map[string]struct {
 	"secretfiles.go":       {leaf, "caddy", ""},
 	"rotation.go":          {leaf, "zap", "BearerToken JWTKey"},
 	"handshake.go":         {leaf, "httpguts", ""},
-	"refusal.go":           {leaf, "", ""},
 	"panics.go":            {leaf, "caddy prometheus zap panics", "moduleID"},
-	"addresses.go":         {leaf, "caddy", ""},
+	"addresses.go":         {leaf, "caddy reverseproxy", ""},
 	"target.go":            {leaf, "caddyhttp", ""},
 	"matcher.go":           {leaf, "caddy caddyfile caddyhttp httpguts", ""},
 	"balance.go":           {work, "caddy reverseproxy balance", "Handler"},
-	"balance_config.go":    {work, "caddy reverseproxy", "Handler Rebalance"},
 	"registry.go":          {work, "caddy zap relay balance", "moduleID Handler"},
 	"maxage.go":            {work, "", "MaxAge"},
 	"expiry.go":            {work, "", ""},
 	"revoke.go":            {work, "caddy", ""},
-	"report.go":            {work, "zap zapcore relay panics", ""},
+	"logs.go":              {work, "zap zapcore relay panics", ""},
 	"metrics.go":           {work, "prometheus", ""},
 	"wsdial.go":            {work, "caddy caddyhttp reverseproxy relay tcpdial", ""},
 	"wsexchange.go":        {work, "httpguts tcpdial", ""},
@@ -105,31 +109,28 @@ var layout = map[string]struct {
 	"renew.go":             {pipeline, "", "Handler"},
 	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance", "Handler"},
 	"proxy.go":             {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy balance", "Handler"},
-	"described.go":         {pipeline, "caddy reverseproxy", ""},
-	"tries.go":             {pipeline, "caddy reverseproxy balance", "Handler"},
+	"placeholders.go":      {pipeline, "caddy reverseproxy", ""},
+	"queue.go":             {pipeline, "caddy reverseproxy balance", "Handler"},
 	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap", ""},
 	"admin.go":             {entry, "caddy balance strictjson", ""},
 	"admin_addresses.go":   {entry, "", ""},
 	"admin_connections.go": {entry, "caddy", ""},
 	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyhttp caddyauth", ""},
-	"auth_config.go":       {entry, "caddy", ""},
-	"auth_load.go":         {entry, "caddy caddyhttp caddytls zap", ""},
+	"auth_provision.go":    {entry, "caddy caddyhttp caddytls zap", ""},
 	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile", ""},
 	"caddyfile.go":         {entry, "caddy caddyfile httpcaddyfile caddyhttp reverseproxy", ""},
 	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile", ""},
-	"defaults.go":          {leaf, "caddy", ""},
 	"drain.go":             {work, "", ""},
 	"exit.go":              {entry, "caddy caddyhttp", ""},
 	"earlyclose.go":        {work, "relay", "Handler"},
 	"totals.go":            {work, "", ""},
 	"sources.go":           {work, "", ""},
-	"view.go":              {work, "balance", "Handler"},
+	"admin_view.go":        {work, "balance", "Handler"},
 	"probes.go":            {work, "caddy caddyhttp reverseproxy zap wsframe", "WebSocketHealth Handler dialInfo"},
 	"policies.go":          {work, "caddy caddyfile reverseproxy balance", ""},
-	"watch.go":             {pipeline, "caddy caddyhttp reverseproxy zap balance relay", "Handler Rebalance"},
+	"rebalance.go":         {pipeline, "caddy caddyhttp reverseproxy zap balance relay", "Handler Rebalance"},
 	"caddyfile_balance.go": {entry, "caddy caddyfile", ""},
 	"caddyfile_hints.go":   {entry, "caddy caddyfile", ""},
-	"config.go":            {entry, "caddy", ""},
 	"echo.go":              {entry, "caddy httpcaddyfile caddyhttp websocket", ""},
 }
 

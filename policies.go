@@ -240,3 +240,24 @@ var (
 	_ caddy.Validator       = (*WeightedLeastConn)(nil)
 	_ caddy.Validator       = (*BoundedHash)(nil)
 )
+
+// checkWeights refuses weights that do not say what is to be done.
+func checkWeights(weights []float64, proxy *reverseproxy.Handler) error {
+	switch n := len(proxy.Upstreams); {
+	case proxy.DynamicUpstreams != nil || proxy.DynamicUpstreamsRaw != nil:
+		return errors.New("lb_policy: weights need upstreams that are named one by one, not dynamic ones")
+	case len(weights) != n:
+		return fmt.Errorf("lb_policy: %d weights for %d upstreams: give each upstream one, in their order", len(weights), n)
+	}
+	sum := 0.0
+	for _, w := range weights {
+		if w < 0 {
+			return fmt.Errorf("lb_policy: weight %g is negative: use 0 for an upstream that is to take nothing", w)
+		}
+		sum += w
+	}
+	if sum == 0 {
+		return errors.New("lb_policy: all weights are 0: at least one upstream has to take something")
+	}
+	return nil
+}

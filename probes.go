@@ -4,19 +4,18 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
 const (
@@ -41,16 +40,6 @@ type probed struct {
 	isDown       bool
 	passed, lost int // in a row
 	at           time.Time
-}
-
-func (c *WebSocketHealth) validate() error {
-	if c == nil || c.URI == "" {
-		return nil
-	}
-	if u, err := url.ParseRequestURI(c.URI); err != nil || u.IsAbs() || strings.HasPrefix(c.URI, "//") {
-		return fmt.Errorf("health_websocket: %q must be a path, such as /health", c.URI)
-	}
-	return nil
 }
 
 func newProbes(config *WebSocketHealth, checks *reverseproxy.HealthChecks) *probes {

@@ -2,7 +2,6 @@ package wsgateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
@@ -283,9 +283,6 @@ func readsAnswer(set caddyhttp.MatcherSet) bool {
 		})
 	})
 }
-
-var errStreamSettings = errors.New("proxy: stream_timeout, stream_close_delay and stream_buffer_size have no effect on a gateway: " +
-	"use max_age to end connections after a time, drain_period for reloads and write_timeout for stalled peers, and remove them")
 
 // Interface guards
 var (

@@ -1,7 +1,6 @@
 package wsgateway
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 )
@@ -173,42 +172,4 @@ func (g *registry) undecidedLocked(c *connection) bool {
 		}
 	}
 	return false
-}
-
-// tuning are the settings of Caddy's own sources that say how, and not what, to
-// look up.
-var tuning = []string{"refresh", "grace_period", "dial_timeout", "dial_fallback_delay"}
-
-// sourceMember is what stands for a source of dynamic upstreams in the registry:
-// its JSON in one spelling, without what makes no other source of it.
-func sourceMember(config json.RawMessage) string {
-	var value any
-	if json.Unmarshal(config, &value) != nil {
-		return dynamicPrefix + string(config)
-	}
-	plain, err := json.Marshal(withoutTuning(value))
-	if err != nil {
-		return dynamicPrefix + string(config)
-	}
-	return dynamicPrefix + string(plain)
-}
-
-func withoutTuning(config any) any {
-	source, ok := config.(map[string]any)
-	if !ok {
-		return config
-	}
-	switch source["source"] {
-	case "a", "srv":
-		for _, name := range tuning {
-			delete(source, name)
-		}
-	case "multi":
-		if list, ok := source["sources"].([]any); ok {
-			for i := range list {
-				list[i] = withoutTuning(list[i])
-			}
-		}
-	}
-	return source
 }

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // checkTarget refuses a request whose target is no path (RFC 9112 section 3.2):
@@ -53,11 +51,4 @@ func forgetTarget(r *http.Request) {
 	if or, ok := originalOf(r); ok {
 		*or.URL = url.URL{Path: "/"}
 	}
-}
-
-// originalOf returns the request as it was before handlers in front changed it.
-// Its URL is shared with what Caddy goes back to for error routes.
-func originalOf(r *http.Request) (http.Request, bool) {
-	or, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	return or, ok && or.URL != nil
 }

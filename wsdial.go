@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -400,4 +401,33 @@ func (c tracedConn) SetWriteDeadline(t time.Time) error {
 		return nil
 	}
 	return c.raw.SetWriteDeadline(t)
+}
+
+// dialInfosOf prepares what dialInfo says of upstreams without placeholders.
+func dialInfosOf(pool reverseproxy.UpstreamPool) map[string]*reverseproxy.DialInfo {
+	infos := make(map[string]*reverseproxy.DialInfo, len(pool))
+	for _, up := range pool {
+		if info, err := dialInfo(up, up.Dial); err == nil && !hasPlaceholder(up.Dial) {
+			infos[canonicalAddress(up.Dial)] = &info
+		}
+	}
+	return infos
+}
+
+// dialInfo says where and how to reach an upstream.
+func dialInfo(up *reverseproxy.Upstream, address string) (reverseproxy.DialInfo, error) {
+	addr, err := caddy.ParseNetworkAddress(address)
+	if err != nil {
+		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %w", strconv.Quote(address), err)
+	}
+	if n := addr.PortRangeSize(); n != 1 {
+		return reverseproxy.DialInfo{}, fmt.Errorf("upstream %s: %d ports where there must be one", strconv.Quote(address), n)
+	}
+	return reverseproxy.DialInfo{
+		Upstream: up,
+		Network:  addr.Network,
+		Address:  addr.JoinHostPort(0),
+		Host:     addr.Host,
+		Port:     strconv.FormatUint(uint64(addr.StartPort), 10),
+	}, nil
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -175,14 +173,6 @@ func hijack(w http.ResponseWriter, r *http.Request) (upgraded, error) {
 		_, _ = io.ReadFull(rw.Reader, up.early)
 	}
 	return up, nil
-}
-
-func replacerOf(r *http.Request) *caddy.Replacer {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return caddy.NewReplacer()
-	}
-	return repl
 }
 
 // Interface guards

@@ -32,11 +32,11 @@ func TestDrainUnhealthyNeedsSomethingThatTells(t *testing.T) {
 	} {
 		h := &Handler{Proxy: new(reverseproxy.Handler), DrainUnhealthy: true}
 		row.set(h)
-		if err := h.validateDrainUnhealthy(); (err == nil) != row.ok {
+		if err := h.validateDrainUnhealthy(h.dynamicSource() != ""); (err == nil) != row.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 		h.DrainUnhealthy = false
-		if err := h.validateDrainUnhealthy(); err != nil {
+		if err := h.validateDrainUnhealthy(h.dynamicSource() != ""); err != nil {
 			t.Errorf("%s, without drain_unhealthy: %v", name, err)
 		}
 	}

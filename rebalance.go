@@ -2,13 +2,10 @@ package wsgateway
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
@@ -39,35 +36,6 @@ func (h *Handler) watch(ctx caddy.Context) {
 func (h *Handler) contained(round func()) {
 	defer contain(h.logger, zap.String("gateway", h.name))
 	round()
-}
-
-// currentMembers are the upstreams as far as they are known without a request.
-func (h *Handler) currentMembers() []balance.Member {
-	if h.balancer.fixed {
-		return h.balancer.members
-	}
-	return h.membersAt(append(process.addressesOf(h.joined), h.seenDynamic()...))
-}
-
-// seenDynamic are the dynamic upstreams as they were when last asked for.
-func (h *Handler) seenDynamic() []string {
-	if seen := h.dynamicSeen.Load(); seen != nil {
-		return *seen
-	}
-	return nil
-}
-
-// membersAt describes upstreams of which nothing but the address is known.
-func (h *Handler) membersAt(addresses []string) []balance.Member {
-	addresses = slices.Compact(slices.Sorted(slices.Values(addresses)))
-	members := make([]balance.Member, 0, len(addresses))
-	for _, address := range addresses {
-		up := &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: address}
-		members = append(members, balance.Member{Address: address, Weight: 1, Source: source{
-			Upstream: up, breaker: h.Proxy.CB, probes: h.probes, address: address,
-		}})
-	}
-	return members
 }
 
 // watchHealth drains the connections of upstreams that health checks take out.
@@ -204,48 +172,4 @@ func (h *Handler) fullWeight(address string) float64 {
 		}
 	}
 	return 1
-}
-
-// watchSource asks the source of dynamic upstreams for those who cannot: live
-// connections whose upstream only it may still name, when no request comes. It is
-// done when the source has answered.
-func (h *Handler) watchSource(ctx context.Context) {
-	defer contain(h.logger, zap.String("gateway", h.name))
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	warned := false
-	for process.lastAnswer(h.dynamicMember) == nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if !process.awaits(h.dynamicMember) {
-			continue
-		}
-		if err := h.askSource(ctx); err != nil && !warned && ctx.Err() == nil {
-			warned = true
-			h.logger.Warn("the source of dynamic upstreams does not answer: connections whose upstream it may name stay until it does",
-				zap.String("gateway", h.name), zap.Error(err))
-		}
-	}
-}
-
-// askSource asks without a request of anyone's. A source of someone else's may not
-// be made for that.
-func (h *Handler) askSource(ctx context.Context) (err error) {
-	defer containInto(&err, h.logger, zap.String("gateway", h.name))
-	ctx, cancel := context.WithTimeout(ctx, h.dialer.timeout)
-	defer cancel()
-	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
-	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
-	if err != nil {
-		return err
-	}
-	upstreams, err := h.Proxy.DynamicUpstreams.GetUpstreams(r)
-	if err == nil {
-		h.noteDynamic(upstreams)
-	}
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
@@ -152,9 +153,4 @@ func (t *tries) exhausted(w http.ResponseWriter, r *http.Request, why balance.Re
 		return unavailable(w, "every upstream is full")
 	}
 	return unavailable(w, "no upstream is available")
-}
-
-func unavailable(w http.ResponseWriter, reason string) *refusal {
-	w.Header().Set("Retry-After", retryAfter)
-	return &refusal{http.StatusServiceUnavailable, resultUnavailable, reason}
 }

@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"net/http"
 	"time"
 
 	"go.uber.org/zap"
@@ -9,6 +10,16 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
+
+func (h *Handler) logRefused(r *http.Request, rf *refusal) {
+	if c := h.logger.Check(zap.InfoLevel, "refused"); c != nil {
+		fields := commonFields(h.name, clientIP(r), protoOf(r), userOf(r))
+		c.Write(append(fields,
+			zap.Int("status", rf.status),
+			zap.String("result", rf.result),
+			zap.String("reason", rf.reason))...)
+	}
+}
 
 // commonFields are those of every line.
 func commonFields(gateway, remoteIP, proto, userID string) []zap.Field {

@@ -1,0 +1,136 @@
+package wsgateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+)
+
+// watchSource asks the source of dynamic upstreams for those who cannot: live
+// connections whose upstream only it may still name, when no request comes. It is
+// done when the source has answered.
+func (h *Handler) watchSource(ctx context.Context) {
+	defer contain(h.logger, zap.String("gateway", h.name))
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	warned := false
+	for process.lastAnswer(h.dynamicMember) == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if !process.awaits(h.dynamicMember) {
+			continue
+		}
+		if err := h.askSource(ctx); err != nil && !warned && ctx.Err() == nil {
+			warned = true
+			h.logger.Warn("the source of dynamic upstreams does not answer: connections whose upstream it may name stay until it does",
+				zap.String("gateway", h.name), zap.Error(err))
+		}
+	}
+}
+
+// askSource asks without a request of anyone's. A source of someone else's may not
+// be made for that.
+func (h *Handler) askSource(ctx context.Context) (err error) {
+	defer containInto(&err, h.logger, zap.String("gateway", h.name))
+	ctx, cancel := context.WithTimeout(ctx, h.dialer.timeout)
+	defer cancel()
+	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
+	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	if err != nil {
+		return err
+	}
+	upstreams, err := h.Proxy.DynamicUpstreams.GetUpstreams(r)
+	if err == nil {
+		h.noteDynamic(upstreams)
+	}
+	return err
+}
+
+// noteDynamic remembers which upstreams there are, for those who look without a
+// request.
+func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
+	known := h.dynamicSeen.Load()
+	same := known != nil && slices.EqualFunc(*known, pool, func(address string, up *reverseproxy.Upstream) bool {
+		return address == canonicalAddress(up.Dial)
+	})
+	if same {
+		return
+	}
+	addresses := make([]string, len(pool))
+	for i, up := range pool {
+		addresses[i] = canonicalAddress(up.Dial)
+	}
+	h.dynamicSeen.Store(&addresses)
+	process.answered(h.dynamicMember, addresses)
+}
+
+// withHosts completes upstreams that come from a dynamic source: policies and
+// reverse_proxy rely on their state being there.
+func withHosts(pool reverseproxy.UpstreamPool) reverseproxy.UpstreamPool {
+	for _, up := range pool {
+		if up.Host == nil {
+			up.Host = new(reverseproxy.Host)
+		}
+	}
+	return pool
+}
+
+// tuning are the settings of Caddy's own sources that say how, and not what, to
+// look up.
+var tuning = []string{"refresh", "grace_period", "dial_timeout", "dial_fallback_delay"}
+
+// sourceMember is what stands for a source of dynamic upstreams in the registry:
+// its JSON in one spelling, without what makes no other source of it.
+func sourceMember(config json.RawMessage) string {
+	var value any
+	if json.Unmarshal(config, &value) != nil {
+		return dynamicPrefix + string(config)
+	}
+	plain, err := json.Marshal(withoutTuning(value))
+	if err != nil {
+		return dynamicPrefix + string(config)
+	}
+	return dynamicPrefix + string(plain)
+}
+
+func withoutTuning(config any) any {
+	source, ok := config.(map[string]any)
+	if !ok {
+		return config
+	}
+	switch source["source"] {
+	case "a", "srv":
+		for _, name := range tuning {
+			delete(source, name)
+		}
+	case "multi":
+		if list, ok := source["sources"].([]any); ok {
+			for i := range list {
+				list[i] = withoutTuning(list[i])
+			}
+		}
+	}
+	return source
+}
+
+// dynamicSource is the configuration of the dynamic upstreams; "" without any.
+func (h *Handler) dynamicSource() string {
+	if h.running != nil {
+		return strings.TrimPrefix(h.dynamicMember, dynamicPrefix) // provisioning clears the other
+	}
+	return string(h.Proxy.DynamicUpstreamsRaw)
+}
+
+const dynamicPrefix = "dynamic:"
