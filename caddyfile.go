@@ -1,14 +1,9 @@
 package wsgateway
 
 import (
-	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -147,19 +142,6 @@ func splitWords(d *caddyfile.Dispenser) (ours [][]caddyfile.Token, theirs []cadd
 	return ours, theirs
 }
 
-// wordTokens returns the word that d stands on, its arguments and its block.
-func wordTokens(d *caddyfile.Dispenser) []caddyfile.Token {
-	tokens := d.NextSegment()
-	if d.Val() == "}" && tokens[len(tokens)-1].Text != "}" {
-		// NextSegment goes past an empty block without returning it
-		closing := d.Token()
-		d.Prev()
-		tokens = append(tokens, d.Token(), closing)
-		d.Next()
-	}
-	return tokens
-}
-
 // unmarshalProxy has reverse_proxy parse what is left of the directive.
 func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile.Token) error {
 	if err := checkModuleWords(tokens); err != nil {
@@ -268,59 +250,3 @@ func (h *Handler) unmarshalDrainPeriod(d *caddyfile.Dispenser) error {
 	h.DrainPeriod = &period
 	return nil
 }
-
-// durationArg parses a word with one duration of at least least.
-func durationArg(d *caddyfile.Dispenser, word string, least time.Duration) (caddy.Duration, error) {
-	args, err := lineArgs(d, word+" <duration>", 1, 1)
-	if err != nil {
-		return 0, err
-	}
-	duration, err := parseDuration(d, word, args[0])
-	if err != nil {
-		return 0, err
-	}
-	if duration < least {
-		bound := "negative"
-		if least > 0 {
-			bound = "zero or negative"
-		}
-		return 0, d.Errf("%s must not be %s, got %s", word, bound, args[0])
-	}
-	return caddy.Duration(duration), nil
-}
-
-// lineArgs returns the arguments of the word that d stands on, which must be
-// between least and most (where that is not negative), with no block behind
-// them. The error shows the syntax and not the arguments, which may be secret.
-func lineArgs(d *caddyfile.Dispenser, syntax string, least, most int) ([]string, error) {
-	args := d.RemainingArgs()
-	switch {
-	case len(args) < least:
-		return nil, d.Errf("an argument is missing: %s", syntax)
-	case most == 0 && len(args) > 0:
-		return nil, d.Errf("too many arguments: %s takes none", syntax)
-	case most >= 0 && len(args) > most:
-		return nil, d.Errf("too many arguments: %s", syntax)
-	}
-	if d.Next() {
-		return nil, d.Errf("a block is not expected here: %s", syntax)
-	}
-	return args, nil
-}
-
-// once refuses a word that was seen before.
-func once(d *caddyfile.Dispenser, seen map[string]bool, word string) error {
-	if seen[word] {
-		return d.Errf("%s is already set: it may stand once", word)
-	}
-	seen[word] = true
-	return nil
-}
-
-// unexpectedWord lists the words of a block where another one was found.
-func unexpectedWord(d *caddyfile.Dispenser, block string, allowed ...string) error {
-	return d.WrapErr(fmt.Errorf("unknown word %q in %s%s: allowed are %s",
-		d.Val(), block, guess(d.Val(), allowed), strings.Join(allowed, ", ")))
-}
-
-func sortedKeys[V any](words map[string]V) []string { return slices.Sorted(maps.Keys(words)) }

@@ -123,14 +123,6 @@ func (a *Auth) unmarshalIntrospect(d *caddyfile.Dispenser) error {
 	return checkAllowHTTP(d, args[0], a.Introspect.AllowHTTP)
 }
 
-// checkAllowHTTP refuses allow_http where it says nothing.
-func checkAllowHTTP(d *caddyfile.Dispenser, place string, allowed bool) error {
-	if allowed && !strings.HasPrefix(place, "http://") {
-		return d.Err("allow_http is for URLs that begin with http://: remove it")
-	}
-	return nil
-}
-
 func (i *Introspection) unmarshalBlock(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for d.NextBlock(0) {

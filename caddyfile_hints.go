@@ -1,13 +1,9 @@
 package wsgateway
 
 import (
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -76,28 +72,6 @@ func checkModuleName(d *caddyfile.Dispenser, word, namespace string) error {
 	return checkRegistered(d, word, namespace)
 }
 
-// checkRegistered holds the name that d stands on to those that are registered
-// in the namespace.
-func checkRegistered(d *caddyfile.Dispenser, word, namespace string) error {
-	known := registered(namespace)
-	if slices.Contains(known, d.Val()) || d.Val() == "fastcgi" { // which is refused for what it is
-		return nil
-	}
-	return d.Errf("unknown %s %q%s: there are %s", word, d.Val(), guess(d.Val(), known), strings.Join(known, ", "))
-}
-
-func registered(namespace string) []string {
-	modules := caddy.GetModules(namespace)
-	names := make([]string, 0, len(modules))
-	for _, info := range modules {
-		if name := info.ID.Name(); name != "fastcgi" { // it can carry no WebSocket
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // checkPolicy checks the arguments and the fallback of the policy of Caddy's that
 // d stands on. Other policies speak for themselves.
 func checkPolicy(d *caddyfile.Dispenser) error {
@@ -159,68 +133,4 @@ func whoseWeights(policy string, args []string) string {
 		return ": weights are for weighted_least_conn, or weighted_round_robin"
 	}
 	return ": weights are for weighted_round_robin, or weighted_least_conn"
-}
-
-// parseDuration reads the duration of what. The error says how to write one.
-func parseDuration(d *caddyfile.Dispenser, what, arg string) (time.Duration, error) {
-	duration, err := caddy.ParseDuration(arg)
-	if err == nil {
-		return duration, nil
-	}
-	if _, err := strconv.ParseFloat(arg, 64); err == nil {
-		return 0, d.Errf("%s: %q has no unit: write %ss, %sm or %sh", what, arg, arg, arg, arg)
-	}
-	return 0, d.Errf("%s: %q is not a duration: write one such as 30s, 5m or 1h30m%s", what, arg, separated(arg))
-}
-
-// guess is a hint at the word that may have been meant by one that is unknown;
-// "" where none is near.
-func guess(word string, known []string) string {
-	fold := strings.NewReplacer("_", "", "-", "").Replace
-	best, least := "", 3 // more mistakes than two, or one in a short word, are another word
-	for _, candidate := range known {
-		a, b := fold(strings.ToLower(word)), fold(candidate)
-		n := distance(a, b)
-		short := max(len(a), len(b)) < 8
-		if common := commonPrefix(a, b); common >= 4 && common+2 >= min(len(a), len(b)) {
-			n, short = min(n, 2), false
-		}
-		if n < least && (n <= 1 || !short) {
-			best, least = candidate, n
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %s?)", best)
-}
-
-// commonPrefix is the number of letters that both begin with.
-func commonPrefix(a, b string) int {
-	n := 0
-	for n < min(len(a), len(b)) && a[n] == b[n] {
-		n++
-	}
-	return n
-}
-
-// distance is the number of letters that have to be added, removed or replaced
-// to make one word of the other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			n := diagonal
-			if a[i] != b[j] {
-				n = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], n
-		}
-	}
-	return row[len(b)]
 }

@@ -118,6 +118,7 @@ var layout = map[string]struct {
 	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyhttp caddyauth", ""},
 	"auth_provision.go":    {entry, "caddy caddyhttp caddytls zap", ""},
 	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile", ""},
+	"caddyfile_words.go":   {leaf, "caddy caddyfile", ""},
 	"caddyfile.go":         {entry, "caddy caddyfile httpcaddyfile caddyhttp reverseproxy", ""},
 	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile", ""},
 	"drain.go":             {work, "", ""},
@@ -130,7 +131,7 @@ var layout = map[string]struct {
 	"policies.go":          {work, "caddy caddyfile reverseproxy balance", ""},
 	"rebalance.go":         {pipeline, "caddy caddyhttp reverseproxy zap balance relay", "Handler Rebalance"},
 	"caddyfile_balance.go": {entry, "caddy caddyfile", ""},
-	"caddyfile_hints.go":   {entry, "caddy caddyfile", ""},
+	"caddyfile_hints.go":   {entry, "caddyfile", ""},
 	"echo.go":              {entry, "caddy httpcaddyfile caddyhttp websocket", ""},
 }
 

@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -69,14 +68,6 @@ func parseWeights(d *caddyfile.Dispenser, args []string) ([]int, error) {
 		weights = append(weights, weight)
 	}
 	return weights, nil
-}
-
-// separated is a hint for an argument that seems to be several.
-func separated(arg string) string {
-	if strings.ContainsAny(arg, "/,;:") {
-		return "; what is separate has a blank between"
-	}
-	return ""
 }
 
 // Validate checks the weights.
