@@ -169,6 +169,13 @@ func (c *crowd) join() {
 	})
 }
 
+// stayAway is whether who is told to go does not come back.
+func (c *crowd) stayAway(gone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = gone
+}
+
 func (c *crowd) movedSoFar() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

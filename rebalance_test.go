@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,43 +12,6 @@ import (
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
-
-// rebalancing runs the rebalancer of a gateway until stop is called.
-func rebalancing(t *testing.T, h *Handler) (stop func()) {
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		h.rebalance(ctx)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}
-
-func at(percent float64, per time.Duration) func(*Handler) {
-	return func(h *Handler) { h.Rebalance = &Rebalance{Percent: percent, Per: caddy.Duration(per)} }
-}
-
-// expectEven fails the test unless all hold their share, within 10 % or one.
-func expectEven(t *testing.T, held []int, weights ...float64) {
-	t.Helper()
-	total, sum := 0, 0.0
-	for i, n := range held {
-		total += n
-		if i >= len(weights) {
-			weights = append(weights, 1)
-		}
-		sum += weights[i]
-	}
-	for i, n := range held {
-		if due := float64(total) * weights[i] / sum; math.Abs(float64(n)-due) > max(0.1*due, 1) {
-			t.Errorf("the upstreams hold %v, and not each its share", held)
-			return
-		}
-	}
-}
 
 func TestScaleUpIsRebalancedAtThePaceAndEnds(t *testing.T) {
 	t.Parallel()
@@ -61,62 +22,42 @@ func TestScaleUpIsRebalancedAtThePaceAndEnds(t *testing.T) {
 		"random":        new(reverseproxy.RandomSelection),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			scaleUp(t, "rebalance-scale-up-"+name, policy)
+			f := fleet{name: "rebalance-scale-up-" + name, policy: policy, set: at(10, time.Minute), hosts: 5, loaded: 4}
+			f.play(t, scaleUp)
 		})
 	}
 }
 
-func scaleUp(t *testing.T, gateway string, policy reverseproxy.Selector) {
-	synctest.Test(t, func(t *testing.T) {
-		const clients = 400
-		addresses := addressesOf(t, 5)
-		loaded := load(t, gateway, policy, addresses[:4], at(10, time.Minute))
-		stop := rebalancing(t, loaded)
-		elapse(time.Minute) // that they are new is over
-		c := newCrowd(func() *Handler { return loaded }, clients)
-		elapse(time.Minute)
-		if n := c.movedSoFar(); n != 0 {
-			t.Fatalf("%d were moved where all was even", n)
+func scaleUp(t *testing.T, f *fleet) {
+	const clients = 400
+	f.rebalance()
+	elapse(time.Minute) // that they are new is over
+	f.join(clients)
+	f.expectRest(time.Minute)
+	f.pause()
+	surplus := 0
+	for _, n := range f.held() {
+		surplus += max(0, n-clients/5)
+	}
+	unload(t, f.load(5))
+	f.rebalance()
+	start := time.Now()
+	elapse(time.Hour)
+	expectEven(t, f.held())
+	moved := f.expectMoved(0, surplus)
+	if code := f.clients.codes[1012]; code != moved {
+		t.Errorf("closed with %v, want 1012", f.clients.codes)
+	}
+	perMinute := make(map[int]int)
+	for _, when := range f.clients.moved {
+		perMinute[int(when.Sub(start)/time.Minute)]++
+	}
+	for minute, n := range perMinute {
+		if n > clients/10+1 {
+			t.Errorf("in minute %d, %d were moved, want 10 %% of %d", minute, n, clients)
 		}
-
-		stop()
-		surplus := 0
-		for _, n := range loads(gateway, addresses[:4]) {
-			surplus += max(0, n-clients/5)
-		}
-		old := loaded
-		loaded = load(t, gateway, policy, addresses, at(10, time.Minute))
-		unload(t, old)
-		stop = rebalancing(t, loaded)
-		start := time.Now()
-		elapse(time.Hour)
-		held := loads(gateway, addresses)
-		expectEven(t, held)
-		moved := c.movedSoFar()
-		if moved > surplus {
-			t.Errorf("%d were moved, more than the %d that were over", moved, surplus)
-		}
-		if code := c.codes[1012]; code != moved {
-			t.Errorf("closed with %v, want 1012", c.codes)
-		}
-		perMinute := make(map[int]int)
-		for _, when := range c.moved {
-			perMinute[int(when.Sub(start)/time.Minute)]++
-		}
-		for minute, n := range perMinute {
-			if n > clients/10+1 {
-				t.Errorf("in minute %d, %d were moved, want 10 %% of %d", minute, n, clients)
-			}
-		}
-		elapse(24 * time.Hour)
-		if more := c.movedSoFar() - moved; more != 0 {
-			t.Errorf("%d more were moved when all was even", more)
-		}
-		stop()
-		c.leave()
-		unload(t, loaded)
-	})
+	}
+	f.expectRest(24 * time.Hour)
 }
 
 func TestRecoveredUpstreamIsRebalanced(t *testing.T) {
@@ -134,35 +75,22 @@ func TestRecoveredUpstreamIsRebalanced(t *testing.T) {
 		"round_robin with slow start":  {new(reverseproxy.RoundRobinSelection), nil, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				gateway := "rebalance " + name
-				addresses := addressesOf(t, 3)
-				h := load(t, gateway, row.policy, addresses, func(h *Handler) {
-					at(50, time.Minute)(h)
-					failing(0, 0, time.Minute)(h)
-					h.SlowStart = caddy.Duration(row.slow)
-				})
-				stop := rebalancing(t, h)
+			fleet{name: "rebalance " + name, policy: row.policy, hosts: 3, set: func(h *Handler) {
+				at(50, time.Minute)(h)
+				failing(0, 0, time.Minute)(h)
+				h.SlowStart = caddy.Duration(row.slow)
+			}}.play(t, func(t *testing.T, f *fleet) {
+				f.rebalance()
 				elapse(time.Hour) // they are warm
-				h.balancer.Fail(addresses[2])
-				c := newCrowd(func() *Handler { return h }, 300)
-				if held := loads(gateway, addresses); held[2] != 0 {
+				f.gateway.balancer.Fail(f.addresses[2])
+				f.join(300)
+				if held := f.held(); held[2] != 0 {
 					t.Fatalf("one that is down got some: %v", held)
 				}
 				elapse(time.Hour)
-				held, moved := loads(gateway, addresses), c.movedSoFar()
-				expectEven(t, held, row.weights...)
-				if moved > 100 {
-					t.Errorf("%d of 300 were moved to one of three", moved)
-				}
-				elapse(24 * time.Hour)
-				if more := c.movedSoFar() - moved; more != 0 {
-					t.Errorf("%d more were moved when all was even", more)
-				}
-				stop()
-				c.leave()
-				unload(t, h)
+				expectEven(t, f.held(), row.weights...)
+				f.expectMoved(0, 100) // of 300, to one of three
+				f.expectRest(24 * time.Hour)
 			})
 		})
 	}
@@ -170,45 +98,22 @@ func TestRecoveredUpstreamIsRebalanced(t *testing.T) {
 
 // Clients who stay away, and come back later all at once, must not make it swing.
 func TestRebalanceMovesNoMoreThanTheSurplusWhoeverComesBack(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const gateway = "rebalance-away"
-		addresses := addressesOf(t, 4)
-		h := load(t, gateway, new(reverseproxy.LeastConnSelection), addresses, func(h *Handler) {
-			at(100, time.Second)(h) // faster than connections can close
-		})
-		for _, address := range addresses[2:] {
-			process.setState(address, balance.Maintenance)
-		}
-		c := newCrowd(func() *Handler { return h }, 200)
+	fleet{name: "rebalance-away", set: at(100, time.Second), hosts: 4}.play(t, func(t *testing.T, f *fleet) { // faster than connections can close
+		f.put(balance.Maintenance, 2, 3)
+		f.join(200)
 		elapse(time.Minute)
-		stop := rebalancing(t, h)
+		f.rebalance()
 		elapse(time.Minute)
-		c.mu.Lock()
-		c.gone = true
-		c.mu.Unlock()
-		for _, address := range addresses[2:] {
-			process.setState(address, balance.Ready)
-		}
+		f.clients.stayAway(true)
+		f.put(balance.Ready, 2, 3)
 		elapse(time.Hour)
-		if n := c.movedSoFar(); n > 100 || n == 0 {
-			t.Errorf("%d were moved, want some, and no more than the 100 that were over", n)
+		moved := f.expectMoved(1, 100)
+		f.clients.stayAway(false)
+		for range moved {
+			f.clients.join()
 		}
-		c.mu.Lock()
-		c.gone = false
-		c.mu.Unlock()
-		before := c.movedSoFar()
-		for range before {
-			c.join()
-		}
-		expectEven(t, loads(gateway, addresses))
-		elapse(time.Hour)
-		if more := c.movedSoFar() - before; more != 0 {
-			t.Errorf("%d more were moved when they came back", more)
-		}
-		stop()
-		c.leave()
-		unload(t, h)
+		expectEven(t, f.held())
+		f.expectRest(time.Hour)
 	})
 }
 
@@ -221,34 +126,22 @@ func TestRebalanceWithoutRegardToLoadsIsEvenUnderChurn(t *testing.T) {
 		"random":      new(reverseproxy.RandomSelection),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				gateway := "rebalance-churn-" + name
-				addresses := addressesOf(t, 4)
-				h := load(t, gateway, policy, addresses, at(100, 10*time.Second))
-				stop := rebalancing(t, h)
+			f := fleet{name: "rebalance-churn-" + name, policy: policy, set: at(100, 10*time.Second), hosts: 4}
+			f.play(t, func(t *testing.T, f *fleet) {
+				f.rebalance()
 				elapse(time.Minute)
-				process.setState(addresses[3], balance.Maintenance)
-				c := newCrowd(func() *Handler { return h }, 400)
-				c.pause = 20 * time.Second
-				process.setState(addresses[3], balance.Ready)
+				f.put(balance.Maintenance, 3)
+				f.join(400)
+				f.clients.pause = 20 * time.Second
+				f.put(balance.Ready, 3)
 				for range 50 { // by themselves
-					c.drop()
+					f.clients.drop()
 					elapse(time.Second)
 				}
 				elapse(time.Minute)
-				expectEven(t, loads(gateway, addresses))
-				moved := c.movedSoFar()
-				if moved == 0 || moved > 200 {
-					t.Errorf("%d were moved of 400 to one of four", moved)
-				}
-				elapse(24 * time.Hour)
-				if more := c.movedSoFar() - moved; more != 0 {
-					t.Errorf("%d more were moved when all was even", more)
-				}
-				stop()
-				c.leave()
-				unload(t, h)
+				expectEven(t, f.held())
+				f.expectMoved(1, 200) // of 400, to one of four
+				f.expectRest(24 * time.Hour)
 			})
 		})
 	}
@@ -257,59 +150,36 @@ func TestRebalanceWithoutRegardToLoadsIsEvenUnderChurn(t *testing.T) {
 // A configuration that is loaded while connections are moved has the same upstreams,
 // so that nothing arrives by it.
 func TestRebalanceGoesOnAfterAReload(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const gateway = "rebalance-reload"
-		addresses := addressesOf(t, 2)
-		policy := new(reverseproxy.LeastConnSelection)
-		loaded := load(t, gateway, policy, addresses, at(10, time.Minute))
-		stop := rebalancing(t, loaded)
+	fleet{name: "rebalance-reload", set: at(10, time.Minute), hosts: 2}.play(t, func(t *testing.T, f *fleet) {
+		f.rebalance()
 		elapse(time.Minute)
-		process.setState(addresses[1], balance.Maintenance)
-		c := newCrowd(func() *Handler { return loaded }, 100)
-		process.setState(addresses[1], balance.Ready)
+		f.put(balance.Maintenance, 1)
+		f.join(100)
+		f.put(balance.Ready, 1)
 		for range 10 { // each ends before it is done
 			elapse(20 * time.Second)
-			old := loaded
-			loaded = load(t, gateway, policy, addresses, at(10, time.Minute))
-			stop()
+			old := f.load(2)
+			f.pause()
 			unload(t, old)
-			stop = rebalancing(t, loaded)
+			f.rebalance()
 		}
 		elapse(time.Hour)
-		expectEven(t, loads(gateway, addresses))
-		if n := c.movedSoFar(); n > 50 {
-			t.Errorf("%d were moved, more than the 50 that were over", n)
-		}
-		stop()
-		c.leave()
-		unload(t, loaded)
+		expectEven(t, f.held())
+		f.expectMoved(0, 50)
 	})
 }
 
 // What is new is told once, and may be told while the old configuration with fewer
 // upstreams is there still.
 func TestRebalanceWaitsForTheOldConfigurationToGo(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const gateway = "rebalance-overlap"
-		addresses := addressesOf(t, 3)
-		policy := new(reverseproxy.LeastConnSelection)
-		old := load(t, gateway, policy, addresses[:2], at(100, time.Minute))
-		loaded := old
-		c := newCrowd(func() *Handler { return loaded }, 90)
-		loaded = load(t, gateway, policy, addresses, at(100, time.Minute))
-		stop := rebalancing(t, loaded)
-		elapse(time.Minute)
-		if n := c.movedSoFar(); n != 0 {
-			t.Errorf("%d were moved while nobody knew whose they are", n)
-		}
+	fleet{name: "rebalance-overlap", set: at(100, time.Minute), hosts: 3, loaded: 2}.play(t, func(t *testing.T, f *fleet) {
+		f.join(90)
+		old := f.load(3)
+		f.rebalance()
+		f.expectRest(time.Minute) // nobody knows whose they are
 		unload(t, old)
 		elapse(time.Hour)
-		expectEven(t, loads(gateway, addresses))
-		stop()
-		c.leave()
-		unload(t, loaded)
+		expectEven(t, f.held())
 	})
 }
 
@@ -317,32 +187,26 @@ func TestRebalanceWaitsForTheOldConfigurationToGo(t *testing.T) {
 type noSource struct{ reverseproxy.UpstreamSource }
 
 func TestDynamicUpstreamThatIsGoneHasNoShare(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const gateway = "rebalance-gone"
-		addresses := addressesOf(t, 4)
-		h := load(t, gateway, new(reverseproxy.LeastConnSelection), addresses, func(h *Handler) {
-			h.Proxy.DynamicUpstreams = noSource{}
-			at(100, time.Minute)(h)
-		})
-		h.Proxy.Upstreams = pool(addresses[:3]...)
-		h.noteDynamic(h.Proxy.Upstreams)
-		stop := rebalancing(t, h)
-		c := newCrowd(func() *Handler { return h }, 90)
+	dynamic := func(h *Handler) {
+		h.Proxy.DynamicUpstreams = noSource{}
+		at(100, time.Minute)(h)
+	}
+	fleet{name: "rebalance-gone", set: dynamic, hosts: 4}.play(t, func(t *testing.T, f *fleet) {
+		f.gateway.Proxy.Upstreams = pool(f.addresses[:3]...)
+		f.gateway.noteDynamic(f.gateway.Proxy.Upstreams)
+		f.rebalance()
+		f.join(90)
 		elapse(time.Minute)
-		h.Proxy.Upstreams = pool(addresses[1:]...)
-		h.noteDynamic(h.Proxy.Upstreams)
-		client, _, _, _ := connectTo(h) // what makes the new one known
+		f.gateway.Proxy.Upstreams = pool(f.addresses[1:]...)
+		f.gateway.noteDynamic(f.gateway.Proxy.Upstreams)
+		client, _, _, _ := connectTo(f.gateway) // what makes the new one known
 		elapse(time.Hour)
-		held := loads(gateway, addresses)
+		held := f.held()
 		if held[0] != 30 {
 			t.Errorf("%v are held, want the 30 at the first as they were", held)
 		}
 		expectEven(t, held[1:])
-		stop()
 		_ = client.Close()
-		c.leave()
-		unload(t, h)
 	})
 }
 
@@ -363,64 +227,43 @@ func dawdle(p *peer) {
 // Who was told to go is not over yet, but must not be counted as if they stayed:
 // all would be taken from one upstream.
 func TestRebalanceIsEvenWhereClientsTakeTheirTimeToClose(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const gateway = "rebalance-dawdlers"
-		addresses := addressesOf(t, 3)
-		h := load(t, gateway, new(reverseproxy.LeastConnSelection), addresses, at(100, 2*time.Second))
-		process.setState(addresses[2], balance.Maintenance)
-		c := &crowd{gateway: func() *Handler { return h }, codes: make(map[int]int), does: dawdle}
+	fleet{name: "rebalance-dawdlers", set: at(100, 2*time.Second), hosts: 3}.play(t, func(t *testing.T, f *fleet) {
+		f.put(balance.Maintenance, 2)
+		f.join(0)
+		f.clients.does = dawdle
 		for range 300 {
-			c.join()
+			f.clients.join()
 		}
 		elapse(time.Minute)
-		stop := rebalancing(t, h)
-		process.setState(addresses[2], balance.Ready)
+		f.rebalance()
+		f.put(balance.Ready, 2)
 		elapse(time.Hour)
-		expectEven(t, loads(gateway, addresses))
-		if n := c.movedSoFar(); n > 100 {
-			t.Errorf("%d were moved, more than the 100 that were over", n)
-		}
-		stop()
-		c.leave()
-		unload(t, h)
+		expectEven(t, f.held())
+		f.expectMoved(0, 100)
 	})
 }
 
 // An upstream that goes and comes back, again and again, may cost a move each
 // time, but no storm.
 func TestFlappingUpstreamDoesNotMakeItSwing(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const gateway = "rebalance-flapping"
-		addresses := addressesOf(t, 4)
-		h := load(t, gateway, new(reverseproxy.LeastConnSelection), addresses, at(20, time.Minute))
-		stop := rebalancing(t, h)
-		c := newCrowd(func() *Handler { return h }, 200)
+	fleet{name: "rebalance-flapping", set: at(20, time.Minute), hosts: 4}.play(t, func(t *testing.T, f *fleet) {
+		f.rebalance()
+		f.join(200)
 		for range 20 {
-			process.setState(addresses[3], balance.Maintenance)
+			f.put(balance.Maintenance, 3)
 			elapse(2 * time.Minute)
-			process.setState(addresses[3], balance.Ready)
+			f.put(balance.Ready, 3)
 			elapse(2 * time.Minute)
 		}
-		if n := c.movedSoFar(); n != 0 {
-			t.Errorf("%d were moved although none had to leave", n)
-		}
-		stop()
-		c.leave()
-		unload(t, h)
+		f.expectMoved(0, 0) // none had to leave
 	})
 }
 
 func TestIdleConnectionsAreMovedFirst(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const gateway = "rebalance-idle"
-		addresses := addressesOf(t, 1)
-		h := load(t, gateway, new(reverseproxy.LeastConnSelection), addresses, nil)
+	fleet{name: "rebalance-idle", hosts: 1}.play(t, func(t *testing.T, f *fleet) {
 		var clients []*peer
 		for range 10 {
-			client, _, _, _ := connectTo(h)
+			client, _, _, _ := connectTo(f.gateway)
 			clients = append(clients, client)
 			elapse(time.Second)
 		}
@@ -429,7 +272,7 @@ func TestIdleConnectionsAreMovedFirst(t *testing.T) {
 			elapse(time.Second)
 		}
 		for i, want := range []int{5, 6, 7, 8, 9, 0, 1} {
-			if !process.endIdlest(gateway, addresses[0], endRebalance) {
+			if !process.endIdlest(f.name, f.addresses[0], endRebalance) {
 				t.Fatal("there is none to move")
 			}
 			if code := <-clients[want].code; code != 1012 {
@@ -440,10 +283,9 @@ func TestIdleConnectionsAreMovedFirst(t *testing.T) {
 			_ = client.Close()
 		}
 		elapse(time.Minute)
-		if process.endIdlest(gateway, addresses[0], endRebalance) {
+		if process.endIdlest(f.name, f.addresses[0], endRebalance) {
 			t.Error("ended one although none is there")
 		}
-		unload(t, h)
 	})
 }
 
@@ -454,47 +296,38 @@ func TestUnhealthyUpstreamIsDrainedWhereAskedFor(t *testing.T) {
 		left     int
 	}{{false, 0}, {true, 10}} {
 		t.Run(fmt.Sprintf("recovers %t", row.recovers), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				gateway := fmt.Sprintf("drain-unhealthy-%t", row.recovers)
-				addresses := addressesOf(t, 2)
-				period := caddy.Duration(20 * time.Second)
-				failDuration := time.Hour
-				if row.recovers {
-					failDuration = 10500 * time.Millisecond // half the drain, and the time until it is seen
-				}
-				h := load(t, gateway, new(reverseproxy.FirstSelection), addresses, func(h *Handler) {
-					h.DrainPeriod = &period
-					failing(0, 0, failDuration)(h)
-				})
-				var clients []*peer
+			period := caddy.Duration(20 * time.Second)
+			failDuration := time.Hour
+			if row.recovers {
+				failDuration = 10500 * time.Millisecond // half the drain, and the time until it is seen
+			}
+			fleet{name: fmt.Sprintf("drain-unhealthy-%t", row.recovers), policy: new(reverseproxy.FirstSelection), hosts: 2, set: func(h *Handler) {
+				h.DrainPeriod = &period
+				failing(0, 0, failDuration)(h)
+			}}.play(t, func(t *testing.T, f *fleet) {
+				f.join(0)
+				f.clients.stayAway(true)
 				for range 20 {
-					client, _, _, _ := connectTo(h)
-					clients = append(clients, client)
+					f.clients.join()
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				watched := make(chan struct{})
 				go func() {
 					defer close(watched)
-					h.watchHealth(ctx)
+					f.gateway.watchHealth(ctx)
 				}()
 				elapse(time.Minute)
-				if held := loads(gateway, addresses); held[0] != 20 {
+				if held := f.held(); held[0] != 20 {
 					t.Fatalf("while it is healthy, %v are left", held)
 				}
 				elapse(time.Second / 2)
-				h.balancer.Fail(addresses[0])
+				f.gateway.balancer.Fail(f.addresses[0])
 				elapse(time.Minute)
-				if held := loads(gateway, addresses); held[0] != row.left {
+				if held := f.held(); held[0] != row.left {
 					t.Errorf("%v are left, want %d", held, row.left)
 				}
 				cancel()
 				<-watched
-				for _, client := range clients {
-					_ = client.Close()
-				}
-				elapse(time.Minute)
-				unload(t, h)
 			})
 		})
 	}
