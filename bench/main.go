@@ -4,12 +4,13 @@
 // backends: the CPU that each takes for a message, how long a message takes, and
 // the memory of a quiet connection, over ws and wss.
 //
-//	go run ./bench [-out docs/bench]
-//	go run ./bench -peers ws_gateway,nginx -scenarios push,storm -transports wss -rounds 5
-//	go run ./bench -soak 20m -conns 5000
+//	go run . [-out ../docs/bench]
+//	go run . -peers ws_gateway,nginx -scenarios push,storm -transports wss -rounds 5
+//	go run . -soak 20m -conns 5000
 //
 // It prints Markdown, and stops by itself. docs/benchmarks.md says how it
-// measures.
+// measures. The folder is a module of its own, so that users of the gateway do
+// not download it: the commands are for within.
 package main
 
 import (

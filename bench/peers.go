@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+
+	"github.com/wsgateway/caddy-ws-gateway/bench/caddy"
 )
 
 //go:embed configs
@@ -18,8 +21,6 @@ var configs embed.FS
 
 //go:embed floor/floor.c
 var floorSource string
-
-const module = "github.com/wsgateway/caddy-ws-gateway"
 
 // peer is one of those that are compared.
 type peer struct {
@@ -132,7 +133,7 @@ func buildCaddy(w *workshop) error {
 		return nil
 	}
 	w.caddy = filepath.Join(w.dir, "caddy")
-	return run("go", "build", "-o", w.caddy, module+"/cmd/caddy")
+	return caddy.Build(context.Background(), w.caddy)
 }
 
 func startCaddy(directive string) func(setup) (*exec.Cmd, error) {
@@ -157,7 +158,7 @@ func startHAProxy(s setup) (*exec.Cmd, error) {
 
 // nodeDir is where proxy.js and its dependencies are.
 func nodeDir() string {
-	return filepath.Join(strings.TrimSpace(output("go", "list", "-f", "{{.Dir}}", module+"/bench")), "node")
+	return filepath.Join(strings.TrimSpace(output("go", "list", "-m", "-f", "{{.Dir}}")), "node")
 }
 
 func installNode(w *workshop) error {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/bench/caddy"
 )
 
 // gateway is cmd/caddy in a process of its own.
@@ -46,9 +48,8 @@ func startGateway(ctx context.Context, dir string, conns int, upstreams []string
 		return nil, fmt.Errorf("making a certificate: %w", err)
 	}
 	binary := filepath.Join(dir, "caddy")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/wsgateway/caddy-ws-gateway/cmd/caddy") //nolint:gosec // a fixed command
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building cmd/caddy: %w: %s", err, out)
+	if err := caddy.Build(ctx, binary); err != nil {
+		return nil, err
 	}
 	file := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(g.caddyfile()), 0o600); err != nil {

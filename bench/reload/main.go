@@ -2,7 +2,7 @@
 // thousands of them, half over ws and half over wss, is reloaded a hundred times
 // while all of them echo.
 //
-//	go run ./bench/reload [-conns 9000] [-reloads 100] [-profiles <directory>]
+//	go run ./reload [-conns 9000] [-reloads 100] [-profiles <directory>]
 //
 // The gateway, its upstreams and its clients are processes of their own, on
 // loopback only. The exit code tells whether every connection that should have

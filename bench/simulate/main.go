@@ -1,7 +1,7 @@
 // Command simulate plays a fleet of hosts and the clients of their long-lived
 // connections in virtual time, and compares ways to choose a host.
 //
-//	go run ./bench/simulate [-clients 100000] [-hosts 20] [-seed 1] [-o dir]
+//	go run ./simulate [-clients 100000] [-hosts 20] [-seed 1] [-o dir]
 //
 // It prints a table for each scenario as Markdown; with -o it writes a plot of
 // the imbalance over time as well. What is called ours is package balance
