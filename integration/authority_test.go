@@ -77,6 +77,7 @@ func TestClaimsReachTheUpstreamAsPlaceholders(t *testing.T) {
 
 // TestConnectionEndsWithItsToken within a second, whatever the protocol.
 func TestConnectionEndsWithItsToken(t *testing.T) {
+	long(t)
 	b := newBackend(t, handOver())
 	g := start(t, jwtSite(b.addr, "", ""))
 	for _, c := range carriers {
@@ -170,6 +171,7 @@ func TestAdminRevokesLiveConnections(t *testing.T) {
 
 // TestClientRenewsItsConnection with a fresh token, and only its own.
 func TestClientRenewsItsConnection(t *testing.T) {
+	long(t)
 	b := newBackend(t, echo)
 	g := start(t, jwtSite(b.addr, "", "renew /ws/renew"))
 	opened := 0
@@ -358,6 +360,7 @@ func TestKeySetOverTLSSurvivesReloads(t *testing.T) {
 
 // TestKeySetThatIsDownDoesNotHoldUpAReload and makes handshakes unavailable.
 func TestKeySetThatIsDownDoesNotHoldUpAReload(t *testing.T) {
+	long(t)
 	hold := make(chan struct{})
 	keys := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {

@@ -13,10 +13,11 @@ import (
 	"github.com/coder/websocket"
 )
 
-// need skips the test when a program that it drives is missing, unless the run
-// insists on it.
+// need skips the test, which is a long one, when a program that it drives is
+// missing, unless the run insists on it.
 func need(t *testing.T, missing bool, what string) {
 	t.Helper()
+	long(t)
 	if !missing {
 		return
 	}

@@ -70,6 +70,7 @@ func startProcess(t *testing.T, options, site string) *process {
 // TestExitSaysGoodbyeAndIsPrompt ends the process with connections open over
 // every protocol; each is told 1001, and none holds the exit up.
 func TestExitSaysGoodbyeAndIsPrompt(t *testing.T) {
+	long(t)
 	rows := []struct {
 		name, options, site string
 		over                []carrier

@@ -244,6 +244,14 @@ func freePort(t testing.TB) string {
 	return ""
 }
 
+// long is for tests that take seconds: they are not among the short ones.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+}
+
 // eventually fails the test if done does not come true in time.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()

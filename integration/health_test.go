@@ -174,6 +174,7 @@ func TestAllDownIsAnsweredAtOnce(t *testing.T) {
 
 // TestRecoveredUpstreamStartsSlowly instead of taking everyone who comes.
 func TestRecoveredUpstreamStartsSlowly(t *testing.T) {
+	long(t)
 	const ramp = 3 * time.Second
 	all, addrs := backends(t, 3, hold)
 	cold := all[2]

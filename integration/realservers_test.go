@@ -83,6 +83,7 @@ func (r *realServer) expectMoved(t *testing.T, from nodeEvent, sessions int) nod
 // TestRealServersThroughReloadAndDrain puts socket.io, which begins by polling,
 // and graphql-ws behind the gateway, and changes that under them.
 func TestRealServersThroughReloadAndDrain(t *testing.T) {
+	long(t)
 	for _, row := range []struct {
 		protocol, options string
 		secure            bool
