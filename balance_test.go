@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -447,4 +448,43 @@ func TestMaintenanceIsForThoseWhoseCookieNamesIt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUpstreamThatIsReadyAgainStartsSlowly instead of taking everyone who comes.
+func TestUpstreamThatIsReadyAgainStartsSlowly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		addresses := addressesOf(t, 3)
+		h := load(t, "slow start", new(reverseproxy.LeastConnSelection), addresses, func(h *Handler) {
+			h.SlowStart = caddy.Duration(time.Minute)
+		})
+		var clients []*peer
+		join := func(n int) (held map[string]int) {
+			held = make(map[string]int)
+			for range n {
+				client, _, at, _ := connectTo(h)
+				clients = append(clients, client)
+				held[at]++
+			}
+			return held
+		}
+		elapse(time.Minute) // that they are new is over
+		cold := addresses[2]
+		process.setState(cold, balance.Maintenance)
+		if held := join(40); held[cold] != 0 {
+			t.Errorf("one that takes none holds %d", held[cold])
+		}
+		process.setState(cold, balance.Ready)
+		if held := join(10); held[cold] == 0 || held[cold] > 5 {
+			t.Errorf("a cold upstream took %d of 10 at once, want a few", held[cold])
+		}
+		elapse(time.Minute)
+		join(23)
+		expectEven(t, loads("slow start", addresses))
+		for _, client := range clients {
+			_ = client.Close()
+		}
+		elapse(time.Minute)
+		unload(t, h)
+	})
 }

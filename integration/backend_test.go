@@ -6,6 +6,7 @@ import (
 	"crypto/sha1" // #nosec G505 -- RFC 6455 asks for it
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -246,6 +247,23 @@ func (c *backendConn) Close() error {
 func (c *backendConn) reset() {
 	lingerNot(c.Conn)
 	_ = c.Close()
+}
+
+// writeUntilTaken writes all of p, and tells whenever nothing of it was taken
+// for a while.
+func (c *backendConn) writeUntilTaken(p []byte, stuck func()) error {
+	defer c.SetWriteDeadline(time.Time{}) //nolint:errcheck // the next write tells
+	for len(p) > 0 {
+		_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		n, err := c.Write(p)
+		p = p[n:]
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			stuck()
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // closeWrite ends our half of the connection.

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // caddyBinary builds cmd/caddy once for the tests that need a process of its own.
@@ -108,13 +107,8 @@ func TestExitSaysGoodbyeAndIsPrompt(t *testing.T) {
 					conn.kill()
 				}
 			}
-			select {
-			case err := <-p.exited:
-				if err != nil {
-					t.Errorf("the process exited with %v", err)
-				}
-			case <-time.After(15 * time.Second):
-				t.Error("the process is still running 15 s after SIGTERM")
+			if err := receive(t, "the process to exit", p.exited); err != nil {
+				t.Errorf("the process exited with %v", err)
 			}
 			if log := p.log.bytes(); bytes.Contains(log, []byte("panic")) || bytes.Contains(log, []byte("DATA RACE")) {
 				t.Errorf("the process's log:\n%s", log)

@@ -134,13 +134,8 @@ func (g *gateway) reload(t *testing.T, site string) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- g.load(site) }()
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Fatalf("reloading: %v", err)
-		}
-	case <-time.After(patience):
-		t.Fatal("the reload hangs")
+	if err := receive(t, "the reload", done); err != nil {
+		t.Fatalf("reloading: %v", err)
 	}
 }
 
@@ -263,10 +258,12 @@ func eventually(t *testing.T, what string, done func() bool) {
 // receive takes a value from ch, or fails the test if none comes in time.
 func receive[T any](t *testing.T, what string, ch <-chan T) T {
 	t.Helper()
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(patience):
+	case <-late.C:
 		t.Fatalf("waited %v in vain for: %s", patience, what)
 		panic("unreachable")
 	}

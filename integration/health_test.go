@@ -172,30 +172,6 @@ func TestAllDownIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-// TestRecoveredUpstreamStartsSlowly instead of taking everyone who comes.
-func TestRecoveredUpstreamStartsSlowly(t *testing.T) {
-	long(t)
-	const ramp = 3 * time.Second
-	all, addrs := backends(t, 3, hold)
-	cold := all[2]
-	g := start(t, "ws_gateway "+addrs+" {\n slow_start "+ramp.String()+"\n }")
-	warm := time.After(ramp)
-	defer g.setState(t, cold.addr, "ready")
-	g.setState(t, cold.addr, "maintenance")
-	storm(t, g, overWS, 40)
-	<-warm
-	g.setState(t, cold.addr, "ready")
-	storm(t, g, overWS, 10)
-	if n := cold.count(&cold.opened); n == 0 || n > 5 {
-		t.Errorf("a cold upstream took %d of 10 at once, want a few", n)
-	}
-	eventually(t, "its full share", func() bool {
-		storm(t, g, overWS, 1)
-		fewest, most := spread(all)
-		return most-fewest <= 1
-	})
-}
-
 // TestWebSocketProbesOfAUnixSocket have a Host that HTTP allows, and say what
 // health_headers say.
 func TestWebSocketProbesOfAUnixSocket(t *testing.T) {

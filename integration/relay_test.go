@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 )
@@ -218,14 +217,22 @@ func TestStreamsOfOneConnectionDoNotDisturbEachOther(t *testing.T) {
 }
 
 // TestSilenceIsNotTimedOut lifts Caddy's idle timeouts, which end a stream that
-// is silent for read_body_idle, off a WebSocket.
+// is silent for read_body_idle, off a WebSocket. Uploads that are silent, one
+// after the other, show that the time is over for those who have one.
 func TestSilenceIsNotTimedOut(t *testing.T) {
-	b := newBackend(t, echo)
-	g := startWith(t, "servers {\n timeouts {\n read_body_idle 300ms\n write_idle 300ms\n }\n }", "ws_gateway "+b.addr)
+	b, silent := newBackend(t, echo), newBackend(t, hold)
+	g := startWith(t, "servers {\n timeouts {\n read_body_idle 300ms\n write_idle 300ms\n }\n }",
+		"reverse_proxy /upload "+silent.addr+"\n ws_gateway "+b.addr)
 	eachCarrier(t, func(t *testing.T, c carrier) {
 		conn := c.open(t, g, "/ws", nil)
 		conn.ping(t, "before")
-		<-time.After(time.Second) // more than three times the idle timeout
+		for range 3 {
+			upload := dialRaw(t, g)
+			upload.send(t, lines("POST /upload HTTP/1.1", "Host: "+g.httpAddr, "Content-Length: 100")+"the beginning")
+			if answer, err := upload.br.ReadString('\n'); err != nil {
+				t.Fatalf("an upload that is silent is not timed out: %q, %v", answer, err)
+			}
+		}
 		conn.ping(t, "after")
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -228,29 +229,23 @@ func TestClientThatDoesNotReadKeepsItsConnection(t *testing.T) {
 	chunk := frame{fin: true, op: opBinary, payload: make([]byte, 1<<20)}
 	for _, c := range carriers {
 		client, upstream := pair(t, g, b, c)
-		stop, done := make(chan struct{}), make(chan struct{})
+		stuck, done := make(chan struct{}), make(chan struct{})
 		var sent atomic.Int64
 		go func() {
 			defer close(done)
-			for upstream.write(chunk) == nil {
+			full := sync.OnceFunc(func() { close(stuck) })
+			for upstream.writeUntilTaken(chunk.serverBytes(), full) == nil {
 				sent.Add(1)
 				select {
-				case <-stop:
+				case <-stuck:
 					_ = upstream.write(closing(1000, "bye"))
 					return
 				default:
 				}
 			}
 		}()
-		stuckAt := int64(0)
-		eventually(t, "the buffers to fill", func() bool {
-			before := stuckAt
-			<-time.After(200 * time.Millisecond)
-			stuckAt = sent.Load()
-			return stuckAt > 0 && stuckAt == before
-		})
+		receive(t, "the buffers to fill", stuck)
 		g.reload(t, fmt.Sprintf(site, "max_conns 50"))
-		close(stop)
 		for read := int64(0); ; read++ {
 			f, err := client.next()
 			if err != nil {
