@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,9 +19,10 @@ type chaosPeer struct {
 	conn       net.Conn
 	stream     []byte
 	rng        *rand.Rand
-	unit       time.Duration // of all its pauses
-	piece      int           // what it sends at once, at most
-	buffer     []byte        // what it reads at once
+	unit       time.Duration // of its moments
+	pause      func(longest int)
+	piece      int    // what it sends at once, at most
+	buffer     []byte // what it reads at once
 	readsUntil time.Duration
 	leavesAt   time.Duration // 0 for never
 	leave      func()
@@ -65,7 +67,7 @@ func (p *chaosPeer) start() {
 func (p *chaosPeer) send() {
 	defer func() { p.done <- struct{}{} }()
 	for rest := p.stream; len(rest) > 0; {
-		<-time.After(p.units(300))
+		p.pause(300)
 		n, err := p.conn.Write(rest[:min(len(rest), 1+p.rng.IntN(p.piece))])
 		if err != nil {
 			return
@@ -125,8 +127,10 @@ func TestWhateverHappensStreamsStayWholeAndTheEndComes(t *testing.T) {
 			f.Relay.client.conn, f.Relay.upstream.conn = client, upstream
 			c := newChaosPeer(f.client, true, rng, time.Millisecond)
 			u := newChaosPeer(f.upstream, false, rng, time.Millisecond)
-			c.start()
-			u.start()
+			for _, p := range []*chaosPeer{c, u} {
+				p.pause = func(longest int) { time.Sleep(p.units(longest)) }
+				p.start()
+			}
 			// The gateway has the last word, so that every round ends.
 			begin, ends := time.Now(), time.Duration(rng.IntN(25_000))*time.Millisecond
 			time.AfterFunc(ends, func() { f.End(restart, goingAway) })
@@ -188,6 +192,11 @@ func surviveChaos(t *testing.T, open func(testing.TB, Config) *fixture, seed uin
 	c := newChaosPeer(f.client, true, rng, 2*time.Microsecond)
 	u := newChaosPeer(f.upstream, false, rng, 2*time.Microsecond)
 	for _, p := range []*chaosPeer{c, u} {
+		p.pause = func(longest int) {
+			for range p.rng.IntN(longest) {
+				runtime.Gosched() // time does not pass on request here
+			}
+		}
 		masked := p == c
 		switch rng.IntN(4) {
 		case 0:

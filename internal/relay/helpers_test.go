@@ -128,12 +128,36 @@ func (f *fixture) runOnGoroutines() {
 // end waits for the relay to have ended.
 func (f *fixture) end(tb testing.TB) Outcome {
 	tb.Helper()
+	return take(tb, "the relay to end", f.outcome)
+}
+
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
+// take receives a value from ch, or fails the test if none comes in time.
+func take[T any](tb testing.TB, what string, ch <-chan T) (v T) {
+	tb.Helper()
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	select {
-	case o := <-f.outcome:
-		return o
-	case <-time.After(time.Minute):
-		tb.Fatal("the relay has not ended")
-		return Outcome{}
+	case v = <-ch:
+	case <-late.C:
+		tb.Fatalf("waited %v in vain for %s", patience, what)
+	}
+	return v
+}
+
+// eventually fails the test if done does not come true in time.
+func eventually(tb testing.TB, what string, done func() bool) {
+	tb.Helper()
+	late := time.Now().Add(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		if time.Now().After(late) {
+			tb.Fatalf("waited %v in vain for %s", patience, what)
+		}
+		<-tick.C
 	}
 }
 

@@ -306,20 +306,19 @@ func liveAndDie(t *testing.T, name uint64, rng *rand.Rand) {
 			}
 		})
 	}
-	<-time.After(time.Duration(rng.IntN(3000)) * time.Microsecond)
-	switch rng.IntN(4) {
-	case 0:
-		f.End(restart, goingAway)
-	case 1:
-		_ = f.client.(*net.TCPConn).SetLinger(0)
-		f.client.Close()
-	case 2:
-		f.upstream.Close()
-	case 3:
-		_ = f.client.(*net.TCPConn).CloseWrite()
-		<-time.After(time.Millisecond) // the flood from the other side would go on for long
-		f.upstream.Close()
-	}
+	end := []func(){
+		func() { f.End(restart, goingAway) },
+		func() {
+			_ = f.client.(*net.TCPConn).SetLinger(0)
+			f.client.Close()
+		},
+		func() { f.upstream.Close() },
+		func() {
+			_ = f.client.(*net.TCPConn).CloseWrite()
+			time.AfterFunc(time.Millisecond, func() { f.upstream.Close() }) // the flood from there would go on for long
+		},
+	}[rng.IntN(4)]
+	time.AfterFunc(time.Duration(rng.IntN(3000))*time.Microsecond, end)
 	f.end(t)
 	f.client.Close()
 	f.upstream.Close()

@@ -3,11 +3,11 @@ package relay
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 	"testing"
-	"time"
 )
 
 // ledger is a source of buffers that tells of every loan and return: +1 and -1.
@@ -26,16 +26,11 @@ func (l *ledger) source() *bufferSource {
 func (l *ledger) waitFor(t *testing.T, loans int) {
 	t.Helper()
 	lent, out := 0, 0
-	late := time.After(10 * time.Second)
 	for lent < loans || out != 0 {
-		select {
-		case move := <-l.moves:
-			out += move
-			if move > 0 {
-				lent++
-			}
-		case <-late:
-			t.Fatalf("%d buffers were lent and %d not returned, want %d and 0", lent, out, loans)
+		move := take(t, fmt.Sprintf("%d loans and the returns of all: %d were lent, and %d are out", loans, lent, out), l.moves)
+		out += move
+		if move > 0 {
+			lent++
 		}
 	}
 }

@@ -349,21 +349,10 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		f.upstream.Close()
 		f.end(t)
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(10 * time.Second)
-	for {
-		stacks := make([]byte, 1<<20)
-		left := strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "relay.(*Relay).")
-		if left == 0 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("%d calls of the relay are still on a stack:\n%s", left, stacks)
-		}
-	}
+	stacks := make([]byte, 1<<20)
+	eventually(t, "the relay to be on no stack", func() bool {
+		return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "relay.(*Relay).")
+	})
 }
 
 func TestOneFloodDoesNotHoldUpTheOthers(t *testing.T) {
