@@ -227,27 +227,11 @@ func TestJWTVectorsOfTheStandards(t *testing.T) {
 	}
 }
 
-func TestJWTClaimsAreChecked(t *testing.T) {
+func TestJWTTimesIssuerAndAudienceAreChecked(t *testing.T) {
 	t.Parallel()
-	leeway := caddy.Duration(10 * time.Second)
-	config := &JWT{
-		Keys: []JWTKey{{Key: publicText(t, "HS256")}}, Leeway: &leeway,
-		Issuer: []string{"other", "https://issuer.example"}, Audience: []string{"ws"},
-		Require: []Requirement{{Claim: "scope", Values: []string{"write", "chat"}}, {Claim: "realm_access.roles", Values: []string{"editor"}}},
-	}
-	v := mustVerifier(t, config)
-	claim := func(old, replacement string) string {
-		changed := strings.Replace(soundClaims, old, replacement, 1)
-		if changed == soundClaims && old != "" {
-			t.Fatalf("%s is not in the claims", old)
-		}
-		return changed
-	}
+	claim := func(old, replacement string) string { return changedClaims(t, old, replacement) }
 	exp := `"exp":1900003600`
-	for _, row := range []struct {
-		name, claims string
-		want         error
-	}{
+	checkClaims(t, []claimsRow{
 		{"sound", soundClaims, nil},
 		{"expired a second before the leeway ends", claim(exp, `"exp":1899999991`), nil},
 		{"expired when the leeway ends", claim(exp, `"exp":1899999990`), errJWTExpired},
@@ -278,6 +262,13 @@ func TestJWTClaimsAreChecked(t *testing.T) {
 		{"audience an empty list", claim(`["ws","api"]`, `[]`), errJWTAudience},
 		{"audience a number", claim(`["ws","api"]`, `7`), errJWTAudience},
 		{"no audience", claim(`"aud":["ws","api"],`, ""), errJWTAudience},
+	})
+}
+
+func TestJWTRequirementsAndUserAreChecked(t *testing.T) {
+	t.Parallel()
+	claim := func(old, replacement string) string { return changedClaims(t, old, replacement) }
+	checkClaims(t, []claimsRow{
 		{"scope with the word alone", claim("chat read", "chat"), nil},
 		{"scope with the word as a part", claim("chat read", "chatter read"), errInsufficient},
 		{"scope a list", claim(`"chat read"`, `["read","write"]`), nil},
@@ -294,7 +285,25 @@ func TestJWTClaimsAreChecked(t *testing.T) {
 		{"a claim twice further in", claim(`"roles":`, `"roles":[],"roles":`), errJWTClaims},
 		{"not an object", `["sub"]`, errJWTClaims},
 		{"nothing", ``, errJWTMalformed},
-	} {
+	})
+}
+
+// claimsRow is what a token claims, and what a verifier says to that.
+type claimsRow struct {
+	name, claims string
+	want         error
+}
+
+// checkClaims has tokens verified at noon, with a leeway of 10 s.
+func checkClaims(t *testing.T, rows []claimsRow) {
+	t.Helper()
+	leeway := caddy.Duration(10 * time.Second)
+	v := mustVerifier(t, &JWT{
+		Keys: []JWTKey{{Key: publicText(t, "HS256")}}, Leeway: &leeway,
+		Issuer: []string{"other", "https://issuer.example"}, Audience: []string{"ws"},
+		Require: []Requirement{{Claim: "scope", Values: []string{"write", "chat"}}, {Claim: "realm_access.roles", Values: []string{"editor"}}},
+	})
+	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := v.verify(t.Context(), signJWT(t, "HS256", nil, row.claims), noon)
@@ -303,6 +312,16 @@ func TestJWTClaimsAreChecked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// changedClaims are sound ones but for one part.
+func changedClaims(t *testing.T, old, replacement string) string {
+	t.Helper()
+	changed := strings.Replace(soundClaims, old, replacement, 1)
+	if changed == soundClaims && old != "" {
+		t.Fatalf("%s is not in the claims", old)
+	}
+	return changed
 }
 
 func TestJWTSettings(t *testing.T) {

@@ -383,18 +383,24 @@ func TestKeySetThatIsDownDoesNotHoldUpAReload(t *testing.T) {
 	}
 }
 
-// TestIntrospection asks a service, once for as long as its answer is cached.
-func TestIntrospection(t *testing.T) {
-	b := newBackend(t, echo)
-	var calls atomic.Int64
-	var answer atomic.Value
-	var seen atomic.Pointer[http.Request]
+// introspector is a token service that answers with a text, or otherwise where
+// that is the word for it.
+type introspector struct {
+	url    string
+	answer atomic.Value // a string
+	calls  atomic.Int64
+	seen   atomic.Pointer[http.Request] // the last one
+}
+
+func newIntrospector(t *testing.T) *introspector {
+	t.Helper()
+	s := new(introspector)
 	release := make(chan struct{})
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		calls.Add(1)
+		s.calls.Add(1)
 		_ = r.ParseForm()
-		seen.Store(r)
-		switch text := answer.Load().(string); text {
+		s.seen.Store(r)
+		switch text := s.answer.Load().(string); text {
 		case "hang":
 			select {
 			case <-release:
@@ -412,7 +418,15 @@ func TestIntrospection(t *testing.T) {
 	}))
 	t.Cleanup(service.Close)
 	t.Cleanup(func() { close(release) })
-	g := start(t, "ws_gateway "+b.addr+" {\n auth {\n introspect "+service.URL+"/introspect 1h {\n timeout 500ms\n }\n }\n header_up X-User {http.auth.user.id}\n }")
+	s.url = service.URL
+	return s
+}
+
+// TestIntrospection asks a service, once for as long as its answer is cached.
+func TestIntrospection(t *testing.T) {
+	b := newBackend(t, echo)
+	service := newIntrospector(t)
+	g := start(t, "ws_gateway "+b.addr+" {\n auth {\n introspect "+service.url+"/introspect 1h {\n timeout 500ms\n }\n }\n header_up X-User {http.auth.user.id}\n }")
 	for name, row := range map[string]struct {
 		answer string
 		status int
@@ -436,8 +450,8 @@ func TestIntrospection(t *testing.T) {
 		"a scope at last": {`{"active":true,"sub":"bob","scope":"chat"}`, 0, "bob"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer.Store(row.answer)
-			before := calls.Load()
+			service.answer.Store(row.answer)
+			before := service.calls.Load()
 			token := "opaque-" + strings.ReplaceAll(name, " ", "-")
 			for range 2 {
 				if row.status != 0 {
@@ -454,16 +468,16 @@ func TestIntrospection(t *testing.T) {
 			if row.status == 503 {
 				want = 2 // nothing was learned
 			}
-			if n := calls.Load() - before; n != want {
+			if n := service.calls.Load() - before; n != want {
 				t.Errorf("%d calls for two handshakes, want %d", n, want)
 			}
-			r := seen.Load()
+			r := service.seen.Load()
 			if r.Method != http.MethodPost || r.PostForm.Get("token") != token || r.Header.Get("Upgrade") != "" || r.Header.Get("Authorization") != "" {
 				t.Errorf("asked with %s %v %v", r.Method, r.PostForm, r.Header)
 			}
 		})
 	}
-	answer.Store(fmt.Sprintf(`{"active":true,"sub":"alice","exp":%d}`, time.Now().Add(2*time.Second).Unix()))
+	service.answer.Store(fmt.Sprintf(`{"active":true,"sub":"alice","exp":%d}`, time.Now().Add(2*time.Second).Unix()))
 	overWS.open(t, g, "/ws", bearer("opaque-short")).expectClose(t, 3000)
 	assertHidden(t, g, b, "opaque-")
 }

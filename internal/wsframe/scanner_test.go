@@ -64,20 +64,26 @@ func TestScannerCountsFrames(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var whole, bytewise Scanner
-			whole.Scan(tt.stream)
-			for i := range tt.stream {
-				bytewise.Scan(tt.stream[i : i+1])
-			}
-			for how, s := range map[string]*Scanner{"whole": &whole, "byte by byte": &bytewise} {
-				if got := s.Counts(); got != tt.want {
-					t.Errorf("%s: Counts() = %+v, want %+v", how, got, tt.want)
-				}
-				if got := s.AtBoundary(); got != tt.boundary {
-					t.Errorf("%s: AtBoundary() = %v, want %v", how, got, tt.boundary)
-				}
-			}
+			scanBothWays(t, tt.stream, tt.want, tt.boundary)
 		})
+	}
+}
+
+// scanBothWays scans a stream at once and byte by byte.
+func scanBothWays(t *testing.T, stream []byte, want Counts, boundary bool) {
+	t.Helper()
+	var whole, bytewise Scanner
+	whole.Scan(stream)
+	for i := range stream {
+		bytewise.Scan(stream[i : i+1])
+	}
+	for how, s := range map[string]*Scanner{"whole": &whole, "byte by byte": &bytewise} {
+		if got := s.Counts(); got != want {
+			t.Errorf("%s: Counts() = %+v, want %+v", how, got, want)
+		}
+		if got := s.AtBoundary(); got != boundary {
+			t.Errorf("%s: AtBoundary() = %v, want %v", how, got, boundary)
+		}
 	}
 }
 
