@@ -1,9 +1,13 @@
 package balance
 
 import (
+	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // reload makes the balancer that takes another's place.
@@ -190,4 +194,129 @@ func TestPanicInACallbackLeavesNothingBehind(t *testing.T) {
 			t.Errorf("%s: after that, got %v", policy, got)
 		}
 	}
+}
+
+func TestLineIsServedInOrderAndNobodyOvertakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		members, _ := newMembers(1)
+		b := NewLedger().New(Settings{Policy: LeastConn{}, MaxConns: 1, Queue: 3}, members)
+		held := new(Lease)
+		b.Acquire(held, Ask{})
+		var order []int
+		leases := make([]Lease, 3)
+		for k := range 3 {
+			if _, refusal := b.Acquire(&leases[k], Ask{}); refusal != Full {
+				t.Fatalf("refusal %d where it is full", refusal)
+			}
+			place := b.Line(addresses(members))
+			go func() {
+				defer place.Leave()
+				for range place.Turn() {
+					if _, refusal := b.Acquire(&leases[k], Ask{Place: place}); refusal == None {
+						order = append(order, k)
+						return
+					}
+				}
+			}()
+			synctest.Wait()
+		}
+		if b.Line(addresses(members)) != nil {
+			t.Error("a fourth got into a line of three")
+		}
+		held.Release()
+		synctest.Wait()
+		if _, refusal := b.Acquire(new(Lease), Ask{}); refusal != Full {
+			t.Error("someone overtook those who wait")
+		}
+		for k := range 3 {
+			leases[k].Release()
+			synctest.Wait()
+		}
+		if !slices.Equal(order, []int{0, 1, 2}) || b.Queued() != 0 {
+			t.Errorf("served in order %v, %d still wait", order, b.Queued())
+		}
+	})
+}
+
+func TestLeavingTheLineLetsTheNextOneAsk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		members, _ := newMembers(1)
+		b := NewLedger().New(Settings{Policy: LeastConn{}, MaxConns: 1, Queue: 2}, members)
+		held := new(Lease)
+		b.Acquire(held, Ask{})
+		first, second := b.Line(addresses(members)), b.Line(addresses(members))
+		<-first.Turn()
+		held.Release()
+		first.Leave() // its client left just now
+		<-second.Turn()
+		if _, refusal := b.Acquire(new(Lease), Ask{Place: second}); refusal != None {
+			t.Errorf("refusal %d for the one who is next", refusal)
+		}
+		second.Leave()
+		second.Leave()
+	})
+}
+
+func TestCrowdAtTheLineIsServedOnceEach(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		members, _ := newMembers(3)
+		b := NewLedger().New(Settings{Policy: LeastConn{}, MaxConns: 2, Queue: 1000}, members)
+		var served atomic.Int64
+		var wg sync.WaitGroup
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		for range 500 {
+			wg.Go(func() {
+				var lease Lease
+				_, refusal := b.Acquire(&lease, Ask{})
+				if refusal == Full {
+					place := b.Line(addresses(members))
+					defer place.Leave()
+					for refusal == Full {
+						select {
+						case <-place.Turn():
+						case <-ctx.Done():
+							return
+						}
+						_, refusal = b.Acquire(&lease, Ask{Place: place})
+					}
+					place.Leave()
+				}
+				served.Add(1)
+				elapse(time.Second)
+				lease.Release()
+			})
+		}
+		wg.Wait()
+		if served.Load() != 500 {
+			t.Errorf("%d of 500 were served", served.Load())
+		}
+	})
+}
+
+func TestWaitersForOneUpstreamDoNotHoldUpOthers(t *testing.T) {
+	t.Parallel()
+	members, _ := newMembers(2)
+	b := NewLedger().New(Settings{Policy: new(RoundRobin), MaxConns: 1, Queue: 5}, nil)
+	held := new(Lease)
+	b.AcquireFrom(held, Ask{}, members[:1])
+	if _, refusal := b.AcquireFrom(new(Lease), Ask{}, members[:1]); refusal != Full {
+		t.Fatalf("refusal %d where it is full", refusal)
+	}
+	place := b.Line(addresses(members[:1]))
+	if _, refusal := b.AcquireFrom(new(Lease), Ask{}, members[1:]); refusal != None {
+		t.Errorf("refusal %d for an upstream that nobody waits for", refusal)
+	}
+	held.Release()
+	if _, refusal := b.AcquireFrom(new(Lease), Ask{}, members[:1]); refusal != Full {
+		t.Errorf("someone overtook the one who waits")
+	}
+	<-place.Turn()
+	if _, refusal := b.AcquireFrom(new(Lease), Ask{Place: place}, members[:1]); refusal != None {
+		t.Errorf("refusal %d for the one who waited", refusal)
+	}
+	place.Leave()
 }
