@@ -18,6 +18,7 @@ var upstreamStates = []string{balance.Ready.String(), balance.Drain.String(), ba
 type gatewayView struct {
 	Name      string         `json:"name"`
 	Queued    int            `json:"queued"`
+	TLSRelay  string         `json:"tls_relay,omitempty"`
 	Upstreams []upstreamView `json:"upstreams"`
 }
 
@@ -65,7 +66,7 @@ func (g *registry) view() []gatewayView {
 
 // viewOf merges what the handlers of one name know.
 func (g *registry) viewOf(name string, handlers []*Handler, counts map[seriesKey]series) gatewayView {
-	view := gatewayView{Name: name, Queued: g.ledger.Queued(name), Upstreams: []upstreamView{}}
+	view := gatewayView{Name: name, Queued: g.ledger.Queued(name), TLSRelay: g.tls.byGoroutines(), Upstreams: []upstreamView{}}
 	upstreams := make(map[string]upstreamView)
 	for key, s := range counts {
 		if key.gateway == name && s.live+s.wanted > 0 {

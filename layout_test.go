@@ -96,6 +96,7 @@ var layout = map[string]struct {
 	"registry.go":          {work, "caddy zap relay balance", "moduleID Handler"},
 	"maxage.go":            {work, "", "MaxAge"},
 	"expiry.go":            {work, "", ""},
+	"tlsrelay.go":          {work, "zap", ""},
 	"revoke.go":            {work, "caddy", ""},
 	"logs.go":              {work, "zap zapcore relay panics", ""},
 	"metrics.go":           {work, "prometheus", ""},

@@ -127,6 +127,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.auth != nil {
 		h.auth.watch(ctx, h.moveTo)
 	}
+	process.tls.tell(h.logger)
 	return nil
 }
 

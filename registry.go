@@ -34,6 +34,8 @@ type registry struct {
 	// Its lock comes after mu.
 	deadlines *deadlines
 
+	tls tlsRelay
+
 	mu          sync.Mutex // guards what follows
 	connections map[string]*connection
 	reporters   map[string][]*zap.Logger   // by gateway, the newest last
@@ -114,6 +116,7 @@ func newRegistry() *registry {
 		members:     caddy.NewUsagePool(),
 		accesses:    caddy.NewUsagePool(),
 		deadlines:   &deadlines{end: (*connection).endOnTime},
+		tls:         tlsRelay{trouble: relay.TLSTrouble},
 		connections: make(map[string]*connection),
 		reporters:   make(map[string][]*zap.Logger),
 		gateways:    make(map[string][]*Handler),

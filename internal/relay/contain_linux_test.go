@@ -141,7 +141,8 @@ func ownLoop(t *testing.T) *loop {
 // startOn starts the relay on the loop.
 func (f *fixture) startOn(t *testing.T, l *loop) {
 	t.Helper()
-	if !f.Relay.startOn(l, func(o Outcome) { f.outcome <- o }) {
+	client, upstream := socketOf(f.Relay.client.conn, tlsIsKnown), socketOf(f.Relay.upstream.conn, tlsIsKnown)
+	if !f.Relay.startOn(l, client, upstream, func(o Outcome) { f.outcome <- o }) {
 		t.Fatal("not on the loop")
 	}
 }

@@ -51,7 +51,8 @@
 //	anything else                   | two goroutines
 //
 // Plain is a TCP or unix socket with nothing around it, and TLS is crypto/tls
-// around such a one, unless the peer may renegotiate. The loop exists on Linux
+// around such a one, unless the peer may renegotiate or crypto/tls is not as the
+// loop knows it ([TLSTrouble]). The loop exists on Linux
 // alone, and not if the build tag noloop is set; elsewhere all is as in the last
 // row. So it is for [Relay.Run], which is for callers that have to wait anyway.
 //
@@ -98,7 +99,10 @@
 // Raw and out are the loop's, and shared by all. A session that is quiet keeps
 // neither; one that has got the beginning of a record keeps that much. crypto/tls
 // is asked for plaintext only when a whole record is there, so that it never
-// waits (tls_linux.go).
+// waits (tls_linux.go). For this the loop sets fields of a tls.Conn that are not
+// exported (insides.go). Before the first session is handed to it, the same is
+// done to one in memory, under both versions of TLS (trial.go); if that fails,
+// TLS is left to goroutines.
 //
 // A live connection on the loop has no timer of its own and no buffer. No lock is
 // held over I/O.

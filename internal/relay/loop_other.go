@@ -9,6 +9,11 @@ type (
 	socket struct{}
 )
 
-func (r *Relay) startOnLoop(func(Outcome)) bool { return false }
+func (r *Relay) startOnLoop(func(Outcome), func() bool) bool { return false }
 
 func (r *Relay) callLoop() {}
+
+// TLSTrouble returns nil: there is no loop that could serve TLS.
+func TLSTrouble() error { return nil }
+
+func (layout) tryOnLoop(*trial) error { return nil }

@@ -27,17 +27,18 @@ type socket struct {
 const incoming = syscall.EPOLLIN | syscall.EPOLLRDHUP
 
 // startOnLoop gives the connection to a loop if that can serve it.
-func (r *Relay) startOnLoop(done func(Outcome)) (started bool) {
-	if socketOf(r.client.conn) == nil || socketOf(r.upstream.conn) == nil {
+func (r *Relay) startOnLoop(done func(Outcome), knowsTLS func() bool) (started bool) {
+	client, upstream := socketOf(r.client.conn, knowsTLS), socketOf(r.upstream.conn, knowsTLS)
+	if client == nil || upstream == nil {
 		return false
 	}
 	l, err := pickLoop()
-	return err == nil && r.startOn(l, done)
+	return err == nil && r.startOn(l, client, upstream, done)
 }
 
-// startOn gives the connection to this loop. It fails if there are no descriptors
-// for it.
-func (r *Relay) startOn(l *loop, done func(Outcome)) (started bool) {
+// startOn gives the connection, whose sockets these are, to this loop. It fails if
+// there are no descriptors for it.
+func (r *Relay) startOn(l *loop, client, upstream syscall.Conn, done func(Outcome)) (started bool) {
 	clientFD, upstreamFD := int32(-1), int32(-1)
 	defer func() {
 		if value := recover(); value != nil {
@@ -50,10 +51,10 @@ func (r *Relay) startOn(l *loop, done func(Outcome)) (started bool) {
 		}
 	}()
 	var err error
-	if clientFD, err = duplicate(socketOf(r.client.conn)); err != nil {
+	if clientFD, err = duplicate(client); err != nil {
 		return false
 	}
-	if upstreamFD, err = duplicate(socketOf(r.upstream.conn)); err != nil {
+	if upstreamFD, err = duplicate(upstream); err != nil {
 		closeDescriptor(clientFD)
 		return false
 	}
@@ -68,8 +69,8 @@ func (r *Relay) startOn(l *loop, done func(Outcome)) (started bool) {
 
 // socketOf returns the socket of a conn that has nothing around it that may have
 // read ahead, but for TLS, which can be asked.
-func socketOf(c Conn) syscall.Conn {
-	if t, ok := c.(*tls.Conn); ok && insides.known {
+func socketOf(c Conn, knowsTLS func() bool) syscall.Conn {
+	if t, ok := c.(*tls.Conn); ok && knowsTLS() {
 		if renegotiates(t) {
 			return nil // crypto/tls would wait, in the middle of it
 		}
@@ -101,7 +102,7 @@ func (s *side) takeOver(fd int32) {
 		_ = s.conn.Close()
 	} else {
 		_ = t.NetConn().Close()
-		s.socket.tls = newSession(t)
+		s.socket.tls = newSession(t, insides)
 	}
 	s.conn = nil
 }

@@ -153,7 +153,7 @@ type side struct {
 
 // New returns a relay that is ready to run.
 func New(c Config) *Relay {
-	forgetSettings(c.Client)
+	forgetSettings(c.Client, tlsIsKnown)
 	return &Relay{
 		client:        side{party: Client, conn: c.Client, early: c.EarlyFromClient},
 		upstream:      side{party: Upstream, conn: c.Upstream, early: c.EarlyFromUpstream, masked: true},
@@ -177,7 +177,7 @@ func positiveOr(d, otherwise time.Duration) time.Duration {
 // not panic. Where both sides are sockets, plain or under TLS, the event loop serves them; all others
 // get the goroutines of [Relay.Run]. Either Start or Run must be called, once.
 func (r *Relay) Start(done func(Outcome)) {
-	if r.startOnLoop(done) {
+	if r.startOnLoop(done, tlsIsKnown) {
 		return
 	}
 	go func() { done(r.Run()) }()

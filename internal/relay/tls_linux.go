@@ -17,8 +17,8 @@ import (
 // where crypto/tls keeps what it has read, and asks for plaintext only when a
 // whole record is there. What crypto/tls writes is collected, and sent in one go.
 //
-// crypto/tls has no door for this, see insides. Where its layout is not the one
-// expected, TLS is left to the goroutines.
+// crypto/tls has no door for this, see insides. Where it is not as expected, TLS
+// is left to the goroutines.
 
 // rawSize is how much of a side's records is read at once at most.
 const rawSize = chunkSize / 2
@@ -62,10 +62,10 @@ func renegotiates(c *tls.Conn) bool {
 }
 
 // newSession takes a connection over whose handshake is complete.
-func newSession(c *tls.Conn) *session {
-	s := &session{conn: c, raw: inside[bytes.Buffer](c, insides.raw)}
-	*inside[net.Conn](c, insides.conn) = s
-	if hand := inside[bytes.Buffer](c, insides.hand); hand.Len() == 0 {
+func newSession(c *tls.Conn, at layout) *session {
+	s := &session{conn: c, raw: inside[bytes.Buffer](c, at.raw)}
+	*inside[net.Conn](c, at.conn) = s
+	if hand := inside[bytes.Buffer](c, at.hand); hand.Len() == 0 {
 		*hand = bytes.Buffer{}
 	}
 	return s
@@ -192,6 +192,10 @@ func (l *loop) sealEnd(s *side) {
 	if s.socket.unsent != nil {
 		return
 	}
+	l.sealLast(s)
+}
+
+func (l *loop) sealLast(s *side) {
 	l.collect(s)
 	_ = s.socket.tls.conn.CloseWrite()
 	_ = l.sendCollected(s)
@@ -240,11 +244,16 @@ func (s *session) Write(p []byte) (int, error) {
 // Close implements net.Conn. The loop closes the descriptor itself.
 func (s *session) Close() error { return nil }
 
-// LocalAddr implements net.Conn; nobody asks.
-func (s *session) LocalAddr() net.Addr { return nil }
+// noAddress is the address of either end of a session.
+var noAddress net.Addr = new(net.TCPAddr)
 
-// RemoteAddr implements net.Conn; nobody asks.
-func (s *session) RemoteAddr() net.Addr { return nil }
+// LocalAddr implements net.Conn.
+func (s *session) LocalAddr() net.Addr { return noAddress }
+
+// RemoteAddr implements net.Conn. crypto/tls asks for it when a ticket for the next
+// session comes and the server's name is not known. There it finds no use, because
+// that session is looked for under the address of its own conn.
+func (s *session) RemoteAddr() net.Addr { return noAddress }
 
 // SetDeadline implements net.Conn. Nothing here waits.
 func (s *session) SetDeadline(time.Time) error { return nil }

@@ -16,13 +16,6 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-func TestLoopKnowsTheLayoutOfTLS(t *testing.T) {
-	t.Parallel()
-	if !insides.known {
-		t.Fatal("crypto/tls has another layout than the loop expects: TLS is left to the goroutines")
-	}
-}
-
 // dripping writes in pieces of random sizes, so that records come in parts.
 type dripping struct {
 	*net.TCPConn

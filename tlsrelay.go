@@ -1,0 +1,36 @@
+package wsgateway
+
+import (
+	"sync"
+
+	"go.uber.org/zap"
+)
+
+// tlsRelay knows how connections with TLS are relayed: by the event loop where
+// there is one, unless that has trouble.
+type tlsRelay struct {
+	trouble func() error
+	told    sync.Once
+}
+
+// byGoroutines is for the admin API: empty unless it is against expectation.
+func (t *tlsRelay) byGoroutines() string {
+	if t.trouble() == nil {
+		return ""
+	}
+	return "goroutines"
+}
+
+// tell warns of trouble, once in a process.
+func (t *tlsRelay) tell(logger *zap.Logger) {
+	err := t.trouble()
+	if err == nil {
+		return
+	}
+	t.told.Do(func() {
+		logger.Warn("TLS is relayed by goroutines and not by the event loop: connections take more memory and CPU, "+
+			"and those of clients keep the configuration that they were opened under; "+
+			"build with a Go release that the gateway was tested with",
+			zap.Error(err))
+	})
+}
