@@ -105,7 +105,7 @@ func (h *Handler) waitInLine(ctx context.Context, t *tries) bool {
 		}
 		t.waitUntil = time.Now().Add(orDefault(h.Queue.Timeout, defaultQueueTimeout))
 	}
-	t.place.Want(t.wanted())
+	t.place.SetAddresses(t.wanted())
 	left := time.Until(t.waitUntil)
 	if left <= 0 {
 		t.last = errWaitedTooLong

@@ -2,11 +2,11 @@ package balance
 
 import "time"
 
-// judge tells whether the member can be had: None if so. It notes whether the
-// member is down, and when it comes up again.
-func (b *Balancer) judge(ask Ask, m Member, be *backend, state *memberState, now time.Time) Refusal {
-	healthy := b.healthy(m, be, now)
-	b.note(be, state, healthy, now)
+// judgeLocked returns why the ask may not have the member, or None. It notes
+// whether the member is down, and when the member comes up again.
+func (b *Balancer) judgeLocked(ask Ask, m Member, be *backend, state *memberState, now time.Time) Refusal {
+	healthy := b.healthyLocked(m, be, now)
+	b.noteLocked(be, state, healthy, now)
 	ready := be == nil || be.state == Ready
 	bound := !ready && be.state == Maintenance && ask.Bound && healthy
 	switch {
@@ -22,14 +22,8 @@ func (b *Balancer) judge(ask Ask, m Member, be *backend, state *memberState, now
 	return None
 }
 
-// fullLocked tells whether the address is at its cap.
-func (b *Balancer) fullLocked(address string, be *backend) bool {
-	limit := b.capLocked(address)
-	return limit > 0 && be != nil && be.live >= limit
-}
-
-// note records transitions between down and up.
-func (b *Balancer) note(be *backend, state *memberState, healthy bool, now time.Time) {
+// noteLocked records a member's transitions between down and up.
+func (b *Balancer) noteLocked(be *backend, state *memberState, healthy bool, now time.Time) {
 	switch {
 	case !healthy:
 		state.down = true
@@ -43,8 +37,9 @@ func (b *Balancer) note(be *backend, state *memberState, healthy bool, now time.
 	}
 }
 
-// healthy adds what handshakes and connections met to what the source knows.
-func (b *Balancer) healthy(m Member, be *backend, now time.Time) bool {
+// healthyLocked reports whether a member is up, by what its source knows and by
+// what handshakes and connections have met there.
+func (b *Balancer) healthyLocked(m Member, be *backend, now time.Time) bool {
 	if !m.Source.Healthy() {
 		return false
 	}
@@ -62,9 +57,9 @@ func (b *Balancer) healthy(m Member, be *backend, now time.Time) bool {
 	return true
 }
 
-// tooFewHealthy tells whether health is to be ignored. Members that an operator
-// has taken out do not count.
-func (b *Balancer) tooFewHealthy(members []Member, now time.Time) bool {
+// tooFewHealthyLocked reports whether so few members are healthy that health is to be
+// ignored. Members that an operator has taken out do not count.
+func (b *Balancer) tooFewHealthyLocked(members []Member, now time.Time) bool {
 	if b.settings.PanicThreshold <= 0 {
 		return false
 	}
@@ -75,9 +70,32 @@ func (b *Balancer) tooFewHealthy(members []Member, now time.Time) bool {
 			continue
 		}
 		ready++
-		if b.healthy(m, be, now) {
+		if b.healthyLocked(m, be, now) {
 			healthy++
 		}
 	}
 	return float64(healthy) < b.settings.PanicThreshold*float64(ready)
+}
+
+// Panicked reports whether so few of the members are healthy that health is
+// ignored.
+func (b *Balancer) Panicked(members []Member) bool {
+	b.ledger.mu.Lock()
+	defer b.ledger.mu.Unlock()
+	return b.tooFewHealthyLocked(members, b.ledger.now())
+}
+
+// Down returns the addresses of the members that are taken out by their health, and
+// not by an operator.
+func (b *Balancer) Down(members []Member) []string {
+	now := b.ledger.now()
+	b.ledger.mu.Lock()
+	defer b.ledger.mu.Unlock()
+	var down []string
+	for _, m := range members {
+		if !b.healthyLocked(m, b.ledger.backends[m.Address], now) {
+			down = append(down, m.Address)
+		}
+	}
+	return down
 }

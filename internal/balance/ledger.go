@@ -3,24 +3,16 @@
 // that any number of clients that come at the same moment spread evenly and a
 // cap is never exceeded.
 //
-// A [Ledger] is what is known of addresses, over everyone who connects to them.
-// A [Balancer] chooses among some of them by a [Policy]; what it chose is a
-// [Lease] until it is released.
+// A [Ledger] counts what every address holds, whichever handler connects to it. A
+// [Balancer] chooses among some addresses by a [Policy]; what the balancer chose is
+// counted as a [Lease] until that is released. Where all are full, handshakes wait
+// for their turn at a [Place] in the balancer's line.
 package balance
 
 import (
 	"slices"
 	"sync"
 	"time"
-)
-
-// Use is what a place at an upstream is taken for.
-type Use uint8
-
-// The uses of a place.
-const (
-	WebSocket Use = iota
-	Request
 )
 
 // State is what an operator has set for an address.
@@ -30,7 +22,7 @@ type State uint8
 const (
 	Ready       State = iota
 	Drain             // takes nothing new; live connections are ended
-	Maintenance       // takes what is bound to it and nothing else; live connections stay
+	Maintenance       // takes only what is bound to it; live connections stay
 )
 
 // String returns the state's name in the admin API and in metrics.
@@ -46,8 +38,8 @@ func (s State) String() string {
 	return "unknown"
 }
 
-// forgetAfter is how long an address is remembered that nobody holds, names or
-// asks for, as those of dynamic upstreams that come and go.
+// forgetAfter is how long an address is remembered that holds nothing, is named by no
+// configuration and not asked for, such as that of a dynamic upstream that has gone.
 const forgetAfter = 10 * time.Minute
 
 // Ledger knows what every address holds. It is safe for concurrent use.
@@ -58,10 +50,10 @@ type Ledger struct {
 	// held over each choice together with its count, never over I/O.
 	mu       sync.Mutex
 	backends map[string]*backend
-	open     []*Balancer // those that are not closed
-	waiting  []*Balancer // those with a line
+	open     []*Balancer // not closed
+	waiting  []*Balancer // with handshakes in their lines
 	tickets  uint64      // how many places in lines were given out
-	swept    time.Time
+	tidied   time.Time   // when idle addresses were last forgotten
 }
 
 // backend is the running state of one address.
@@ -71,20 +63,14 @@ type backend struct {
 	live     int
 	requests int
 	state    State
-	wanted   int // configurations that name it
-	lastUsed time.Time
+	wanted   int       // configurations that name the address
+	lastUsed time.Time // when a request last brought the address along
 
-	since time.Time // when it became available: new, recovered or set ready
+	since time.Time // when the address became available: new, recovered or set ready
 
-	fails []time.Time // when each recent failure is forgotten
-	early []time.Time // when each recent early close is forgotten
-	slots []slot      // its places in the trees of balancers
-}
-
-// slot is a leaf of a balancer's tree.
-type slot struct {
-	balancer *Balancer
-	index    int
+	fails  []time.Time // when each recent failure is forgotten
+	early  []time.Time // when each recent early close is forgotten
+	leaves []leaf      // of the address, in the trees of balancers
 }
 
 // NewLedger returns an empty ledger.
@@ -96,64 +82,6 @@ func NewLedgerAt(now func() time.Time) *Ledger {
 	return &Ledger{now: now, backends: make(map[string]*backend)}
 }
 
-// Lease is a counted place at an upstream. Its zero value holds nothing. It
-// must not be copied while it holds a place.
-type Lease struct {
-	ledger  *Ledger
-	backend *backend
-	use     Use
-}
-
-// Address returns where the place is; "" if there is none.
-func (l *Lease) Address() string {
-	if l.backend == nil {
-		return ""
-	}
-	return l.backend.address
-}
-
-// Release gives the place back, if there is one.
-func (l *Lease) Release() {
-	if l == nil || l.ledger == nil {
-		return
-	}
-	l.ledger.mu.Lock()
-	defer l.ledger.mu.Unlock()
-	be := l.backend
-	if be == nil {
-		return // someone else was first
-	}
-	l.backend = nil
-	switch l.use {
-	case WebSocket:
-		be.live--
-	case Request:
-		be.requests--
-	}
-	l.ledger.changedLocked(be)
-	l.ledger.wakeLocked(be.address)
-	l.ledger.forgetLocked(be, l.ledger.now())
-}
-
-// countLocked fills in the lease with a place at the address.
-func (l *Ledger) countLocked(into *Lease, u Use, be *backend) {
-	switch u {
-	case WebSocket:
-		be.live++
-	case Request:
-		be.requests++
-	}
-	into.ledger, into.backend, into.use = l, be, u
-	l.changedLocked(be)
-}
-
-// changedLocked lets the trees know that the load of an address changed.
-func (l *Ledger) changedLocked(be *backend) {
-	for _, s := range be.slots {
-		s.balancer.rekeyLocked(s.index)
-	}
-}
-
 func (l *Ledger) backendLocked(address string, now time.Time) *backend {
 	be := l.backends[address]
 	if be == nil {
@@ -163,27 +91,28 @@ func (l *Ledger) backendLocked(address string, now time.Time) *backend {
 	return be
 }
 
-// forgetLocked drops the state of an address that nothing is known of.
+// forgetLocked drops the state of an address of which there is nothing to remember.
 func (l *Ledger) forgetLocked(be *backend, now time.Time) {
-	if be.live == 0 && be.requests == 0 && be.wanted == 0 && len(be.slots) == 0 && be.state == Ready &&
+	if be.live == 0 && be.requests == 0 && be.wanted == 0 && len(be.leaves) == 0 && be.state == Ready &&
 		recent(&be.fails, now)+recent(&be.early, now) == 0 && now.Sub(be.lastUsed) >= forgetAfter {
 		delete(l.backends, be.address)
 	}
 }
 
-// sweepLocked forgets, now and then, what is not needed any more.
-func (l *Ledger) sweepLocked(now time.Time) {
-	if now.Sub(l.swept) < forgetAfter {
+// forgetIdleLocked forgets, now and then, the addresses of which there is nothing to
+// remember.
+func (l *Ledger) forgetIdleLocked(now time.Time) {
+	if now.Sub(l.tidied) < forgetAfter {
 		return
 	}
-	l.swept = now
+	l.tidied = now
 	for _, be := range l.backends {
 		l.forgetLocked(be, now)
 	}
 }
 
-// Want tells that a configuration names the address (+1), or no longer (-1).
-// One that was named by none before counts as new.
+// Want notes that a configuration names the address (+1), or no longer does (-1). An
+// address that was named by none before counts as new.
 func (l *Ledger) Want(address string, delta int) {
 	now := l.now()
 	l.mu.Lock()
@@ -199,8 +128,8 @@ func (l *Ledger) Want(address string, delta int) {
 	}
 }
 
-// Addresses lists, in order, those that a configuration names, where something is
-// held, or that were among the dynamic ones lately.
+// Addresses returns, sorted, the addresses that a configuration names, that hold
+// connections, or that were among the dynamic upstreams lately.
 func (l *Ledger) Addresses() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -215,7 +144,7 @@ func (l *Ledger) Addresses() []string {
 	return known
 }
 
-// SetState sets what an operator wants of the address. It is remembered until
+// SetState sets what an operator wants of the address. The state is remembered until
 // it is set again.
 func (l *Ledger) SetState(address string, s State) {
 	now := l.now()
@@ -231,9 +160,9 @@ func (l *Ledger) SetState(address string, s State) {
 	l.wakeLocked(address)
 }
 
-// announceLocked tells the balancers that an address has become available.
+// announceLocked notes at the balancers that an address has become available.
 func (l *Ledger) announceLocked(be *backend) {
-	for _, s := range be.slots {
+	for _, s := range be.leaves {
 		s.balancer.arrived = true
 	}
 }
@@ -256,7 +185,7 @@ func (l *Ledger) Look(address string) Snapshot {
 	return Snapshot{Address: be.address, State: be.state, Live: be.live, Requests: be.requests}
 }
 
-// Held returns how many places are held in all.
+// Held returns how many slots are held in all.
 func (l *Ledger) Held() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -265,13 +194,4 @@ func (l *Ledger) Held() int {
 		n += be.live + be.requests
 	}
 	return n
-}
-
-// recent drops the times that are over and counts the others.
-func recent(until *[]time.Time, now time.Time) int {
-	if len(*until) == 0 {
-		return 0
-	}
-	*until = slices.DeleteFunc(*until, func(t time.Time) bool { return !t.After(now) })
-	return len(*until)
 }

@@ -142,7 +142,7 @@ func TestWhoWaitsMayWantWhatComesLater(t *testing.T) {
 	b.AcquireFrom(new(Lease), Ask{}, members[:1])
 	place := b.Line(addresses(members[:1]))
 	<-place.Turn()
-	place.Want(addresses(members))
+	place.SetAddresses(addresses(members))
 	<-place.Turn()
 	if _, refusal := b.AcquireFrom(new(Lease), Ask{}, members); refusal != Full {
 		t.Errorf("refusal %d: someone took the new one before who waits", refusal)

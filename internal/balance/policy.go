@@ -15,13 +15,13 @@ type Candidate struct {
 	hash uint64 // of the address
 }
 
-// pressure is what loads are compared by: what the upstream would hold with one
-// more, for its share.
+// pressure is what loads are compared by: what the upstream would hold with one more
+// connection, divided by its weight.
 func (c Candidate) pressure() float64 { return float64(c.Load+1) / c.Weight }
 
-// Policy chooses one of the candidates, of which there is at least one, and
-// returns its position among them. It is called under the ledger's lock, so that
-// what it sees is still true when its choice is counted.
+// Policy chooses one of the candidates, of which there is at least one, and returns
+// the candidate's position. A balancer calls it under the ledger's lock, so that the
+// loads are still true when the choice is counted.
 type Policy interface {
 	choose(key string, candidates []Candidate) int
 }
@@ -46,17 +46,17 @@ func (LeastConn) choose(_ string, candidates []Candidate) int {
 	return best
 }
 
-// RandomChoose chooses the one that holds the least for its weight among a few
+// RandomChoose chooses the upstream that holds the least for its weight among a few
 // drawn at random.
 type RandomChoose struct {
-	Choose int
+	Choose int // how many are drawn
 }
 
 func (p RandomChoose) choose(_ string, candidates []Candidate) int {
 	best, drawn := -1, 0
 	want := min(p.Choose, len(candidates))
 	for i := range candidates {
-		// Selection sampling: each is drawn with the same chance.
+		// Selection sampling: each candidate is drawn with the same chance.
 		if rand.IntN(len(candidates)-i) >= want-drawn { //nolint:gosec // as above
 			continue
 		}
@@ -69,7 +69,7 @@ func (p RandomChoose) choose(_ string, candidates []Candidate) int {
 }
 
 // RoundRobin takes upstreams in turn, each as often as its weight says, and none
-// in a burst: smooth weighted round robin. It must not be copied.
+// in a burst (smooth weighted round robin). It must not be copied.
 type RoundRobin struct {
 	credit []float64 // by index
 }
@@ -91,9 +91,9 @@ func (p *RoundRobin) choose(_ string, candidates []Candidate) int {
 	return best
 }
 
-// BoundedHash keeps a key with its upstream by rendezvous hashing, but lets none
-// hold more than Factor times the mean: what is over goes to the next in the
-// key's own order (consistent hashing with bounded loads).
+// BoundedHash keeps a key with its upstream by rendezvous hashing, but lets no
+// upstream hold more than Factor times the mean: what is above that goes to the next
+// upstream in the key's own order (consistent hashing with bounded loads).
 type BoundedHash struct {
 	Factor float64
 }
@@ -127,8 +127,8 @@ func (p BoundedHash) choose(key string, candidates []Candidate) int {
 	return best
 }
 
-// leastPressed is for when all are above their bound, which only slow start and
-// rounding can bring about.
+// leastPressed returns the candidate with the least pressure, for when all are above
+// their bound, which only slow start and rounding can bring about.
 func leastPressed(candidates []Candidate) int {
 	least := 0
 	for i, c := range candidates {
@@ -139,15 +139,15 @@ func leastPressed(candidates []Candidate) int {
 	return least
 }
 
-// rendezvous is the score of a key at an upstream, between 0 and 1; the highest
-// wins, after it was weighted. It depends on nothing else, so that every gateway
-// puts a key in the same place.
+// rendezvous is the score of a key at an upstream, between 0 and 1; after weighting,
+// the highest wins. The score depends on nothing else, so that every gateway keeps a
+// key with the same upstream.
 func rendezvous(key, address uint64) float64 {
 	h := mix(key ^ mix(address))
 	return (float64(h>>11) + 0.5) / (1 << 53)
 }
 
-// hashOf is FNV-1a, mixed, for that alone mixes too little.
+// hashOf is FNV-1a, mixed once more, because FNV-1a alone mixes too little.
 func hashOf(s string) uint64 {
 	h := uint64(14695981039346656037)
 	for i := range len(s) {
@@ -163,7 +163,8 @@ func mix(h uint64) uint64 {
 	return h ^ h>>31
 }
 
-// Choose lets a policy choose for someone who counts by other means.
+// Choose lets a policy choose for a caller that counts loads by other means than a
+// ledger.
 func Choose(p Policy, key string, candidates []Candidate) int {
 	for i := range candidates {
 		candidates[i].hash = hashOf(candidates[i].Address)

@@ -2,15 +2,15 @@ package balance
 
 import "math"
 
-// Share is what an available upstream holds, and what its share is.
+// Share is what an available upstream holds, and its weight.
 type Share struct {
 	Address string
 	Live    int
 	Weight  float64
 }
 
-// Shares lists the members that are available, with the WebSockets that the
-// caller counts at each. Weights are those of now, slow start included.
+// Shares returns the members that are available, with the WebSockets that the caller
+// counts at each. The weights are those of now, slow start included.
 func (b *Balancer) Shares(members []Member, live func(address string) int) []Share {
 	shares := b.weights(members)
 	for i := range shares {
@@ -19,11 +19,12 @@ func (b *Balancer) Shares(members []Member, live func(address string) int) []Sha
 	return shares
 }
 
-// weights are shares without what is live there, which is asked without the lock.
+// weights returns the shares without the WebSockets, which are counted without the
+// lock.
 func (b *Balancer) weights(members []Member) []Share {
 	b.ledger.mu.Lock()
-	defer b.ledger.mu.Unlock() // the sources are others' code
-	b.collect(Ask{Use: Request}, members, b.ledger.now())
+	defer b.ledger.mu.Unlock() // by a defer, because a source may panic
+	b.collectLocked(Ask{Use: Request}, members, b.ledger.now())
 	shares := make([]Share, len(b.scratch))
 	for i, c := range b.scratch {
 		shares[i] = Share{Address: c.Address, Weight: c.Weight}
@@ -31,17 +32,19 @@ func (b *Balancer) weights(members []Member) []Share {
 	return shares
 }
 
-// Moved tells that a connection was ended for it to move. For each, one who comes
-// goes where the least is held for its weight, whatever the policy: one that does
-// not look at loads would give the full ones back what was taken.
+// Moved notes that a connection was ended for its client to move. For each such
+// connection, one WebSocket goes to the upstream that holds the least for its weight,
+// whatever the policy: a policy that does not look at loads would give the full
+// upstreams back what was taken.
 func (b *Balancer) Moved() {
 	b.ledger.mu.Lock()
 	defer b.ledger.mu.Unlock()
 	b.moved++
 }
 
-// policyLocked is the policy for an ask.
-func (b *Balancer) policyLocked(ask Ask) Policy {
+// takePolicyLocked returns the policy for an ask. It uses up one of the connections
+// that Moved has noted.
+func (b *Balancer) takePolicyLocked(ask Ask) Policy {
 	if ask.Use != WebSocket || b.moved == 0 {
 		return b.settings.Policy
 	}
@@ -53,8 +56,9 @@ func (b *Balancer) policyLocked(ask Ask) Policy {
 const Slack = 0.1
 
 // Fullest returns the upstream that is furthest above its share, as long as any
-// is off its own, either way, by more than the slack and by one at least. One less
-// must not put it below.
+// upstream is off its share, either way, by more than the slack and by at least one
+// connection. An upstream that one connection less would put below its share is not
+// returned.
 func Fullest(shares []Share) (Share, bool) {
 	total, weights := sums(shares)
 	best, excess, uneven := Share{}, 0.0, false
@@ -74,7 +78,8 @@ func Fullest(shares []Share) (Share, bool) {
 	return best, uneven && excess > 0
 }
 
-// Surplus is how many connections would have to move for all to be even.
+// Surplus returns how many connections would have to move for every upstream to hold
+// its share.
 func Surplus(shares []Share) int {
 	total, weights := sums(shares)
 	surplus := 0.0
@@ -92,4 +97,15 @@ func sums(shares []Share) (total, weights float64) {
 		weights += s.Weight
 	}
 	return total, weights
+}
+
+// Arrived reports whether an upstream has become available since the last call: new,
+// recovered or set ready.
+func (b *Balancer) Arrived() bool {
+	b.ledger.mu.Lock()
+	defer b.ledger.mu.Unlock()
+	b.sweepLocked(b.ledger.now(), true)
+	arrived := b.arrived
+	b.arrived = false
+	return arrived
 }

@@ -3,6 +3,7 @@ package balance
 import (
 	"math"
 	"math/rand/v2"
+	"time"
 )
 
 // never is the key of an upstream that cannot be chosen.
@@ -45,7 +46,7 @@ func (t *tree) update(i int, load float64) {
 	}
 }
 
-// least returns the upstream with the least key; ok is false if that is never.
+// least returns the upstream with the least key; ok is false if that key is never.
 func (t *tree) least() (i int, ok bool) {
 	w := t.winner(1)
 	return int(w), t.keys[w].load < never
@@ -69,4 +70,74 @@ func (t *tree) winner(node int) int32 {
 func (t *tree) less(a, b int32) bool {
 	x, y := t.keys[a], t.keys[b]
 	return x.load < y.load || x.load == y.load && x.tie < y.tie
+}
+
+// sweepInterval is how old the tree's view of health may be.
+const sweepInterval = 100 * time.Millisecond
+
+// sweepLocked brings the tree up to date with what changes without a call: health,
+// requests of other handlers, and slow start.
+func (b *Balancer) sweepLocked(now time.Time, force bool) {
+	if !force && now.Sub(b.swept) < sweepInterval {
+		return
+	}
+	b.swept = now
+	b.panicked = b.tooFewHealthyLocked(b.members, now)
+	for i, m := range b.members {
+		b.noteLocked(b.backends[i], &b.states[i], b.healthyLocked(m, b.backends[i], now), now)
+		b.rekeyLocked(i)
+	}
+}
+
+// rekeyLocked sets the member's key in the tree.
+func (b *Balancer) rekeyLocked(i int) {
+	if !b.useTree {
+		return
+	}
+	m, be, state := b.members[i], b.backends[i], &b.states[i]
+	if m.Weight <= 0 || be.state != Ready || state.down && !b.panicked {
+		b.tree.update(i, never)
+		return
+	}
+	c := Candidate{Load: loadLocked(m, be), Weight: m.Weight * b.rampLocked(be, state, b.swept)}
+	b.tree.update(i, c.pressure())
+}
+
+// loadLocked returns what the member holds: live WebSockets and running requests, of
+// which the source also knows those of other handlers.
+func loadLocked(m Member, be *backend) int {
+	if be == nil {
+		return m.Source.NumRequests()
+	}
+	return be.live + max(be.requests, m.Source.NumRequests())
+}
+
+// minRamp keeps a cold upstream from being starved.
+const minRamp = 0.05
+
+// rampLocked returns the share of its weight that a member has while it starts
+// slowly.
+func (b *Balancer) rampLocked(be *backend, state *memberState, now time.Time) float64 {
+	if b.settings.SlowStart <= 0 {
+		return 1
+	}
+	since := state.since
+	if be != nil && be.since.After(since) {
+		since = be.since
+	}
+	part := float64(now.Sub(since)) / float64(b.settings.SlowStart)
+	return min(1, max(minRamp, part))
+}
+
+// leaf is where an address is in a balancer's tree.
+type leaf struct {
+	balancer *Balancer
+	index    int
+}
+
+// changedLocked brings the trees of balancers up to date with the load of an address.
+func (l *Ledger) changedLocked(be *backend) {
+	for _, s := range be.leaves {
+		s.balancer.rekeyLocked(s.index)
+	}
 }
