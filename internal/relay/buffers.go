@@ -2,7 +2,7 @@ package relay
 
 import "sync"
 
-// bufferSize is what is read at most in one go.
+// bufferSize is how much a goroutine reads at most in one go.
 const bufferSize = 32 << 10
 
 type buffer [bufferSize]byte

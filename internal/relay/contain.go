@@ -7,23 +7,23 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// A panic ends one connection. Nobody knows then how much of what the relay
-// holds to be true is true, so it is not ended by the rules: nothing more is read
-// or passed on, a side of which it is certain that it stands between two frames
-// gets a last close frame, and both are closed.
+// A panic ends one connection. How much of the relay's state is still true is not
+// known then, so the rules of ending do not apply: nothing more is read or passed on,
+// a side whose stream certainly stands between two frames gets a last close frame, and
+// both sides are closed.
 
-// internalError is what both sides are told then.
+// internalError is what both sides are told after a panic.
 var internalError = Close{Code: codeInternalError, Reason: "internal error"}
 
-// told is a side and the close frame that it can still be sent.
+// told is a side and the close frame that can still be sent to the side.
 type told struct {
 	to    *side
 	frame []byte
 }
 
-// wreck finishes the connection and notes why: what panicked, or nothing where it
-// was not a panic. It reports whether the connection was not finished before.
-// Then nobody writes any more but the caller, who has to close both sides.
+// wreck finishes the connection and notes why: what panicked, or nil where nothing did.
+// It reports whether the connection was not finished before. If so, only the caller
+// writes any more, and has to close both sides.
 func (r *Relay) wreck(cause Close, p *panics.Panic) (tell []told, over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,8 +48,8 @@ func (r *Relay) wreck(cause Close, p *panics.Panic) (tell []told, over bool) {
 	return tell, true
 }
 
-// guarded calls f for the goroutine relay, of which everything that runs in a
-// goroutine of its own runs in here.
+// guarded calls f and contains its panic. Where goroutines relay, whatever runs in a
+// goroutine or a timer of its own runs in here, or defers contain itself.
 func (r *Relay) guarded(f func()) {
 	defer r.contain()
 	f()
@@ -62,7 +62,7 @@ func (r *Relay) contain() {
 	}
 }
 
-// containEnd is contain for whoever ends the connection, who is no part of it.
+// containEnd is contain for a caller of End, which is no part of the connection.
 func (r *Relay) containEnd() {
 	value := recover()
 	if value == nil {
@@ -71,13 +71,14 @@ func (r *Relay) containEnd() {
 	p := panics.Caught(value)
 	switch running, looped := r.noteBroken(p); {
 	case looped:
-		r.callLoop() // which finds it finished
+		r.callLoop() // which finds the relay finished
 	case running:
 		r.collapse(p)
 	}
 }
 
-// noteBroken notes a panic. Where nobody relays yet, it begins with the end.
+// noteBroken notes a panic. If the relay is not running yet, it will begin with the
+// end.
 func (r *Relay) noteBroken(p *panics.Panic) (running, looped bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,7 +95,7 @@ func (r *Relay) noteBroken(p *panics.Panic) (running, looped bool) {
 func (r *Relay) collapse(p *panics.Panic) {
 	tell, over := r.wreck(internalError, p)
 	if !over {
-		return // whoever finished it closes the conns
+		return // the caller that finished the connection closes the conns
 	}
 	defer r.closeConns()
 	bound := time.AfterFunc(r.closeTimeout, r.hangUp)
@@ -104,14 +105,14 @@ func (r *Relay) collapse(p *panics.Panic) {
 	}
 }
 
-// send writes the frame, whatever becomes of it.
+// send writes the frame, as far as that goes.
 func (t told) send() {
 	defer func() { _ = recover() }() // the conn may be what has panicked
 	_, _ = t.to.conn.Write(t.frame)
 }
 
-// hangUp closes both conns; one of them panicking must not leave the other open.
-// The upstream comes first, because closing a client's TLS may take a moment.
+// hangUp closes both conns, the other one even if closing one panics. The upstream's
+// comes first, because closing a client's TLS may take a moment.
 func (r *Relay) hangUp() {
 	for _, s := range []*side{&r.upstream, &r.client} {
 		r.guarded(s.closeConn)
@@ -119,8 +120,8 @@ func (r *Relay) hangUp() {
 }
 
 func (s *side) closeConn() {
-	if s.conn != nil { // else the loop has taken it over
-		_ = s.conn.Close() // there is nobody to whom its failure would matter
+	if s.conn != nil { // else the loop has taken the socket over
+		_ = s.conn.Close() // a failure would make no difference
 	}
 }
 

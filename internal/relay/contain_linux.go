@@ -6,9 +6,9 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// contain ends the connection that the loop has in hand if the function that
-// defers it panics. If it has none in hand, it is the loop that cannot be relied
-// on any more.
+// contain ends the connection that the loop has in hand if the function that defers
+// contain panics. If the loop has none in hand, the loop itself cannot be relied on any
+// more.
 func (l *loop) contain() {
 	value := recover()
 	if value == nil {
@@ -24,11 +24,11 @@ func (l *loop) contain() {
 	l.wreck(r, internalError, p)
 }
 
-// wreck ends a connection at once. A side is told so if it takes a close frame
+// wreck ends a connection at once. A side is told so if a close frame can be sent there
 // without waiting.
 func (l *loop) wreck(r *Relay, cause Close, p *panics.Panic) {
-	defer l.drop(r)
-	defer func() { _ = recover() }() // the first panic is the one to tell of
+	defer l.letGo(r)
+	defer func() { _ = recover() }() // the first panic is the one in the outcome
 	tell, _ := r.wreck(cause, p)
 	for _, t := range tell {
 		if t.to.socket.unsent == nil {
@@ -39,25 +39,25 @@ func (l *loop) wreck(r *Relay, cause Close, p *panics.Panic) {
 		}
 	}
 	for _, s := range []*side{&r.upstream, &r.client} {
-		// It is left to the garbage collector: that nobody else has it is not sure.
+		// The chunk is left to the garbage collector: it may still be in use.
 		s.socket.unsent = nil
 	}
 }
 
-// drop lets go of a connection, once: it gives back its place and descriptors,
-// and tells who waits for its end.
-func (l *loop) drop(r *Relay) {
+// letGo makes the loop forget a connection, once: it takes back the place, closes the
+// descriptors, and has done called.
+func (l *loop) letGo(r *Relay) {
 	done := r.done
 	if done == nil {
 		return
 	}
 	r.done = nil
-	if r.place.settled {
+	if r.place.valid {
 		l.evict(r)
 	}
 	for _, s := range []*side{&r.upstream, &r.client} {
 		if s.socket.watched != 0 {
-			// The set forgets it in any case once it is closed.
+			// The set forgets the descriptor in any case once that is closed.
 			_ = watch(l.epoll, s.socket.fd, s.socket.watched, 0, key{})
 		}
 		closeDescriptor(s.socket.fd)
@@ -67,8 +67,8 @@ func (l *loop) drop(r *Relay) {
 	go done(r.outcome())
 }
 
-// giveUp ends the loop and all its connections. Another will take its place.
-// Its descriptors stay open: someone may be about to call it.
+// giveUp ends the loop and all its connections. Another loop will be made instead. The
+// loop's own descriptors stay open, because a goroutine may be about to call the loop.
 func (l *loop) giveUp() {
 	l.burying.Lock()
 	defer l.burying.Unlock()
@@ -87,7 +87,8 @@ func (l *loop) giveUp() {
 	}
 }
 
-// die returns those who are queued; nobody is from then on.
+// die marks the loop as dead, so that no connection is queued any more, and returns the
+// connections that are.
 func (l *loop) die() (queue []*Relay) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,12 +99,12 @@ func (l *loop) die() (queue []*Relay) {
 
 // bury ends a connection of a loop that has died.
 func (l *loop) bury(r *Relay) {
-	defer func() { _ = recover() }() // there are others to be ended
+	defer func() { _ = recover() }() // other connections are to be ended too
 	l.wreck(r, internalError, nil)
 }
 
-// buryLate does so for one that came when the loop had died. It may be one of
-// those that it had.
+// buryLate ends a connection that was queued when the loop had died. The loop may have
+// had that connection before.
 func (l *loop) buryLate(r *Relay) {
 	l.burying.Lock()
 	defer l.burying.Unlock()

@@ -128,7 +128,7 @@ func TestOthersOfTheSameTurnAreServed(t *testing.T) {
 	}
 }
 
-// ownLoop returns a loop that nobody else uses and nobody turns yet.
+// ownLoop returns a loop that no other test uses and that does not turn yet.
 func ownLoop(t *testing.T) *loop {
 	t.Helper()
 	l, err := newLoop()

@@ -4,13 +4,13 @@
 //	Client ───► pump ───► outlet ───► Upstream
 //	Client ◄─── outlet ◄─── pump ◄─── Upstream
 //
-// A pump reads from one side and hands what it read to the outlet of the other.
-// It passes bytes on unchanged and only notes where frames end. The outlet is
-// the one writer to its side: a pump takes its baton for every chunk, and a
-// close frame of ours enters when the baton is free and the stream stands
-// between two frames. If it is not, the pump puts the close frame in at the next
-// end of a frame. Nothing follows a close frame: once one was written to a side,
-// whatever else the other side sends is read and dropped.
+// A pump reads from one side and hands the bytes to the outlet of the other side. The
+// pump passes bytes on unchanged and only notes where frames end. The outlet is the
+// one writer to its side: a pump takes the outlet's baton for every chunk, and a close
+// frame of ours enters when the baton is free and the stream stands between two
+// frames. Else the pump puts the close frame in at the next end of a frame. Nothing
+// follows a close frame: once one was written to a side, whatever else the other side
+// sends is read and dropped.
 //
 // How a connection ends:
 //
@@ -24,37 +24,37 @@
 //	upstream half-closes      | upstream, 1012   | then 1012       | what still came
 //	End                       | gateway, client's| as told         | as told
 //
-// A side fails if reading from it or writing to it does, and stalls if it takes
+// A side fails if reading from it or writing to it fails, and stalls if the peer takes
 // nothing of what is written to it for the write timeout; on Linux, the socket is
 // asked how much of that has been acknowledged, since the kernel may take nothing
-// more for long although the peer does (progress.go). It half-closes if its stream
+// more for long although the peer does (progress.go). A side half-closes if its stream
 // ends without a close frame.
 //
-// A side to which a write has failed may have said why before: what it has sent is
-// passed on first, and if that ends with a close frame, it is the first cause in
-// place of the failure.
+// A side to which a write has failed may have said why before: what that side has sent
+// is passed on first, and if a close frame ends it, the close frame is the first cause
+// in place of the failure.
 //
-// After that a side is done with when its own close frame has come, or its
-// stream has ended. When both are, both are closed. A side to which a close
-// frame cannot be sent, because the other died in the middle of a frame, is just
-// closed. CloseTimeout bounds it all, but for a close frame behind data that a side
-// is slow to take: as long as it takes something, it is given the time.
+// After the first cause, a side is complete when its own close frame has come, or its
+// stream has ended. When both sides are complete, both are closed. A side to which a
+// close frame cannot be sent, because the other side died in the middle of a frame, is
+// just closed. CloseTimeout bounds all this, but for a close frame behind data that a
+// side is slow to take: as long as the side takes something, it is given the time.
 //
-// # Who pumps
+// # The loop or goroutines
 //
-// The rules are the same whoever does the reading and writing (ending.go and
+// The rules are the same, whatever does the reading and writing (ending.go and
 // outlet.go). [Relay.Start] chooses:
 //
-//	client         | upstream       | who pumps
+//	client         | upstream       | relayed by
 //	---------------|----------------|------------------------------------
-//	plain or TLS   | plain or TLS   | the loop, with no goroutine for it
+//	plain or TLS   | plain or TLS   | the loop, without a goroutine
 //	anything else                   | two goroutines
 //
-// Plain is a TCP or unix socket with nothing around it, and TLS is crypto/tls
-// around such a one, unless the peer may renegotiate or crypto/tls is not as the
-// loop knows it ([TLSTrouble]). The loop exists on Linux
-// alone, and not if the build tag noloop is set; elsewhere all is as in the last
-// row. So it is for [Relay.Run], which is for callers that have to wait anyway.
+// Plain is a TCP or unix socket with nothing around it, and TLS is crypto/tls around
+// a plain socket, unless the peer may renegotiate or crypto/tls is not as the loop
+// knows it ([TLSTrouble]). The loop exists on Linux alone, and not if the build tag
+// noloop is set; elsewhere goroutines relay everything. So they do for [Relay.Run],
+// which is for callers that have to wait anyway.
 //
 // # The loop
 //
@@ -67,51 +67,51 @@
 //	│  timers (stalls, closing, lingering)                   side keeps the chunk
 //	└─ clock ◄─┘
 //
-// A loop is one goroutine with an epoll set, which itself is waited for in Go's
-// poller, so that no thread is taken up. A turn handles what is ready, one read
-// of at most one chunk for each socket, so that nobody waits long for others.
-// The chunk is shared by all. Reading and writing are raw system calls that
-// never block.
+// A loop is one goroutine with an epoll set. The goroutine waits for the set in Go's
+// poller, so that no thread is taken up. A turn handles what is ready, with one read
+// of at most one chunk for each socket, so that no connection waits long for others.
+// The chunk is shared by all connections. Reading and writing are raw system calls
+// that never block.
 //
-// Each direction of a connection is in one of three states, which say what the
-// set is asked to tell (listen):
+// Each direction of a connection is in one of three states, which say what the set is
+// asked to tell (listen):
 //
 //	flowing | its source is watched for something to read
 //	blocked | its destination has a chunk, or the rest of one, and is watched for
 //	        | room; the source is not read from
-//	ended   | its source has been read to the end, and is not watched
+//	over    | its source has been read to the end, and is not watched
 //
-// and a connection is queued, then settled at a place, and evicted when it is
-// finished. Timers are kept only for what is blocked or ending.
+// A connection is queued, then admitted to a place, and evicted when it is finished.
+// Timers are kept only for what is blocked or ending.
 //
-// A descriptor on the loop is a duplicate that belongs to the loop's goroutine
-// from the first to the last: it alone reads, writes, watches and closes it, and
-// forgets its number when it does. The conn that was handed over is closed at
-// once, so that Go's poller lets go of the socket. Events bear the place and its
-// generation, and those of an earlier generation are void. So nothing can be
-// written to a descriptor that was closed and given to somebody else.
+// A descriptor on the loop is a duplicate that belongs to the loop's goroutine from
+// the first to the last: no other reads, writes, watches or closes it, and the loop
+// forgets the descriptor's number when it closes it. The conn that was handed over is
+// closed at once, so that Go's poller lets go of the socket. Events bear the place and
+// the place's generation, and events of an earlier generation are void. So nothing can
+// be written to a descriptor that was closed and whose number was given out again.
 //
 // # TLS on the loop
 //
 //	socket ── receive ─► raw ─ whole records ─► crypto/tls ─► chunk ─► the other side
 //	socket ◄─── send ─── out ◄──── records ──── crypto/tls ◄──────── the other side
 //
-// Raw and out are the loop's, and shared by all. A session that is quiet keeps
-// neither; one that has got the beginning of a record keeps that much. crypto/tls
-// is asked for plaintext only when a whole record is there, so that it never
-// waits (tls_linux.go). For this the loop sets fields of a tls.Conn that are not
-// exported (insides.go). Before the first session is handed to it, the same is
-// done to one in memory, under both versions of TLS (trial.go); if that fails,
-// TLS is left to goroutines.
+// Raw and out are the loop's, and shared by all sessions. A session that is quiet keeps
+// neither; a session that has got the beginning of a record keeps that much. crypto/tls
+// is asked for plaintext only when a whole record is there, so that it never waits
+// (tls_linux.go). For this the loop sets fields of a tls.Conn that are not exported
+// (insides.go). Before the first session is handed to the loop, the same is done to
+// sessions in memory, under both versions of TLS (trial.go); if that fails, TLS is left
+// to goroutines.
 //
 // A live connection on the loop has no timer of its own and no buffer. No lock is
 // held over I/O.
 //
 // # Panics
 //
-// One ends the connection that it happened to, and is part of its outcome
-// (contain.go). The loop goes on with the next event, and has forgotten that
-// connection: its place, its timer, its descriptors. If a panic is no
-// connection's, the loop ends all that it has and is replaced. Locks are released
-// by defers, so that no panic leaves one held.
+// A panic ends the connection in which it happened, and is part of the connection's
+// outcome (contain.go). The loop goes on with the next event, and has forgotten that
+// connection: its place, its timer, its descriptors. If a panic belongs to no
+// connection, the loop ends all its connections and is replaced. Locks are released by
+// defers, so that no panic leaves a lock held.
 package relay

@@ -16,23 +16,22 @@ type ending struct {
 	cause    Close
 	panicked *panics.Panic
 
-	// A side of which the end is known and something is still to come: it has
-	// half-closed and is being written to, or it takes no more and is being read
-	// from.
+	// A side that has ended while something is still to pass: the side has
+	// half-closed and is being written to, or takes no more and is being read from.
 	lingering *side
-	quiet     time.Duration // for how long nothing must pass for it to be over
-	latest    time.Time     // when it, or passing, is over at the latest; zero for never
+	quiet     time.Duration // how long nothing must pass for the lingering to be over
+	latest    time.Time     // when lingering or passing is over in any case; zero for never
 
 	deadline time.Time   // when timeUp has something to do
 	timer    *time.Timer // calls timeUp; nil on the loop, which looks at the deadline itself
 }
 
-// The methods of this file are called with mu held, or take it where they say
-// so. Who takes it releases it by a defer, so that a panic never leaves it held;
-// the conns are closed after that, by who was told that the connection is over.
+// The methods of this file are called with mu held, or take mu where they say so. A
+// method that takes mu releases it by a defer, so that a panic never leaves mu held.
+// If the method reports that the connection is over, its caller closes the conns.
 
-// start lets close frames be written and time run. It takes mu.
-func (r *Relay) start() {
+// setRunning lets close frames be written and deadlines be set. It takes mu.
+func (r *Relay) setRunning() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running = true
@@ -45,7 +44,8 @@ func (r *Relay) start() {
 	r.injectClose(&r.upstream)
 }
 
-// decide records the first cause of the end and reports whether this was it.
+// decide records the cause of the end if there is none yet, and reports whether there
+// was none.
 func (r *Relay) decide(by Party, c Close) bool {
 	if r.ending != nil {
 		return false
@@ -54,8 +54,8 @@ func (r *Relay) decide(by Party, c Close) bool {
 	return true
 }
 
-// overrule records another cause in place of a side's having failed, while it may
-// still say why. It reports whether that was so.
+// overrule records another cause in place of a failure of a side, as long as that side
+// may still say why it failed. It reports whether that was so.
 func (r *Relay) overrule(by Party, c Close) bool {
 	s := r.lingers()
 	if s == nil || s.gone {
@@ -66,8 +66,8 @@ func (r *Relay) overrule(by Party, c Close) bool {
 	return true
 }
 
-// closeFrameCame begins the end that a side asked for, before its close frame is
-// passed on.
+// closeFrameCame begins the end that a side has asked for, before the side's close
+// frame is passed on.
 func (r *Relay) closeFrameCame(from *side) {
 	code, reason, _ := from.scan.Close()
 	c := Close{Code: code, Reason: reason}
@@ -77,8 +77,8 @@ func (r *Relay) closeFrameCame(from *side) {
 	}
 }
 
-// passing reports whether a side is still being written what ends with the close
-// frame of the other. That takes the time it takes, as long as it makes progress.
+// passing reports whether data is still being written to a side that the other side's
+// close frame ends. That may take long, as long as it makes progress.
 func (r *Relay) passing() bool {
 	for _, to := range []*side{&r.client, &r.upstream} {
 		if to.writing && !to.shut && r.other(to).scan.Closed() {
@@ -88,10 +88,10 @@ func (r *Relay) passing() bool {
 	return false
 }
 
-// closeFramePassed notes that a side's own close frame has gone out to the
-// other. It needs none of ours then, and nothing may follow.
+// closeFramePassed notes that a side's own close frame has gone out to the other side,
+// which needs none of ours then, and which nothing may follow.
 func (r *Relay) closeFramePassed(from, to *side) {
-	from.ended = true
+	from.complete = true
 	to.pending = nil
 	to.shut = true
 	if r.lingers() != nil {
@@ -106,7 +106,7 @@ func (r *Relay) noteStreamEnd(from *side, err error) (over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	to := r.other(from)
-	from.ended, from.gone = true, true
+	from.complete, from.gone = true, true
 	half := errors.Is(err, io.EOF)
 	if !half {
 		from.shut, from.pending = true, nil
@@ -121,18 +121,18 @@ func (r *Relay) noteStreamEnd(from *side, err error) (over bool) {
 		r.arm(r.closeTimeout)
 		r.requestClose(to, vanished(from))
 	case r.lingers() == from:
-		r.endLinger() // it took no more, and has said all that it had to say
+		r.endLinger() // the side took no more, and has said all that it had to say
 	case r.lingers() == to && to.gone:
-		r.ending.lingering = nil // both have vanished: there is nobody left to tell
+		r.ending.lingering = nil // both sides have vanished, and neither can be told
 	case to.pending != nil && to.mid:
 		r.abandon(to)
 	}
 	return r.settle()
 }
 
-// writeFailed notes that a side takes no more. Unless the end has begun for
-// another reason, that side is the reason. What it sent before it went may still
-// be there to be read, and a close frame at the end of it.
+// writeFailed notes that a side takes no more. Unless the end has begun for another
+// reason, that side is the reason. What the side sent before may still be there to be
+// read, and end with a close frame.
 func (r *Relay) writeFailed(to *side, err error) {
 	to.shut = true
 	to.pending = nil
@@ -140,7 +140,7 @@ func (r *Relay) writeFailed(to *side, err error) {
 	switch {
 	case r.finished:
 	case stalled && r.decide(to.party, stoppedReading(to)):
-		to.ended = true
+		to.complete = true
 		r.arm(r.closeTimeout)
 		r.requestClose(r.other(to), stoppedReading(to))
 	case r.decide(to.party, vanished(to)):
@@ -148,11 +148,11 @@ func (r *Relay) writeFailed(to *side, err error) {
 	case r.lingers() == to && to.gone:
 		r.endLinger()
 	case stalled:
-		to.ended = true
+		to.complete = true
 	}
 }
 
-// noteWriteFailed is writeFailed for who does not hold mu.
+// noteWriteFailed is writeFailed for callers without mu.
 func (r *Relay) noteWriteFailed(to *side, err error) (over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -160,9 +160,9 @@ func (r *Relay) noteWriteFailed(to *side, err error) (over bool) {
 	return r.settle()
 }
 
-// lingerOverLastWords waits for what a side has sent that takes no more. Of a
-// socket that has failed there is an end to it: of that which the kernel holds,
-// and the other side takes in time. Other conns may go on for ever.
+// lingerOverLastWords waits for what a side has sent that takes no more. A socket that
+// has failed gives what the kernel still holds, and then ends; so the time that the
+// other side needs for that is the bound. Other conns may go on for ever.
 func (r *Relay) lingerOverLastWords(s *side, err error) {
 	_, failed := errors.AsType[syscall.Errno](err)
 	switch {
@@ -175,12 +175,14 @@ func (r *Relay) lingerOverLastWords(s *side, err error) {
 	}
 }
 
+// vanished is what the other side is told of a side whose stream has ended or failed.
 func vanished(s *side) Close { return lost(s, " vanished") }
 
+// stoppedReading is what the other side is told of a side that has stalled.
 func stoppedReading(s *side) Close { return lost(s, " stopped reading") }
 
-// lost is what the other side is told of one that went without a close frame. A
-// client is to come back, to be given another upstream: many never do after 1011.
+// lost is what the other side is told of a side that went without a close frame. A
+// client is to come back and be given another upstream, which many do not after 1011.
 func lost(s *side, how string) Close {
 	code := codeInternalError
 	if s.party == Upstream {
@@ -189,7 +191,7 @@ func lost(s *side, how string) Close {
 	return Close{Code: code, Reason: s.party.String() + how}
 }
 
-// lingers returns the side of which something is still to come, if there is one.
+// lingers returns the side that is lingering, or nil.
 func (r *Relay) lingers() *side {
 	if r.ending == nil {
 		return nil
@@ -197,8 +199,8 @@ func (r *Relay) lingers() *side {
 	return r.ending.lingering
 }
 
-// linger keeps passing on what concerns a side until nothing has passed for a
-// while, and no longer than most; 0 is for as long as it takes.
+// linger keeps the connection up for a side that has ended, until nothing has passed
+// for quiet, but no longer than most; 0 is for as long as it takes.
 func (r *Relay) linger(s *side, quiet, most time.Duration) {
 	r.ending.lingering, r.ending.quiet = s, quiet
 	if most > 0 {
@@ -207,7 +209,7 @@ func (r *Relay) linger(s *side, quiet, most time.Duration) {
 	r.arm(quiet)
 }
 
-// quietIn returns how long the lingering has still to last.
+// quietIn returns how long the lingering has to last yet.
 func (r *Relay) quietIn() time.Duration {
 	now := time.Now()
 	wait := r.lastActive.Add(r.ending.quiet).Sub(now)
@@ -220,16 +222,17 @@ func (r *Relay) quietIn() time.Duration {
 	return wait
 }
 
-// endLinger tells the other side that the one is gone.
+// endLinger ends the lingering and tells the other side that the lingering one has
+// vanished.
 func (r *Relay) endLinger() {
 	from := r.ending.lingering
 	r.ending.lingering = nil
-	from.ended = true
+	from.complete = true
 	r.arm(r.closeTimeout)
 	r.requestClose(r.other(from), vanished(from))
 }
 
-// arm sets when timeUp is to be called. That is so only while the connection is
+// arm sets when timeUp is to be called. It is called only while the connection is
 // ending.
 func (r *Relay) arm(d time.Duration) {
 	if !r.running {
@@ -245,7 +248,7 @@ func (r *Relay) arm(d time.Duration) {
 	}
 }
 
-// timeUp is called when the deadline has come, or may have. It takes mu.
+// timeUp does what is due when the deadline has come, if it has. It takes mu.
 func (r *Relay) timeUp() { r.closeIf(r.noteTimeUp()) }
 
 func (r *Relay) noteTimeUp() (over bool) {
@@ -271,9 +274,9 @@ func (r *Relay) noteTimeUp() (over bool) {
 	return r.settle()
 }
 
-// settle finishes the connection if all is said and done: nothing more is
-// expected from either side, and nothing of ours is still to be written. It
-// reports whether that is so, and the conns have to be closed.
+// settle finishes the connection if nothing more is expected from either side and
+// nothing of ours is still to be written. It reports whether that is so, and the conns
+// have to be closed.
 func (r *Relay) settle() (over bool) {
 	if !r.settled() {
 		return false
@@ -288,10 +291,10 @@ func (r *Relay) settled() bool {
 }
 
 func (s *side) settled() bool {
-	return s.ended && !s.writing && s.pending == nil
+	return s.complete && !s.writing && s.pending == nil
 }
 
-// finish stops all writing. Whoever calls it closes the conns next.
+// finish stops all writing. Its caller closes the conns next.
 func (r *Relay) finish() {
 	r.finished = true
 	r.client.shut, r.upstream.shut = true, true
@@ -308,8 +311,8 @@ func (r *Relay) closeIf(over bool) {
 	}
 }
 
-// closeConns is called once, without mu. On the loop it does nothing, because
-// the loop closes its descriptors itself when it finds the relay finished.
+// closeConns closes both conns. It is called once, without mu. On the loop it does
+// nothing, because the loop closes its descriptors when it finds the relay finished.
 func (r *Relay) closeConns() {
 	if r.looped {
 		return

@@ -20,7 +20,7 @@ import (
 	"unsafe"
 )
 
-// descriptors counts those of this process.
+// descriptors counts the descriptors of this process.
 func descriptors(tb testing.TB) int {
 	tb.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -210,7 +210,7 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 // descriptor that was closed and whose place, and number, have a new owner.
 func TestEventOfAnEarlierTenantIsVoid(t *testing.T) {
 	t.Parallel()
-	l, err := newLoop() // nobody turns it but this test
+	l, err := newLoop() // turned by this test alone
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestEventOfAnEarlierTenantIsVoid(t *testing.T) {
 		u, _ := duplicate(f.Relay.upstream.conn.(*net.TCPConn))
 		f.Relay.client.socket.fd, f.Relay.upstream.socket.fd = c, u
 		f.place.loop, f.done = l, func(o Outcome) { done <- o }
-		l.settle(f.Relay)
+		l.admit(f.Relay)
 		l.lookAfter(f.Relay)
 		return f, done
 	}
@@ -259,7 +259,7 @@ func TestEventOfAnEarlierTenantIsVoid(t *testing.T) {
 
 // TestChurnedDescriptorsNeverMix opens and ends connections in every way while
 // all of them send, so that descriptors and places change hands at once. Each
-// message bears the name of its connection, and nobody may ever get another's.
+// message bears the name of its connection, and no peer may ever get another's.
 func TestChurnedDescriptorsNeverMix(t *testing.T) {
 	t.Parallel()
 	const workers = 16
@@ -357,12 +357,12 @@ func TestTimersCallTheFirstFirst(t *testing.T) {
 	waiting.set(relays[8], time.Time{})
 	waiting.remove(relays[9])
 	waiting.remove(relays[9])
-	if r := waiting.due(now); r != relays[7] {
+	if r := waiting.takeExpired(now); r != relays[7] {
 		t.Error("the earliest does not come first")
 	}
 	last, count := time.Time{}, 0
 	for at := waiting.next(); !at.IsZero(); at = waiting.next() {
-		r := waiting.due(now.Add(time.Hour))
+		r := waiting.takeExpired(now.Add(time.Hour))
 		if r == relays[9] || r.place.timer != 0 || at.Before(last) {
 			t.Errorf("called %v out of turn", r.place)
 		}

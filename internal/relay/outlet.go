@@ -8,9 +8,9 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// takeBaton makes the caller the writer to a side, and follows the stream over
-// as much of p as may be written there in one go: n bytes. It is refused when
-// nothing may be written there any more; p is then dropped.
+// takeBaton makes the caller the writer to a side, and follows the stream over as much
+// of p as may be written there in one go: n bytes. It fails if nothing may be written
+// there any more; p is dropped then.
 func (r *Relay) takeBaton(from, to *side, p []byte) (n int, ok bool) {
 	n, ok, over := r.followPiece(from, to, p)
 	r.closeIf(over)
@@ -32,9 +32,9 @@ func (r *Relay) followPiece(from, to *side, p []byte) (n int, ok, over bool) {
 	return n, true, false
 }
 
-// scanPiece follows the stream over as much of p as may be written in one go:
-// all of it, but no further than a close frame, and no further than the end of
-// the frame in progress if a close frame of ours waits for it (cut).
+// scanPiece follows the stream over as much of p as may be written in one go: all of p,
+// but no further than a close frame, and no further than the end of the frame in
+// progress if a close frame of ours waits for that (cut).
 func (s *side) scanPiece(p []byte, cut bool) int {
 	n := 0
 	for n < len(p) {
@@ -55,24 +55,24 @@ func (r *Relay) noteDropped(from *side, p []byte) (over bool) {
 	return r.followDropped(from, p)
 }
 
-// followDropped does so to see the close frame with which the side answers ours.
-// The caller holds mu.
+// followDropped follows the stream over p to see the close frame with which the side
+// answers ours. The caller holds mu.
 func (r *Relay) followDropped(from *side, p []byte) (over bool) {
 	if from.scan.Closed() {
 		return false
 	}
 	from.scan.Scan(p)
 	if from.scan.Closed() {
-		from.ended = true
+		from.complete = true
 		if r.lingers() == from {
-			r.closeFrameCame(from) // it says why, if only to us
+			r.closeFrameCame(from) // the side says why, if only to us
 		}
 	}
 	return r.settle()
 }
 
-// returnBaton ends what takeBaton began: it notes what was written and, at the
-// end of a frame, has the close frame written that waited for it.
+// returnBaton ends what takeBaton began: it notes what was written and, at the end of a
+// frame, has the close frame written that waited for that.
 func (r *Relay) returnBaton(from, to *side, err error) {
 	frame, over := r.notePiece(from, to, err, time.Now())
 	if frame != nil {
@@ -92,8 +92,8 @@ func (r *Relay) notePiece(from, to *side, err error, now time.Time) (frame []byt
 	return nil, r.settle()
 }
 
-// pieceWritten notes that what takeBaton allowed was written, or that it was
-// not. The caller holds mu.
+// pieceWritten notes that the piece that takeBaton allowed was written, or failed to
+// be. The caller holds mu.
 func (r *Relay) pieceWritten(from, to *side, err error, now time.Time) {
 	to.writing = false
 	to.mid = !from.scan.AtBoundary()
@@ -123,9 +123,9 @@ func (r *Relay) requestClose(to *side, c Close) {
 	}
 }
 
-// injectClose has the pending close frame written: by the loop, which looks for
-// it, or in a goroutine of its own, so that nobody has to wait for the peer to
-// take it. The outlet must be idle and between two frames. The caller holds mu.
+// injectClose has the pending close frame written: by the loop, which looks for such a
+// frame, or by a goroutine of its own, so that the caller need not wait for the peer to
+// take the frame. The outlet must be idle and between two frames. The caller holds mu.
 func (r *Relay) injectClose(to *side) {
 	if r.looped {
 		return
@@ -142,8 +142,8 @@ func (r *Relay) writeInjected(to *side, frame []byte) {
 	r.writeClose(to, frame)
 }
 
-// takePending takes the baton for good, to write the close frame that it
-// returns. The caller holds mu.
+// takePending takes the baton for good, for writing the close frame that is returned.
+// The caller holds mu.
 func (s *side) takePending() []byte {
 	frame := wsframe.AppendClose(nil, s.pending.Code, s.pending.Reason, s.masked)
 	s.pending = nil
@@ -157,8 +157,8 @@ func (r *Relay) writeClose(to *side, frame []byte) {
 	r.closeIf(r.noteClose(to, r.write(to, frame, nil)))
 }
 
-// noteClose notes that a frame from takePending was written, or that it was not.
-// It takes mu.
+// noteClose notes that a frame from takePending was written, or failed to be. It takes
+// mu.
 func (r *Relay) noteClose(to *side, err error) (over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -169,29 +169,29 @@ func (r *Relay) noteClose(to *side, err error) (over bool) {
 	return r.settle()
 }
 
-// abandon gives up on a side that cannot be sent its close frame, because it has
+// abandon gives up on a side to which no close frame can be sent, because the side has
 // got the beginning of a frame whose rest will never come. The caller holds mu.
 func (r *Relay) abandon(s *side) {
 	s.pending = nil
 	s.shut = true
-	s.ended = true
+	s.complete = true
 }
 
-// write writes all of p. A write that has timed out goes on if at least some of
-// it went out, unless it is known that the peer took nothing all the same.
-func (r *Relay) write(to *side, p []byte, watched *progress) error {
+// write writes all of p. A write that has timed out goes on if some of p went out,
+// unless the peer is known to have taken nothing all the same.
+func (r *Relay) write(to *side, p []byte, pace *progress) error {
 	for {
 		if r.writeTimeout > 0 {
 			now := time.Now()
 			// A conn that cannot do this is still bounded by CloseTimeout.
 			_ = to.conn.SetWriteDeadline(now.Add(r.writeTimeout))
-			watched.begin(now)
+			pace.writes(now)
 		}
 		n, err := to.conn.Write(p)
-		stuck := watched.end()
+		stuck := pace.wrote()
 		if err == nil {
 			if r.writeTimeout > 0 {
-				// What TLS writes of its own accord must not meet a deadline of ours.
+				// What crypto/tls writes of its own accord must not meet this deadline.
 				_ = to.conn.SetWriteDeadline(time.Time{})
 			}
 			return nil

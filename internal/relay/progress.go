@@ -10,21 +10,19 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// looksPerTimeout is how often a write that is stuck is looked at within the time
-// that it may be.
+// looksPerTimeout is how often a write is looked at within the write timeout.
 const looksPerTimeout = 4
 
-// progress sees to it that a peer that takes what is written to it, but slowly, is
-// not taken for one that has stopped: the kernel may take nothing more for long,
-// because it makes room by large pieces only. A write of the goroutine relay that
-// makes no progress is looked at now and then, and its deadline moved for as long
-// as the peer takes something. A deadline that has passed would be too late, since
-// TLS does not recover from that.
+// progress tells a slow peer from one that has stopped reading: the kernel may take
+// nothing more for long although the peer does, because the kernel makes room by large
+// pieces only. A write of a goroutine that makes no progress is looked at now and then,
+// and its deadline is moved for as long as the peer takes something. The deadline is
+// moved before it passes, since crypto/tls does not recover from one that has.
 type progress struct {
 	relay   *Relay
 	to      *side
-	socket  syscall.RawConn // what is written to
-	shared  net.Conn        // what others write to as well, if the conn is a stream
+	socket  syscall.RawConn // that the bytes go to
+	shared  net.Conn        // that carries other streams as well, if the conn is a stream
 	timeout time.Duration
 
 	mu      sync.Mutex // guards what follows
@@ -32,11 +30,11 @@ type progress struct {
 	ticking bool      // the timer is set
 	since   time.Time // when the write under way began; zero if none is
 	until   time.Time // its deadline
-	looked  bool      // at this write
-	queued  int32     // at the last look
+	looked  bool      // this write was looked at
+	untaken int32     // at the last look
 }
 
-// newProgress returns nil if there is nothing to look at.
+// newProgress returns nil if there is no timeout, or no socket to look at.
 func newProgress(r *Relay, to *side) *progress {
 	if r.writeTimeout <= 0 {
 		return nil
@@ -48,9 +46,9 @@ func newProgress(r *Relay, to *side) *progress {
 	return &progress{relay: r, to: to, socket: socket, shared: shared, timeout: r.writeTimeout}
 }
 
-// socketBeneath returns the socket that what is written to a conn goes to, if it
-// can be found: below TLS and the wrappers that tell what they are around. If the
-// conn is a stream among others, shared is what they have in common.
+// socketBeneath returns the socket beneath a conn if it can be found: below TLS and
+// the wrappers that say what they wrap. If the conn is a stream among others, shared is
+// the conn that carries them all.
 func socketBeneath(c any) (socket syscall.RawConn, shared net.Conn) {
 	for range 10 {
 		switch around := c.(type) {
@@ -74,8 +72,8 @@ func socketBeneath(c any) (socket syscall.RawConn, shared net.Conn) {
 	return nil, shared
 }
 
-// begin is called before a write whose deadline is a timeout ahead.
-func (p *progress) begin(now time.Time) {
+// writes is called before a write whose deadline is a timeout ahead.
+func (p *progress) writes(now time.Time) {
 	if p == nil {
 		return
 	}
@@ -92,9 +90,9 @@ func (p *progress) begin(now time.Time) {
 	p.ticking = true
 }
 
-// end is called after it. The deadline is not moved any more then; if it has
-// passed, end reports whether that is because the peer took nothing.
-func (p *progress) end() (stuck bool) {
+// wrote is called after the write, whose deadline is not moved any more then. If the
+// deadline has passed, wrote reports whether the peer has taken nothing.
+func (p *progress) wrote() (stuck bool) {
 	if p == nil {
 		return false
 	}
@@ -104,20 +102,20 @@ func (p *progress) end() (stuck bool) {
 	return p.looked
 }
 
-// look is what the timer does.
+// look is called by the timer.
 func (p *progress) look() {
 	defer panics.Contain()
-	if p.overdue() {
+	if p.inspect() {
 		p.relay.closeIf(p.relay.noteWriteFailed(p.to, os.ErrDeadlineExceeded))
-		_ = p.shared.Close() // its owner will find out
+		_ = p.shared.Close() // the server or client of HTTP that owns it will find out
 	}
 }
 
-// overdue looks, and reports whether the deadline has not helped: HTTP/2 can tell
-// the client nothing, not even that a stream ends, while its socket takes nothing.
-// When it finds no write the timer is not set again, so that a quiet connection
-// has none.
-func (p *progress) overdue() bool {
+// inspect moves the deadline of a write that makes progress, and reports whether a
+// deadline that has passed had no effect: HTTP/2 can tell the client nothing, not even
+// that a stream ends, while the socket takes nothing. Where no write is under way, the
+// timer is not set again, so that a quiet connection has none.
+func (p *progress) inspect() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.since.IsZero() {
@@ -127,28 +125,28 @@ func (p *progress) overdue() bool {
 	p.timer.Reset(p.timeout / looksPerTimeout)
 	now := time.Now()
 	if now.Sub(p.since) < p.timeout/looksPerTimeout {
-		return false // it has only begun
+		return false // the write has only begun
 	}
 	bytes, takes, ok := p.ask()
-	// What passes over a shared socket may be others'. If that takes more, it is
-	// not the one that this write waits for.
-	moves := bytes != p.queued && (p.shared == nil || !takes)
+	// What passes over a shared socket may belong to other streams. If that socket
+	// takes more, this write does not wait for the socket.
+	moves := bytes != p.untaken && (p.shared == nil || !takes)
 	late := false
 	switch {
 	case ok && (!p.looked || moves):
 		p.until = now.Add(p.timeout)
-		_ = p.to.conn.SetWriteDeadline(p.until) // as with that of the write itself
+		_ = p.to.conn.SetWriteDeadline(p.until) // which may fail, as in Relay.write
 	case ok && p.shared != nil && !takes && now.After(p.until):
 		late = true
 	}
-	p.looked, p.queued = ok, bytes
+	p.looked, p.untaken = ok, bytes
 	return late
 }
 
-// ask returns what the peer has not taken yet, and whether the kernel takes more.
+// ask returns how much the peer has not taken yet, and whether the kernel takes more.
 func (p *progress) ask() (bytes int32, takes, ok bool) {
-	if p.socket.Control(func(fd uintptr) { bytes, takes, ok = queuedAnd(fd) }) != nil {
-		return 0, false, false // it is closed
+	if p.socket.Control(func(fd uintptr) { bytes, takes, ok = untakenAndRoom(fd) }) != nil {
+		return 0, false, false // the socket is closed
 	}
 	return bytes, takes, ok
 }

@@ -2,21 +2,21 @@ package relay
 
 import "io"
 
-// smallSize is the buffer with which a conn is waited on that cannot say whether
-// there is something to read.
+// smallSize is the size of the buffer with which a read waits on a conn that cannot say
+// whether there is something to read.
 const smallSize = 1 << 10
 
 // reader reads a side in chunks.
 type reader interface {
-	// read waits for something to read. What it returns is valid until release,
-	// and may come together with an error.
+	// read waits for something to read. The bytes are valid until release, and may
+	// come together with an error.
 	read() ([]byte, error)
 	release()
 }
 
-// bufferedReader waits on any conn with a small buffer of its own. A read that
-// fills it shows that more is there, and the next ones get a lent buffer for as
-// long as they fill that too.
+// bufferedReader waits on any conn with a small buffer of its own. A read that fills
+// the buffer shows that more is there, and the next reads get a lent buffer for as long
+// as they fill that too.
 type bufferedReader struct {
 	conn    io.Reader
 	buffers *bufferSource

@@ -2,6 +2,7 @@
 
 package relay
 
+// newReader returns the reader that suits any conn.
 func newReader(c Conn, buffers *bufferSource) reader {
 	return &bufferedReader{conn: c, buffers: buffers}
 }

@@ -9,10 +9,9 @@ import (
 	"syscall"
 )
 
-// newReader returns the reader that suits the conn. Only a Socket and the very
-// types of the standard library are known to hold nothing back: what wraps them
-// may have read ahead, and then the socket says nothing about whether there is
-// more.
+// newReader returns the reader that suits the conn. Only a Socket and the very types
+// of the standard library are known to hold nothing back: a wrapper may have read
+// ahead, and then the socket does not say whether there is more.
 func newReader(c Conn, buffers *bufferSource) reader {
 	var sc syscall.Conn
 	switch c := c.(type) {
@@ -33,8 +32,8 @@ func newReader(c Conn, buffers *bufferSource) reader {
 	return &bufferedReader{conn: c, buffers: buffers}
 }
 
-// socketReader waits on a socket without a buffer: it borrows one for each
-// attempt to read and gives it back before it waits.
+// socketReader waits on a socket without a buffer: it borrows a buffer for each attempt
+// to read and gives the buffer back before it waits.
 type socketReader struct {
 	raw     syscall.RawConn
 	buffers *bufferSource
@@ -55,8 +54,8 @@ func (s *socketReader) read() ([]byte, error) {
 	return s.lent[:s.n], nil
 }
 
-// try reads if there is something to read, or the end, and reports whether there
-// was.
+// try reads if there is something to read, or the end of the stream, and reports
+// whether there was.
 func (s *socketReader) try(fd uintptr) bool {
 	lent := s.buffers.get()
 	n, err := readRetrying(int(fd), lent[:])

@@ -20,7 +20,7 @@ import (
 // TLS 1.2 shows on the wire which records are alerts, and crypto/tls looks ahead
 // for those.
 
-// oldKeys are those of what a client writes in TLS 1.2.
+// oldKeys are the keys of what a client writes in TLS 1.2.
 type oldKeys struct {
 	aead cipher.AEAD
 	salt []byte

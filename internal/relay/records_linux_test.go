@@ -40,7 +40,7 @@ type stranger struct {
 	out, in keys
 }
 
-// keys are those of one direction in TLS 1.3.
+// keys are the keys of one direction in TLS 1.3.
 type keys struct {
 	secret []byte
 	aead   cipher.AEAD

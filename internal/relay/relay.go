@@ -10,8 +10,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// Conn is one side of the connection. Close must end a Read and a Write that are
-// in progress.
+// Conn is one side of a connection. Close must end a Read and a Write that are in
+// progress.
 type Conn interface {
 	io.Reader
 	io.Writer
@@ -19,15 +19,15 @@ type Conn interface {
 	SetWriteDeadline(t time.Time) error
 }
 
-// Socket is a Conn that is a stream socket with nothing around it that may have
-// read ahead, as those of the net package are.
+// Socket is a Conn that is a stream socket with nothing around it that may have read
+// ahead, such as those of the net package.
 type Socket interface {
 	Conn
 	syscall.Conn
-	PlainSocket()
+	PlainSocket() // does nothing
 }
 
-// Party is who ended a connection.
+// Party is a party to a connection, of which one ends it.
 type Party uint8
 
 // The parties to a connection.
@@ -57,20 +57,20 @@ type Close struct {
 	Reason string
 }
 
-// The close codes that the one side gets when the other went without one: an
-// upstream the first, a client the second (RFC 6455, section 7.4.1, and the
-// registry of IANA). The end is recorded under them as well.
+// The close codes that a side gets when the other side went without one: an upstream
+// the first, a client the second (RFC 6455, section 7.4.1, and the registry of IANA).
+// They are also the codes of the outcome.
 const (
 	codeInternalError  = 1011
 	codeServiceRestart = 1012
 )
 
-// Defaults, and the bound on waiting for a stream that never falls quiet.
+// Defaults, and bounds on how long an end may take.
 const (
 	defaultCloseTimeout  = 5 * time.Second
 	defaultLingerTimeout = 250 * time.Millisecond
-	maxLinger            = 10 * time.Second
-	maxPassing           = 2 * time.Minute // of what a close frame is the end of
+	maxLinger            = 10 * time.Second // over a stream that never falls quiet
+	maxPassing           = 2 * time.Minute  // of what a close frame ends
 )
 
 // Config says what to relay.
@@ -79,17 +79,17 @@ type Config struct {
 	// from Run on.
 	Client, Upstream Conn
 
-	// What was read from a side past its handshake. It is passed on first.
+	// What was read from a side behind its handshake, and is passed on first.
 	EarlyFromClient, EarlyFromUpstream []byte
 
-	// How long a side may take nothing of what is written to it before it counts
-	// as gone; up to twice as long if it took something meanwhile. Where the
-	// kernel does not tell what a peer has taken, what the kernel takes counts.
-	// Default: 0, for ever.
+	// How long a side may take nothing of what is written to it before the side
+	// counts as gone; up to twice as long if the side took something meanwhile.
+	// Where the kernel does not tell what a peer has taken, what the kernel takes
+	// counts. Default: 0, for ever.
 	WriteTimeout time.Duration
 
-	// How long the connection may take to close in order once its end has
-	// begun, and a close frame has got through. Default: 5s.
+	// How long the connection may take to close in order once its end has begun,
+	// and a close frame has got through. Default: 5s.
 	CloseTimeout time.Duration
 
 	// How long a side must be quiet, after the other has half-closed, for
@@ -100,54 +100,54 @@ type Config struct {
 // Outcome is how a connection ended and what it carried.
 type Outcome struct {
 	By     Party
-	Code   int // of the close frame, 1005 if it says nothing; where a side went without one, what the other was told
+	Code   int // of the close frame, 1005 if it says nothing; where a side went without one, what the other side was told
 	Reason string
-	Panic  *panics.Panic // what of ours panicked, if anything did
+	Panic  *panics.Panic // nil if nothing of ours panicked
 
 	FromClient, FromUpstream wsframe.Counts
 }
 
-// Relay is one connection. While it is quiet it costs, on the loop, nothing
-// beyond this and what crypto/tls keeps; else the stacks of two goroutines, and on
-// sides other than plain sockets also a small buffer each.
+// Relay is one connection. A quiet connection costs, on the loop, nothing beyond its
+// Relay and what crypto/tls keeps; else the stacks of two goroutines, and a small
+// buffer for each side that is not a plain socket.
 type Relay struct {
 	client, upstream side
 
 	writeTimeout, closeTimeout, lingerTimeout time.Duration
 
-	// For the goroutine relay.
+	// Where goroutines relay.
 	buffers *bufferSource
 	work    sync.WaitGroup // pumps, close frames being written, and the closing of the conns
 
-	// For the loop.
+	// Where the loop relays.
 	place place
 	done  func(Outcome)
 
-	mu         sync.Mutex // guards the rest, and the sides' fields that say so
+	mu         sync.Mutex // guards the rest, and the fields of the sides that say so
 	lastActive time.Time
 	ending     *ending // nil until the first cause of the end
 	running    bool
 	finished   bool // both sides are closed, or about to be
-	looped     bool // it is the loop that relays; does not change once it runs
+	looped     bool // the loop relays; does not change once running
 }
 
-// side is one peer and the outlet to it.
+// side is one peer and the outlet to the peer.
 type side struct {
 	conn   Conn
-	early  []byte // not passed on yet; for who reads from this side
+	early  []byte // not passed on yet; belongs to the reader of this side
 	socket socket // on the loop
 
 	// Guarded by Relay.mu.
-	scan   wsframe.Scanner
-	party  Party
-	masked bool // our frames to it must be
-	ended  bool // nothing more is expected from it
-	gone   bool // its stream has been read to the end
+	scan     wsframe.Scanner
+	party    Party
+	masked   bool // our frames to the peer must be masked
+	complete bool // nothing more is expected from the peer
+	gone     bool // the peer's stream has been read to the end
 
 	// The outlet; guarded by Relay.mu.
-	writing bool   // the baton: someone is in Write
+	writing bool   // the baton is taken
 	mid     bool   // the last byte written was not the last of a frame
-	shut    bool   // nobody may take the baton again
+	shut    bool   // the baton may not be taken again
 	pending *Close // to be written at the next end of a frame
 }
 
@@ -172,10 +172,10 @@ func positiveOr(d, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// Start begins to relay and returns at once. When the connection has ended and
-// both sides are closed, done is called, in a goroutine of its own, where it must
-// not panic. Where both sides are sockets, plain or under TLS, the event loop serves them; all others
-// get the goroutines of [Relay.Run]. Either Start or Run must be called, once.
+// Start begins to relay and returns at once. When the connection has ended and both
+// sides are closed, done is called in a goroutine of its own, where it must not panic.
+// The event loop relays if both sides are sockets, plain or under TLS, and else the
+// goroutines of [Relay.Run]. Either Start or Run must be called, once.
 func (r *Relay) Start(done func(Outcome)) {
 	if r.startOnLoop(done, tlsIsKnown) {
 		return
@@ -187,7 +187,7 @@ func (r *Relay) Start(done func(Outcome)) {
 // returns, nothing of the relay is running.
 func (r *Relay) Run() Outcome {
 	r.work.Add(2) // the other pump; the closing of the conns
-	r.guarded(r.start)
+	r.guarded(r.setRunning)
 	go r.pumpFromUpstream()
 	r.guarded(r.pumpFromClient)
 	r.work.Wait()
@@ -209,17 +209,17 @@ func (r *Relay) outcome() Outcome {
 
 func (r *Relay) pumpFromClient() { r.pump(&r.client, &r.upstream) }
 
-// pumpFromUpstream is the pump that is not Run's own goroutine.
+// pumpFromUpstream runs in a goroutine of its own, unlike pumpFromClient.
 func (r *Relay) pumpFromUpstream() {
 	defer r.work.Done()
 	defer r.contain()
 	r.pump(&r.upstream, &r.client)
 }
 
-// End makes the gateway end the connection: each side gets the close frame meant
-// for it as soon as it stands between two frames. Nothing happens if the
-// connection is ending already. End does not block and may be called from
-// anywhere, even before Run or Start, which then begins with the end.
+// End makes the gateway end the connection: each side gets its close frame as soon as
+// the stream to it stands between two frames. Nothing happens if the connection is
+// ending already. End does not block and may be called from anywhere, even before Run
+// or Start, which then begins with the end.
 func (r *Relay) End(client, upstream Close) {
 	defer r.containEnd()
 	if r.beginEnd(client, upstream) {
@@ -227,7 +227,7 @@ func (r *Relay) End(client, upstream Close) {
 	}
 }
 
-// beginEnd reports whether the loop has to be told.
+// beginEnd decides the end, and reports whether the loop has to be called.
 func (r *Relay) beginEnd(client, upstream Close) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -249,7 +249,7 @@ func (r *Relay) LastActive() time.Time {
 	return r.lastActive
 }
 
-// Counts returns what has come from each side so far. It may lag behind by a
+// Counts returns what has come from each side so far, perhaps without the latest
 // chunk.
 func (r *Relay) Counts() (fromClient, fromUpstream wsframe.Counts) {
 	r.mu.Lock()
@@ -257,6 +257,7 @@ func (r *Relay) Counts() (fromClient, fromUpstream wsframe.Counts) {
 	return r.client.scan.Counts(), r.upstream.scan.Counts()
 }
 
+// other returns the side that s is not.
 func (r *Relay) other(s *side) *side {
 	if s == &r.client {
 		return &r.upstream

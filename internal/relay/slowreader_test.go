@@ -15,7 +15,7 @@ const (
 	pace      = 20 * time.Millisecond
 )
 
-// around is a wrapper that tells what it is around.
+// around is a wrapper that says what it wraps.
 type around struct{ net.Conn }
 
 func (a around) NetConn() net.Conn { return a.Conn }

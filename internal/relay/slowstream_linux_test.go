@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// stream is a conn that goes over a socket together with others.
+// stream is a conn that goes over a socket together with other streams.
 type stream struct {
 	net.Conn
 	socket net.Conn
@@ -16,7 +16,7 @@ func (s stream) SharedConn() net.Conn { return s.socket }
 
 // TestStreamIsEndedUnlessItsSocketIsWhatIsSlow has a client take nothing of a
 // stream. That may be the fault of the socket, which is full, or else of the
-// client, whatever passes over the socket for others.
+// client, whatever passes over the socket for other streams.
 func TestStreamIsEndedUnlessItsSocketIsWhatIsSlow(t *testing.T) {
 	t.Parallel()
 	const writeTimeout = 1500 * time.Millisecond

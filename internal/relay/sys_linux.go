@@ -7,17 +7,17 @@ import (
 	"unsafe"
 )
 
-// The raw system calls of the loop. None of them blocks, so that the scheduler
-// need not hear of them; at several calls a message that is worth having. What
-// they fail with is the caller's to handle, unless it is said here why not.
+// The raw system calls of the loop. None of them blocks, so that the scheduler need not
+// hear of them; at several calls a message that is worth having. Their errors are the
+// caller's to handle, unless a comment says why not.
 
-// receive reads what is there. It returns EAGAIN if nothing is, and 0 at the end
-// of the stream.
+// receive reads the bytes that have come. It returns EAGAIN if none have, and 0 at the
+// end of the stream.
 func receive(fd int32, p []byte) (int, syscall.Errno) {
 	return transfer(syscall.SYS_RECVFROM, fd, p, syscall.MSG_DONTWAIT)
 }
 
-// send writes as much as the peer's window and the kernel take, perhaps nothing.
+// send writes as much as the kernel and the peer's window take, perhaps nothing.
 func send(fd int32, p []byte) (int, syscall.Errno) {
 	n, errno := transfer(syscall.SYS_SENDTO, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
 	if errno == syscall.EAGAIN {
@@ -55,10 +55,10 @@ func readyEvents(epoll int, events []syscall.EpollEvent) (int, syscall.Errno) {
 	}
 }
 
-// watch sets what the epoll set tells of a descriptor, which was watched for
-// before until now. It fails if the set may grow no more
-// (/proc/sys/fs/epoll/max_user_watches), or memory is short, or the descriptor is
-// none that can be watched.
+// watch sets which events the epoll set tells of a descriptor, of which it told the
+// events before until now. It fails if the set may grow no more
+// (/proc/sys/fs/epoll/max_user_watches), memory is short, or the descriptor cannot be
+// watched.
 func watch(epoll int, fd int32, before, want uint32, key key) error {
 	op := syscall.EPOLL_CTL_MOD
 	switch {
@@ -67,11 +67,11 @@ func watch(epoll int, fd int32, before, want uint32, key key) error {
 	case before == 0:
 		op = syscall.EPOLL_CTL_ADD
 	}
-	event := syscall.EpollEvent{Events: want, Fd: key.place, Pad: key.generation}
+	event := syscall.EpollEvent{Events: want, Fd: key.socket, Pad: key.generation}
 	return syscall.EpollCtl(epoll, op, int(fd), &event)
 }
 
-// duplicate returns a descriptor of our own for a socket.
+// duplicate returns another descriptor of a socket.
 func duplicate(c syscall.Conn) (int32, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -90,8 +90,8 @@ func duplicate(c syscall.Conn) (int32, error) {
 	return int32(fd), nil
 }
 
-// closeDescriptor cannot fail in a way that matters: whatever Linux says, the
-// descriptor is free, and what was written to a socket goes its way.
+// closeDescriptor closes a descriptor. It cannot fail in a way that matters: whatever
+// Linux returns, the descriptor is free, and what was written to a socket goes its way.
 func closeDescriptor(fd int32) { _, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0) }
 
 func newEventfd() (int, error) {

@@ -78,7 +78,7 @@ func TestSocketThatIsNotInTheSetEndsTheConnection(t *testing.T) {
 }
 
 // TestLoopWithoutItsSetEndsItsConnections has the loop lose its epoll set. It is
-// not parallel, because it listens for what nobody else is told.
+// not parallel, because it handles the panics that are no connection's.
 func TestLoopWithoutItsSetEndsItsConnections(t *testing.T) {
 	heard := make(chan *panics.Panic, 1)
 	panics.Handle(func(p *panics.Panic) { heard <- p })

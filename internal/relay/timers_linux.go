@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// timers are the connections of a loop that wait for a moment, the next one
-// first. Each is in it once at most. A connection that never had to wait is not.
+// timers are the connections of a loop that wait for a moment, the next one first, each
+// at most once. A connection that never had to wait is not among them.
 type timers []timer
 
 type timer struct {
@@ -16,8 +16,8 @@ type timer struct {
 	relay *Relay
 }
 
-// set makes a connection wait for at, unless that is zero or it waits for an
-// earlier moment anyway: what it really waits for is seen when that has come.
+// set makes a connection wait for at, unless at is zero or the connection waits for an
+// earlier moment anyway: what it really waits for is seen when that moment has come.
 func (t *timers) set(r *Relay, at time.Time) {
 	where := int(r.place.timer) - 1
 	switch {
@@ -30,7 +30,7 @@ func (t *timers) set(r *Relay, at time.Time) {
 	}
 }
 
-// remove makes a connection wait for nothing.
+// remove makes a connection wait for no moment.
 func (t *timers) remove(r *Relay) {
 	if where := int(r.place.timer) - 1; where >= 0 {
 		heap.Remove(t, where)
@@ -45,34 +45,35 @@ func (t *timers) next() time.Time {
 	return (*t)[0].at
 }
 
-// due takes out the first connection if its moment has come.
-func (t *timers) due(now time.Time) *Relay {
+// takeExpired takes out the first connection if its moment has come, and else returns
+// nil.
+func (t *timers) takeExpired(now time.Time) *Relay {
 	if len(*t) == 0 || (*t)[0].at.After(now) {
 		return nil
 	}
 	return heap.Pop(t).(timer).relay
 }
 
-// Len implements heap.Interface, as do those below.
+// Len implements heap.Interface.
 func (t *timers) Len() int { return len(*t) }
 
-// Less tells who waits for less long.
+// Less implements heap.Interface: the earlier moment is first.
 func (t *timers) Less(i, j int) bool { return (*t)[i].at.Before((*t)[j].at) }
 
-// Swap keeps the connections' notes of their positions.
+// Swap implements heap.Interface, and keeps the indexes in the connections' places.
 func (t *timers) Swap(i, j int) {
 	s := *t
 	s[i], s[j] = s[j], s[i]
 	s[i].relay.place.timer, s[j].relay.place.timer = int32(i+1), int32(j+1)
 }
 
-// Push adds at the end.
+// Push implements heap.Interface.
 func (t *timers) Push(x any) {
 	*t = append(*t, x.(timer))
 	x.(timer).relay.place.timer = int32(len(*t))
 }
 
-// Pop removes from the end.
+// Pop implements heap.Interface.
 func (t *timers) Pop() any {
 	s := *t
 	last := s[len(s)-1]

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// TLS on the loop. crypto/tls reads from its conn when it needs a record, and
-// would wait there. So the loop reads from the socket itself, puts what it read
-// where crypto/tls keeps what it has read, and asks for plaintext only when a
-// whole record is there. What crypto/tls writes is collected, and sent in one go.
+// TLS on the loop. crypto/tls reads from its conn when it needs a record, and would
+// wait there. So the loop reads from the socket itself, puts the bytes where crypto/tls
+// keeps what it has read, and asks for plaintext only when a whole record is there.
+// What crypto/tls writes is collected, and sent in one go.
 //
-// crypto/tls has no door for this, see insides. Where it is not as expected, TLS
-// is left to the goroutines.
+// crypto/tls has no door for this (see insides). Where crypto/tls is not as expected,
+// goroutines relay TLS.
 
-// rawSize is how much of a side's records is read at once at most.
+// rawSize is how much of a side's records is read at once, at most.
 const rawSize = chunkSize / 2
 
 // The sizes of records (RFC 8446, section 5).
@@ -31,11 +31,11 @@ const (
 
 // session is the TLS of a side. It belongs to the loop's goroutine.
 type session struct {
-	conn  *tls.Conn
-	raw   *bytes.Buffer // conn's own: the beginning of a record, or nothing
-	lent  *buffer       // what raw lies in
-	out   []byte        // what conn has written
-	ended error         // no more will come
+	conn *tls.Conn
+	raw  *bytes.Buffer // of conn: the beginning of a record, or nothing
+	lent *buffer       // that raw lies in, if any
+	out  []byte        // that conn has written
+	end  error         // why no more will come; nil while more may
 }
 
 var (
@@ -43,25 +43,25 @@ var (
 	errFull    = errors.New("relay: TLS has more to say than its peer takes")
 )
 
-// nothingError is an error that crypto/tls does not take for the end.
+// nothingError is an error of a read that crypto/tls does not take for the end.
 type nothingError struct{}
 
-// Error implements net.Error, as do those below.
+// Error implements net.Error.
 func (nothingError) Error() string { return "relay: no whole record has come" }
 
-// Timeout tells that it is not for good.
+// Timeout implements net.Error: the error is not for good.
 func (nothingError) Timeout() bool { return true }
 
-// Temporary tells the same.
+// Temporary implements net.Error: the error is not for good.
 func (nothingError) Temporary() bool { return true }
 
-// renegotiates tells whether the peer of a session may ask for another handshake.
+// renegotiates reports whether the peer of a session may ask for another handshake.
 func renegotiates(c *tls.Conn) bool {
 	settings := *inside[*tls.Config](c, insides.settings)
 	return settings != nil && settings.Renegotiation != tls.RenegotiateNever
 }
 
-// newSession takes a connection over whose handshake is complete.
+// newSession takes over a connection whose handshake is complete.
 func newSession(c *tls.Conn, at layout) *session {
 	s := &session{conn: c, raw: inside[bytes.Buffer](c, at.raw)}
 	*inside[net.Conn](c, at.conn) = s
@@ -71,15 +71,15 @@ func newSession(c *tls.Conn, at layout) *session {
 	return s
 }
 
-// noteEnd keeps an error for when all that came before is passed on.
+// noteEnd keeps an error until all that came before is passed on.
 func (s *session) noteEnd(err error) {
 	if err != nil && !errors.Is(err, errNothing) {
-		s.ended = err
+		s.end = err
 	}
 }
 
-// whole tells that crypto/tls need not wait for more to get a record, or to
-// refuse it.
+// whole reports whether crypto/tls need not wait for more to get a record, or to refuse
+// one.
 func (s *session) whole() bool {
 	p := s.raw.Bytes()
 	if len(p) < recordHeaderSize {
@@ -89,12 +89,13 @@ func (s *session) whole() bool {
 	return len(p) >= size || size > maxRecord || p[1] != tls.VersionTLS12>>8
 }
 
-// held is how much plaintext crypto/tls has that it was not asked for. It may
-// lie in what raw lay in, and has to be taken out before that is used for others.
+// held returns how much plaintext crypto/tls has that it was not asked for. It may lie
+// in the memory of raw, and has to be taken out before that is used for another
+// session.
 func (s *session) held() int { return inside[bytes.Reader](s.conn, insides.input).Len() }
 
-// load moves the beginning of a record to where the rest of it is read to, and
-// returns how much that is.
+// load moves the beginning of a record to where the record's rest is going to be read,
+// and returns the length of that beginning.
 func (s *session) load(to []byte) int {
 	n := copy(to, s.raw.Bytes())
 	if s.lent != nil {
@@ -108,7 +109,7 @@ func (s *session) load(to []byte) int {
 func (s *session) store() {
 	left := s.raw.Bytes()
 	switch {
-	case len(left) == 0 || s.ended != nil:
+	case len(left) == 0 || s.end != nil:
 		*s.raw = bytes.Buffer{}
 	case len(left) <= smallSize:
 		*s.raw = *bytes.NewBuffer(bytes.Clone(left))
@@ -118,37 +119,37 @@ func (s *session) store() {
 	}
 }
 
-// readAhead makes what crypto/tls has read from the socket already the last of
-// what came early. It may have read the end of the stream, of which the socket
-// has nothing more to tell, so it is asked even if no whole record is there.
+// readAhead makes what crypto/tls has read from the socket already the last of what came
+// early. crypto/tls is asked even if no whole record is there: it may have read the end
+// of the stream, of which the socket has nothing more to tell.
 func (l *loop) readAhead(from *side) {
 	s := from.socket.tls
-	*s.raw = *bytes.NewBuffer(l.raw[:copy(l.raw[:], s.raw.Bytes())]) // has room, so that asking needs none
+	*s.raw = *bytes.NewBuffer(l.raw[:copy(l.raw[:], s.raw.Bytes())]) // has room, so that asking allocates none
 	from.early = append(from.early, l.open(from)...)
-	if s.ended == nil {
+	if s.end == nil {
 		_, err := s.conn.Read(l.chunk.data)
 		s.noteEnd(err)
 	}
 	s.store()
 }
 
-// receiveRecords reads once from a side and passes on what the records hold that
-// are whole then.
+// receiveRecords reads once from a side and passes on what the records hold that are
+// whole then.
 func (l *loop) receiveRecords(r *Relay, from, to *side) {
 	s := from.socket.tls
-	raw := l.raw[:min(l.piece, rawSize)]
+	raw := l.raw[:min(l.readSize, rawSize)]
 	had := s.load(raw)
 	n, errno := receive(from.socket.fd, raw[had:])
 	*s.raw = *bytes.NewBuffer(raw[:had+n])
 	p := l.open(from)
 	switch {
-	case s.ended != nil, errno == syscall.EAGAIN:
+	case s.end != nil, errno == syscall.EAGAIN:
 	case errno != 0:
-		s.ended = errno
+		s.end = errno
 	case n == 0 && had == 0:
-		s.ended = io.EOF
+		s.end = io.EOF
 	case n == 0:
-		s.ended = io.ErrUnexpectedEOF
+		s.end = io.ErrUnexpectedEOF
 	default:
 		l.again = l.again || had+n == len(raw)
 	}
@@ -160,34 +161,34 @@ func (l *loop) receiveRecords(r *Relay, from, to *side) {
 	l.passEarly(r, from, to)
 }
 
-// open returns what the whole records of a side hold. It lies in the loop's
+// open returns what the whole records of a side hold. The bytes lie in the loop's
 // chunk.
 func (l *loop) open(from *side) []byte {
 	s := from.socket.tls
 	n := 0
 	l.collect(from)
-	for s.ended == nil && (s.whole() || s.held() > 0) {
+	for s.end == nil && (s.whole() || s.held() > 0) {
 		had := s.raw.Len() + s.held()
 		got, err := s.conn.Read(l.chunk.data[n:])
 		n += got
 		s.noteEnd(err)
-		if s.ended == nil && s.raw.Len()+s.held() >= had {
-			s.ended = io.ErrNoProgress // else the loop would try for ever
+		if s.end == nil && s.raw.Len()+s.held() >= had {
+			s.end = io.ErrNoProgress // else the loop would try for ever
 		}
 	}
 	_ = l.sendCollected(from) // alerts, and answers to key updates; a socket that has failed also ends
 	return l.chunk.data[:n]
 }
 
-// seal writes p to a side.
+// seal writes p to a side, in records.
 func (l *loop) seal(to *side, p []byte) error {
 	l.collect(to)
 	_, err := to.socket.tls.conn.Write(p)
 	return errors.Join(err, l.sendCollected(to))
 }
 
-// sealEnd tells a side that nothing will follow (RFC 8446, section 6.1), if it
-// can be told at once. If it cannot, it finds out by the end of the stream.
+// sealEnd tells a side that nothing will follow (RFC 8446, section 6.1), if the side can
+// be told at once. If not, the side finds out by the end of the stream.
 func (l *loop) sealEnd(s *side) {
 	if s.socket.unsent != nil {
 		return
@@ -195,13 +196,14 @@ func (l *loop) sealEnd(s *side) {
 	l.sealLast(s)
 }
 
+// sealLast writes the alert that nothing will follow.
 func (l *loop) sealLast(s *side) {
 	l.collect(s)
 	_ = s.socket.tls.conn.CloseWrite()
 	_ = l.sendCollected(s)
 }
 
-// collect lets TLS write behind what a side has not taken yet.
+// collect lets crypto/tls write behind what a side has not taken yet.
 func (l *loop) collect(to *side) {
 	to.socket.tls.out = l.out.data[:0]
 	if c := to.socket.unsent; c != nil {
@@ -209,8 +211,8 @@ func (l *loop) collect(to *side) {
 	}
 }
 
-// sendCollected sends what TLS has written since collect. What the side does not
-// take is its unsent.
+// sendCollected sends what crypto/tls has written since collect. What the side does not
+// take becomes the side's unsent.
 func (l *loop) sendCollected(to *side) error {
 	out := to.socket.tls.out
 	to.socket.tls.out = nil
@@ -228,10 +230,10 @@ func (l *loop) sendCollected(to *side) error {
 	return errorOf(errno)
 }
 
-// Read implements net.Conn: there is nothing but what the loop has put into raw.
+// Read implements net.Conn. There is nothing but what the loop has put into raw.
 func (s *session) Read([]byte) (int, error) { return 0, errNothing }
 
-// Write implements net.Conn. It fails for who makes TLS answer, but does not
+// Write implements net.Conn. It fails if the peer makes crypto/tls answer, but does not
 // read the answers.
 func (s *session) Write(p []byte) (int, error) {
 	if len(p) > cap(s.out)-len(s.out) {

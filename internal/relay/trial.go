@@ -26,8 +26,8 @@ type trial struct {
 	settings                 *tls.Config // of ours
 
 	coming   []byte // what the peer has sent and ours has not been given
-	expected []byte // what ours has to make of that
-	breaks   bool   // it ends with a broken record, and else in order
+	expected []byte // the plaintext of that
+	breaks   bool   // the session ends with a broken record, and else in order
 }
 
 // trialTimeout bounds all trials of a process together, which take some
@@ -87,8 +87,8 @@ func (s *direction) Write(p []byte) (int, error) {
 	return s.data.Write(p)
 }
 
-// end has nobody wait any more.
-func (s *direction) end() {
+// stop makes Read return the end where there is nothing to read.
+func (s *direction) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
@@ -140,7 +140,7 @@ func (at layout) tryAll() error {
 	return nil
 }
 
-// tryServer tries a session such as those with clients.
+// tryServer tries a session as a client's is: of which this process is the server.
 func (at layout) tryServer(version uint16) error {
 	t, err := newTrial(version, false)
 	if err != nil {
@@ -156,8 +156,8 @@ func (at layout) tryServer(version uint16) error {
 	return at.tryOnLoop(t)
 }
 
-// tryClient tries a session such as those with upstreams. Under TLS 1.3 the loop
-// is the one to read the server's ticket for the next session.
+// tryClient tries a session as an upstream's is: of which this process is the client.
+// Under TLS 1.3 the server's ticket for the next session is read on the loop.
 func (at layout) tryClient(version uint16) error {
 	t, err := newTrial(version, true)
 	if err != nil {
@@ -199,7 +199,7 @@ func newTrial(version uint16, asClient bool) (*trial, error) {
 	return t, err
 }
 
-// shakeHands returns when both ends have.
+// shakeHands shakes hands at both ends.
 func shakeHands(server, client *tls.Conn) error {
 	shaken := make(chan error, 1)
 	go func() {
@@ -208,9 +208,9 @@ func shakeHands(server, client *tls.Conn) error {
 	return errors.Join(shakeOne(server), <-shaken)
 }
 
-// shakeOne keeps no other end waiting.
+// shakeOne shakes hands at one end, and does not let the other end wait if that fails.
 func shakeOne(c *tls.Conn) error {
-	defer c.NetConn().(*wire).out.end()
+	defer c.NetConn().(*wire).out.stop()
 	return contained(c.Handshake)
 }
 
@@ -246,8 +246,8 @@ func hears(c *tls.Conn, said []byte) error {
 	return nil
 }
 
-// talk has the ends talk without the loop. Ours has read ahead then: a record that
-// it was not asked for, and a part of one.
+// talk has the ends talk without the loop. Our end has read ahead then: a record that
+// it was not asked for, and a part of another.
 func (t *trial) talk() error {
 	first, second, third := []byte("a question"), []byte("another one"), []byte("and one in parts")
 	for _, p := range [][]byte{first, second, third} {

@@ -38,7 +38,7 @@ func (at layout) tryOnLoop(t *trial) error {
 	if t.ours.NetConn() != net.Conn(on.side.socket.tls) || t.beneathOurs.used {
 		return errors.New("it reads or writes past the loop")
 	}
-	l.chunk.release() // not after a panic: nobody knows who still has it
+	l.chunk.release() // not after a panic: the chunks may still be in use
 	l.out.release()
 	return nil
 }
@@ -76,8 +76,8 @@ func (t loopTrial) receives() error {
 		t.coming = t.coming[len(part):]
 		heard = append(heard, t.feed(part)...)
 		switch {
-		case session.ended != nil:
-			return fmt.Errorf("the loop hears %d bytes, then %w", len(heard), session.ended)
+		case session.end != nil:
+			return fmt.Errorf("the loop hears %d bytes, then %w", len(heard), session.end)
 		case session.whole() || session.held() > 0:
 			return errors.New("the loop is not told all that has come")
 		}
@@ -135,7 +135,7 @@ func (t loopTrial) ends() error {
 		return err
 	}
 	heard := t.feed(append(t.coming, t.beneathPeer.out.taken()...))
-	if ended := t.side.socket.tls.ended; !bytes.Equal(heard, last) || ended != io.EOF { //nolint:errorlint // io.Reader returns it as it is
+	if ended := t.side.socket.tls.end; !bytes.Equal(heard, last) || ended != io.EOF { //nolint:errorlint // io.Reader returns it as it is
 		return fmt.Errorf("the loop hears %.40q and the end as %w", heard, orMismatch(ended))
 	}
 	t.loop.sealLast(t.side)
@@ -152,7 +152,7 @@ func (t loopTrial) endsBroken(last []byte) error {
 	}
 	t.coming[len(t.coming)-1] ^= 1
 	heard := t.feed(t.coming)
-	if ended := t.side.socket.tls.ended; !bytes.Equal(heard, last) || ended == nil || errors.Is(ended, io.EOF) {
+	if ended := t.side.socket.tls.end; !bytes.Equal(heard, last) || ended == nil || errors.Is(ended, io.EOF) {
 		return fmt.Errorf("the loop hears %.40q and takes a broken record for %w", heard, orMismatch(ended))
 	}
 	_, _ = t.beneathPeer.in.Write(t.sent())

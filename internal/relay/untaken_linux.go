@@ -5,17 +5,17 @@ import (
 	"unsafe"
 )
 
-// queued returns how much of what was written to a socket its peer has not taken
-// yet: acknowledged if it is TCP, read if it is a unix socket (SIOCOUTQ, which is
-// another name of TIOCOUTQ). It fails where the kernel cannot say.
-func queued(fd uintptr) (bytes int32, ok bool) {
+// untaken returns how much of what was written to a socket the peer has not taken yet:
+// acknowledged over TCP, read over a unix socket (SIOCOUTQ, which is another name of
+// TIOCOUTQ). It fails where the kernel cannot say.
+func untaken(fd uintptr) (bytes int32, ok bool) {
 	_, _, errno := syscall.RawSyscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&bytes))) //nolint:gosec // the kernel wants an address
 	return bytes, errno == 0
 }
 
-// queuedAnd also returns whether the kernel takes more.
-func queuedAnd(fd uintptr) (bytes int32, takes, ok bool) {
-	bytes, ok = queued(fd)
+// untakenAndRoom also returns whether the kernel takes more.
+func untakenAndRoom(fd uintptr) (bytes int32, takes, ok bool) {
+	bytes, ok = untaken(fd)
 	poll := struct {
 		fd              int32
 		events, revents int16
