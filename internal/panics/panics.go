@@ -1,7 +1,6 @@
-// Package panics describes panics that were caught, so that one of them ends
-// what it happened to and not the process. A description can be logged: it shows
-// nothing of what the program was working on, which may be a credential or what
-// a client has sent.
+// Package panics describes panics that were caught, so that a panic ends what it
+// happened to and not the process. A description can be logged: it shows nothing of
+// what the program was working on, which may be a credential or what a client has sent.
 package panics
 
 import (
@@ -14,14 +13,14 @@ import (
 // maxFrames bounds a stack.
 const maxFrames = 64
 
-// Panic is one that was caught.
+// Panic is a panic that was caught.
 type Panic struct {
-	What  string // what the runtime said, or else the type of the value
+	What  string // the runtime's text or that of a Fault, and else the type of the value
 	Stack string // functions and lines, the panicking one first, without arguments
 }
 
-// Fault is what code of ours panics with. Unlike that of other values, its text is
-// shown: it says nothing of what the program was working on.
+// Fault is what code of ours panics with. A Panic shows the text of a Fault, which must
+// say nothing of what the program was working on.
 type Fault string
 
 // Caught describes the panic whose value recover has returned. It is called by
@@ -30,8 +29,8 @@ func Caught(value any) *Panic {
 	return &Panic{What: what(value), Stack: stack()}
 }
 
-// what shows a value that is the runtime's own, which knows types and numbers
-// only. Any other may have been made of anything.
+// what returns the text of a Fault, and of the runtime's own values, which show types
+// and numbers only. Any other value may have been made of anything.
 func what(value any) string {
 	switch value := value.(type) {
 	case runtime.Error:
@@ -42,8 +41,8 @@ func what(value any) string {
 	return fmt.Sprintf("a value of type %T", value)
 }
 
-// stack returns where the goroutine was when it panicked. Unlike that of
-// runtime/debug it has no arguments, which may be parts of a key.
+// stack returns where the goroutine was when it panicked. Unlike a stack of
+// runtime/debug it shows no arguments, which may be parts of a key.
 func stack() string {
 	pcs := make([]uintptr, maxFrames)
 	all := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
@@ -54,7 +53,7 @@ func stack() string {
 		switch {
 		case frame.Function == "runtime.gopanic" && !panicking:
 			panicking = true
-			b.Reset() // those were the deferred ones
+			b.Reset() // of the deferred functions
 		case frame.Function != "":
 			fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
 		}
@@ -64,21 +63,21 @@ func stack() string {
 	}
 }
 
-// handler is who hears of the panics that nobody else can be told of.
+// handler is the function that Handle has set.
 var handler atomic.Pointer[func(*Panic)]
 
-// Handle makes f hear of panics that nobody else can be told of. It must not
-// panic itself.
+// Handle has f called for every panic that is reported. f must not panic.
 func Handle(f func(*Panic)) { handler.Store(&f) }
 
-// Contain keeps a panic in what defers it from the process, and reports it.
+// Contain recovers and reports a panic of the function that defers it.
 func Contain() {
 	if value := recover(); value != nil {
 		Report(Caught(value))
 	}
 }
 
-// Report tells of a panic, if there is anyone to hear of it.
+// Report hands a panic that is part of no connection's outcome to the function that
+// Handle has set, if any.
 func Report(p *Panic) {
 	if f := handler.Load(); f != nil {
 		(*f)(p)

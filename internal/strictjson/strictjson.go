@@ -1,9 +1,10 @@
-// Package strictjson reads JSON objects that strangers wrote and others decide
-// by. It refuses what parsers disagree about: a member name that stands twice,
-// text that is not UTF-8, and nesting that is deeper than anyone means.
+// Package strictjson reads JSON objects that come from clients and other services and
+// decide what a client may do. It refuses what parsers disagree about: a member name
+// that occurs twice, text that is not UTF-8, and nesting that is deeper than any object
+// needs.
 //
-// It parses one level at a time and copies nothing, because most of what is in
-// a token is never looked at.
+// An object is parsed one level at a time and nothing is copied, because most of what
+// is in a token is never looked at.
 package strictjson
 
 import (
@@ -13,13 +14,13 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds on what is read at all.
+// Bounds on the objects that are read at all.
 const (
 	maxDepth   = 16
 	maxMembers = 256 // of one object
 )
 
-// What ParseObject refuses. None of them shows any of the input.
+// What ParseObject refuses. None of the errors shows any of the input.
 var (
 	errNotObject = errors.New("it is not a JSON object")
 	errNotUTF8   = errors.New("it is not UTF-8")
@@ -28,20 +29,20 @@ var (
 	errTooMany   = errors.New("an object has too many members")
 )
 
-// Member is a name and its value.
+// Member is a member of an object.
 type Member struct {
 	Name  []byte
 	Value Value
 }
 
-// Value is a JSON value as it was written. It was checked when it was parsed.
+// Value is a valid JSON value as it was written.
 type Value []byte
 
-// Object is the members of a JSON object in their order.
+// Object is the members of a JSON object, in order.
 type Object []Member
 
-// ParseObject parses an object, and checks all that is in it. The values refer
-// to data, which must not change any more.
+// ParseObject parses an object, and checks all that is in it. The values refer to data,
+// which must not change any more.
 func ParseObject(data []byte) (Object, error) {
 	switch {
 	case !utf8.Valid(data):
@@ -71,6 +72,7 @@ func (o Object) Get(name string) Value {
 	return nil
 }
 
+// has reports whether the object has a member of the name.
 func (o Object) has(name []byte) bool {
 	for i := range o {
 		if bytes.Equal(o[i].Name, name) {
@@ -88,7 +90,7 @@ func (v Value) Text() (string, bool) {
 	return string(text(v)), true
 }
 
-// Is tells whether the value is this string.
+// Is reports whether the value is this string.
 func (v Value) Is(s string) bool {
 	return len(v) > 0 && v[0] == '"' && string(text(v)) == s
 }
@@ -135,13 +137,13 @@ func (v Value) Elements() ([]Value, bool) {
 	return elements, w.array(1, &elements) == nil
 }
 
-// walker goes over JSON that is known to be valid.
+// walker goes over JSON that is valid.
 type walker struct {
 	data []byte
 	pos  int
 }
 
-// object goes over an object and adds its members to into, unless that is nil.
+// object goes over an object and adds its members to into, unless into is nil.
 func (w *walker) object(depth int, into *Object) error {
 	if depth > maxDepth {
 		return errTooDeep
@@ -178,6 +180,7 @@ func (w *walker) object(depth int, into *Object) error {
 	return nil
 }
 
+// array goes over an array and adds its elements to into, unless into is nil.
 func (w *walker) array(depth int, into *[]Value) error {
 	if depth > maxDepth {
 		return errTooDeep
@@ -200,6 +203,7 @@ func (w *walker) array(depth int, into *[]Value) error {
 	return nil
 }
 
+// value goes over a value of any type.
 func (w *walker) value(depth int) error {
 	switch w.data[w.pos] {
 	case '{':
@@ -220,7 +224,7 @@ func (w *walker) value(depth int) error {
 	return nil
 }
 
-// text goes past a string.
+// text goes over a string.
 func (w *walker) text() {
 	for w.pos++; w.data[w.pos] != '"'; w.pos++ {
 		if w.data[w.pos] == '\\' {
@@ -230,6 +234,7 @@ func (w *walker) text() {
 	w.pos++
 }
 
+// space goes over white space.
 func (w *walker) space() {
 	for w.pos < len(w.data) {
 		switch w.data[w.pos] {

@@ -1,11 +1,11 @@
 // Package tcpdial opens TCP connections whose first bytes are ours, with few
 // system calls.
 //
-// A connection to this machine, or to one nearby, is often there by the time
-// connect has returned. So the first bytes are sent right away, and only where
-// the kernel does not take them yet does anyone wait. There is no name to look
-// up, no race between address families, and no context to watch until there is
-// something to wait for.
+// A connection to this machine, or to a machine nearby, is often there by the time
+// connect has returned. So the first bytes are sent right away, and the dialer waits
+// only if the kernel does not take them yet. There is no name to look up, no race
+// between address families, and no context to watch until there is something to wait
+// for.
 package tcpdial
 
 import (
@@ -20,8 +20,8 @@ import (
 // connection has not been attempted.
 var ErrUnsupported = errors.New("dialing needs the net package")
 
-// ToItself tells whether the connection is one of a port to itself, which the
-// kernel makes where nobody listens at a port that it also gives out.
+// ToItself reports whether the connection is that of a port to itself. The kernel makes
+// such a connection if nothing listens at a port that the kernel also gives out.
 func ToItself(c net.Conn) bool {
 	local, remote := c.LocalAddr(), c.RemoteAddr()
 	return local.Network() == "tcp" && local.String() == remote.String()

@@ -14,7 +14,7 @@ import (
 	"unsafe"
 )
 
-// What the net package asks of the connections that it makes, as Caddy uses it.
+// The keep-alive settings of connections that Caddy makes by the net package.
 const (
 	keepAliveIdle     = 15 // seconds
 	keepAliveInterval = 30
@@ -48,8 +48,8 @@ func Dial(ctx context.Context, addr netip.AddrPort, first []byte, deadline time.
 	return c, nil
 }
 
-// open makes a socket that is connected, or about to be. None of the system
-// calls here waits for anything, so that the scheduler need not hear of them.
+// open makes a socket that is connected, or about to be. None of the system calls waits
+// for anything, so that the scheduler need not hear of them.
 func open(target netip.Addr, port uint16) (fd int, err error) {
 	var to address
 	family, size := to.set(target, port)
@@ -60,7 +60,7 @@ func open(target netip.Addr, port uint16) (fd int, err error) {
 	fd = int(raw)
 	if err = tune(fd, target); err == nil {
 		_, _, errno = syscall.RawSyscall(syscall.SYS_CONNECT, raw, uintptr(unsafe.Pointer(&to)), size) //nolint:gosec // the kernel wants an address
-		// One that was interrupted goes on by itself, like any that does not wait.
+		// A connect that was interrupted goes on by itself, as any does on this socket.
 		if errno == 0 || errno == syscall.EINPROGRESS || errno == syscall.EINTR {
 			return fd, nil
 		}
@@ -77,7 +77,7 @@ type address struct {
 	rest   [24]byte
 }
 
-// set fills the address in, and says how much of it counts.
+// set fills the address in, and returns how much of it counts.
 func (a *address) set(target netip.Addr, port uint16) (family uint16, size uintptr) {
 	binary.BigEndian.PutUint16(a.port[:], port)
 	if target.Is4() {
@@ -87,14 +87,14 @@ func (a *address) set(target netip.Addr, port uint16) (family uint16, size uintp
 		return a.family, syscall.SizeofSockaddrInet4
 	}
 	ip := target.As16()
-	copy(a.rest[4:], ip[:]) // behind the flow's label
+	copy(a.rest[4:], ip[:]) // behind the flow label
 	a.family = syscall.AF_INET6
 	return a.family, syscall.SizeofSockaddrInet6
 }
 
-// tune sets the options that the net package sets. The peer of a connection
-// within this machine cannot vanish without the kernel's knowledge, so nobody
-// needs to ask after it.
+// tune sets the options that the net package sets. The peer of a connection within this
+// machine cannot vanish without the kernel's knowledge, so such a connection needs no
+// keep-alive.
 func tune(fd int, target netip.Addr) error {
 	options := [...]struct {
 		level, name uintptr
@@ -120,8 +120,7 @@ func tune(fd int, target netip.Addr) error {
 	return nil
 }
 
-// send writes what the kernel takes, which is nothing before the connection is
-// there.
+// send writes what the kernel takes, which is nothing before the socket is connected.
 func send(fd int, p []byte) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd),
@@ -138,13 +137,13 @@ func send(fd int, p []byte) (int, error) {
 	}
 }
 
-// conn is a connection that the net package has not seen.
+// conn is a connection that the net package does not know.
 type conn struct {
 	file *os.File
 	addr netip.AddrPort
 }
 
-// sendRest waits for the connection, and sends.
+// sendRest waits for the socket to be connected, and sends p.
 func (c *conn) sendRest(ctx context.Context, p []byte, deadline time.Time) error {
 	raw, err := c.file.SyscallConn()
 	if err != nil {
@@ -207,5 +206,5 @@ func (c *conn) LocalAddr() net.Addr {
 // SyscallConn implements syscall.Conn.
 func (c *conn) SyscallConn() (syscall.RawConn, error) { return c.file.SyscallConn() }
 
-// PlainSocket tells the relay that nothing of the connection is held back here.
+// PlainSocket implements relay.Socket: nothing of the stream is held back here.
 func (c *conn) PlainSocket() {}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Dial returns ErrUnsupported.
+// Dial returns ErrUnsupported on this system.
 func Dial(context.Context, netip.AddrPort, []byte, time.Time) (net.Conn, error) {
 	return nil, ErrUnsupported
 }

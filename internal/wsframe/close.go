@@ -10,10 +10,10 @@ import (
 // maxReason is the payload of a control frame less the close code.
 const maxReason = maxControl - 2
 
-// AppendClose appends a close frame to dst. It is always well-formed: a code
-// that may not be on the wire, such as [NoStatus], makes a frame without
-// payload; a reason that is not UTF-8 is mended; and one that is too long is cut
-// at the end of a character. A frame to a server must be masked.
+// AppendClose appends a close frame to dst. The frame is always well-formed: a code
+// that may not be on the wire, such as [NoStatus], makes a frame without payload; a
+// reason that is not UTF-8 is mended; and a reason that is too long is cut at the end
+// of a character. A frame to a server must be masked.
 func AppendClose(dst []byte, code int, reason string, masked bool) []byte {
 	var payload []byte
 	if sendable(code) {
@@ -27,7 +27,7 @@ func AppendClose(dst []byte, code int, reason string, masked bool) []byte {
 	}
 	dst = append(dst, maskBit|byte(len(payload)))
 	var key [4]byte
-	_, _ = rand.Read(key[:]) // never fails, and section 5.3 asks for keys that nobody can predict
+	_, _ = rand.Read(key[:]) // never fails; section 5.3 asks for keys that cannot be predicted
 	dst = append(dst, key[:]...)
 	for i, b := range payload {
 		dst = append(dst, b^key[i%4])
@@ -45,6 +45,7 @@ func sendable(code int) bool {
 	return code >= 1000 && code <= 4999
 }
 
+// cutReason returns a reason that is UTF-8 and fits into a close frame.
 func cutReason(reason string) string {
 	reason = strings.ToValidUTF8(reason, string(utf8.RuneError))
 	if len(reason) <= maxReason {

@@ -19,12 +19,12 @@ type Scanner struct {
 	key    [4]byte // zero if not masked
 	begun  Opcode  // of the fragmented message in progress, or Continuation
 
-	header [maxHeader]byte // one that was cut, as far as it came
-	have   uint8
+	header [maxHeader]byte // of the next frame, as far as it has come
+	have   uint8           // how much of the header has come
 
 	closed   bool // the first close frame is complete
 	closeLen uint8
-	closing  *[maxControl]byte // its payload, unmasked; nil until it has one
+	closing  *[maxControl]byte // the close frame's payload, unmasked; nil while there is none
 }
 
 // Scan follows the stream over all of p.
@@ -34,9 +34,9 @@ func (s *Scanner) Scan(p []byte) {
 	}
 }
 
-// ScanToBoundary follows the stream to the end of the frame in progress, or of
-// the next one if there is none, and returns how many bytes of p that took: all
-// of them if the frame does not end in p.
+// ScanToBoundary follows the stream to the end of the frame in progress, or of the next
+// frame if none is, and returns how many bytes of p that took: all of p if the frame
+// does not end in p.
 func (s *Scanner) ScanToBoundary(p []byte) int {
 	var n int
 	if s.left == 0 {
@@ -53,8 +53,8 @@ func (s *Scanner) ScanToBoundary(p []byte) int {
 	return n + len(payload)
 }
 
-// AtBoundary reports whether the stream stands between two frames, where
-// another one could be put in.
+// AtBoundary reports whether the stream stands between two frames, where another frame
+// could be put in.
 func (s *Scanner) AtBoundary() bool {
 	return s.left == 0 && s.have == 0
 }
@@ -69,9 +69,9 @@ func (s *Scanner) Closed() bool {
 	return s.closed
 }
 
-// Close returns what the first complete close frame said; ok is false if none
-// has passed. The code is [NoStatus] if the frame had none. The reason is what
-// the peer sent, which need not be UTF-8.
+// Close returns what the first complete close frame said; ok is false if none has
+// passed. The code is [NoStatus] if the frame had none. The reason is as the peer sent
+// it, which need not be UTF-8.
 func (s *Scanner) Close() (code int, reason string, ok bool) {
 	if !s.closed {
 		return 0, "", false
@@ -82,8 +82,8 @@ func (s *Scanner) Close() (code int, reason string, ok bool) {
 	return int(binary.BigEndian.Uint16(s.closing[:2])), string(s.closing[2:s.closeLen]), true
 }
 
-// scanHeader reads a header, or the part of it that p holds, and returns how
-// much of p it took.
+// scanHeader reads a header, or the part of it that p holds, and returns how much of p
+// that took.
 func (s *Scanner) scanHeader(p []byte) int {
 	if s.have == 0 && len(p) >= 2 {
 		if size := headerSize(p[1]); len(p) >= size {
@@ -144,6 +144,7 @@ func (s *Scanner) begin(h []byte) {
 	}
 }
 
+// scanPayload follows the stream over p, which is payload of the frame in progress.
 func (s *Scanner) scanPayload(p []byte) {
 	switch s.opcode {
 	case Continuation, Text, Binary:
@@ -158,8 +159,7 @@ func (s *Scanner) scanPayload(p []byte) {
 	}
 }
 
-// collect keeps the payload of the first close frame, up to what a valid one
-// may hold.
+// collect keeps the payload of the first close frame, up to the length that is valid.
 func (s *Scanner) collect(p []byte) {
 	if s.closed {
 		return
@@ -194,8 +194,8 @@ func (s *Scanner) end() {
 	}
 }
 
-// endFragment counts the message if this was its last fragment. A continuation
-// of nothing is none.
+// endFragment counts the message if this was its last fragment. A continuation without
+// a beginning is no message.
 func (s *Scanner) endFragment() {
 	if !s.final {
 		return

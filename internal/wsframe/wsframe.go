@@ -3,15 +3,14 @@
 //
 // A [Scanner] follows one direction of a connection. It is fed the bytes in
 // whatever pieces they arrive, jumps over payloads by their length, and knows
-// where frames end, how many messages have passed and how the peer said
-// goodbye. It judges nothing: what is not a valid frame passes as well as what
-// is.
+// where frames end, how many messages have passed and what the peer's close frame
+// said. It judges nothing: invalid frames pass like valid ones.
 package wsframe
 
 // Opcode says what a frame is (RFC 6455, section 5.2).
 type Opcode byte
 
-// The opcodes that RFC 6455 defines. All others are reserved.
+// The opcodes that RFC 6455 defines. All other opcodes are reserved.
 const (
 	Continuation Opcode = 0x0
 	Text         Opcode = 0x1
@@ -21,7 +20,7 @@ const (
 	Pong         Opcode = 0xA
 )
 
-// NoStatus is the code of a close frame that carries none. It is never on the
+// NoStatus stands for the code of a close frame that carries none, and is never on the
 // wire (RFC 6455, section 7.4.1).
 const NoStatus = 1005
 
