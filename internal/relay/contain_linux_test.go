@@ -38,15 +38,15 @@ func TestPanicOnTheLoopEndsOneConnection(t *testing.T) {
 	defer bystander.end(t)
 	defer bystander.client.Close()
 	defer bystander.upstream.Close()
-	for place, tt := range tests {
+	for point, tt := range tests {
 		for transport, open := range map[string]func(testing.TB, Config) *fixture{"tcp": onTCP, "tls": onTLS} {
-			t.Run(place+"/"+transport, func(t *testing.T) {
+			t.Run(point+"/"+transport, func(t *testing.T) {
 				before := descriptors(t)
 				f := open(t, Config{CloseTimeout: 100 * time.Millisecond})
 				f.run()
 				mustWrite(t, f.client, maskedText("hi"))
 				mustRead(t, f.upstream, maskedText("hi"))
-				trapAt(t, f.Relay, place)
+				trapAt(t, f.Relay, point)
 				toClient, toUpstream := record(f.client), record(f.upstream)
 				tt.play(t, f)
 				wantPanic(t, f.end(t), tt.code)

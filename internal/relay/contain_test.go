@@ -27,11 +27,11 @@ func init() {
 	}
 }
 
-// trapAt makes the relay panic at a place, each time it comes there.
-func trapAt(tb testing.TB, r *Relay, place string) {
+// trapAt makes the relay panic at a point, each time it comes there.
+func trapAt(tb testing.TB, r *Relay, point string) {
 	tb.Helper()
 	setTrap(tb, r, func(at string) {
-		if at == place {
+		if at == point {
 			panic("caught at " + at)
 		}
 	})
@@ -82,92 +82,101 @@ func (p *panickyConn) Close() error {
 	return nil
 }
 
-// TestPanicOnGoroutinesEndsTheConnection lets everything panic that the goroutine
-// relay runs. A bubble also fails if a goroutine outlives the test.
+// panicky is a relay on goroutines of which anything may panic.
+type panicky struct {
+	*fixture
+	ourClient, ourUpstream *panickyConn
+}
+
+func newPanicky() panicky {
+	f := onPipes(Config{WriteTimeout: time.Minute})
+	x := panicky{f, &panickyConn{Conn: f.Relay.client.conn.(net.Conn)}, &panickyConn{Conn: f.Relay.upstream.conn.(net.Conn)}}
+	f.Relay.client.conn, f.Relay.upstream.conn = x.ourClient, x.ourUpstream
+	return x
+}
+
+func sayHi(_ *testing.T, x panicky) { _, _ = x.client.Write(maskedText("hi")) }
+
+const noClose = 0
+
+var panicsOnGoroutines = map[string]struct {
+	prepare func(t *testing.T, x panicky)
+	play    func(t *testing.T, x panicky) // after the beginning
+	client  int                           // the code of the last close frame that each side gets
+	up      int
+	code    int
+}{
+	"reading from the client": {
+		func(_ *testing.T, x panicky) { x.ourClient.read.Store(true) }, sayHi, 1011, 1011, 1011,
+	},
+	"reading from the upstream": {
+		func(_ *testing.T, x panicky) { x.ourUpstream.read.Store(true) },
+		func(_ *testing.T, x panicky) { _, _ = x.upstream.Write(text("hi")) }, 1011, 1011, 1011,
+	},
+	"writing": {
+		func(_ *testing.T, x panicky) { x.ourUpstream.write.Store(true) }, sayHi, 1011, noClose, 1011,
+	},
+	"writing a last close frame": {
+		func(_ *testing.T, x panicky) { x.ourUpstream.read.Store(true); x.ourClient.write.Store(true) },
+		func(_ *testing.T, x panicky) { _, _ = x.upstream.Write(text("hi")) }, noClose, 1011, 1011,
+	},
+	"setting a deadline": {
+		func(_ *testing.T, x panicky) { x.ourUpstream.deadline.Store(true) }, sayHi, 1011, noClose, 1011,
+	},
+	"between the frames": {
+		func(t *testing.T, x panicky) { trapAt(t, x.Relay, "pump") }, sayHi, 1011, noClose, 1011,
+	},
+	"under the lock": {
+		func(t *testing.T, x panicky) { trapAt(t, x.Relay, "locked") }, sayHi, 1011, noClose, 1011,
+	},
+	"at the beginning": {
+		func(t *testing.T, x panicky) { trapAt(t, x.Relay, "begin") }, func(*testing.T, panicky) {}, 1011, 1011, 1011,
+	},
+	"in End": {
+		func(t *testing.T, x panicky) { trapAt(t, x.Relay, "end") },
+		func(_ *testing.T, x panicky) { x.End(restart, goingAway) }, 1011, 1011, restart.Code,
+	},
+	"in End, before the beginning": {
+		func(t *testing.T, x panicky) { trapAt(t, x.Relay, "end"); x.End(restart, goingAway) },
+		func(*testing.T, panicky) {}, 1011, 1011, restart.Code,
+	},
+	"in a close frame's goroutine": {
+		func(t *testing.T, x panicky) { trapAt(t, x.Relay, "inject") },
+		func(_ *testing.T, x panicky) { x.End(restart, goingAway) }, noClose, noClose, restart.Code,
+	},
+	"when time is up": {
+		func(t *testing.T, x panicky) { trapAt(t, x.Relay, "deadline") },
+		func(_ *testing.T, x panicky) { x.End(restart, goingAway) }, restart.Code, goingAway.Code, restart.Code,
+	},
+	"closing both": {
+		func(_ *testing.T, x panicky) { x.ourClient.closing.Store(true); x.ourUpstream.closing.Store(true) },
+		func(_ *testing.T, x panicky) { x.End(restart, goingAway) }, restart.Code, goingAway.Code, restart.Code,
+	},
+}
+
+// TestPanicOnGoroutinesEndsTheConnection lets everything panic that goroutines of a
+// relay run. A bubble also fails if a goroutine outlives the test.
 func TestPanicOnGoroutinesEndsTheConnection(t *testing.T) {
 	t.Parallel()
-	type rig struct {
-		*fixture
-		ourClient, ourUpstream *panickyConn
-	}
-	hi := func(_ *testing.T, x rig) { _, _ = x.client.Write(maskedText("hi")) }
-	const nothing = 0
-	tests := map[string]struct {
-		prepare func(t *testing.T, x rig)
-		play    func(t *testing.T, x rig) // after the beginning
-		client  int                       // the code of the last close frame that each side gets
-		up      int
-		code    int
-	}{
-		"reading from the client": {
-			func(_ *testing.T, x rig) { x.ourClient.read.Store(true) }, hi, 1011, 1011, 1011,
-		},
-		"reading from the upstream": {
-			func(_ *testing.T, x rig) { x.ourUpstream.read.Store(true) },
-			func(_ *testing.T, x rig) { _, _ = x.upstream.Write(text("hi")) }, 1011, 1011, 1011,
-		},
-		"writing": {
-			func(_ *testing.T, x rig) { x.ourUpstream.write.Store(true) }, hi, 1011, nothing, 1011,
-		},
-		"writing a last close frame": {
-			func(_ *testing.T, x rig) { x.ourUpstream.read.Store(true); x.ourClient.write.Store(true) },
-			func(_ *testing.T, x rig) { _, _ = x.upstream.Write(text("hi")) }, nothing, 1011, 1011,
-		},
-		"setting a deadline": {
-			func(_ *testing.T, x rig) { x.ourUpstream.deadline.Store(true) }, hi, 1011, nothing, 1011,
-		},
-		"between the frames": {
-			func(t *testing.T, x rig) { trapAt(t, x.Relay, "pump") }, hi, 1011, nothing, 1011,
-		},
-		"under the lock": {
-			func(t *testing.T, x rig) { trapAt(t, x.Relay, "locked") }, hi, 1011, nothing, 1011,
-		},
-		"at the beginning": {
-			func(t *testing.T, x rig) { trapAt(t, x.Relay, "begin") }, func(*testing.T, rig) {}, 1011, 1011, 1011,
-		},
-		"in End": {
-			func(t *testing.T, x rig) { trapAt(t, x.Relay, "end") },
-			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, 1011, 1011, restart.Code,
-		},
-		"in End, before the beginning": {
-			func(t *testing.T, x rig) { trapAt(t, x.Relay, "end"); x.End(restart, goingAway) },
-			func(*testing.T, rig) {}, 1011, 1011, restart.Code,
-		},
-		"in a close frame's goroutine": {
-			func(t *testing.T, x rig) { trapAt(t, x.Relay, "inject") },
-			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, nothing, nothing, restart.Code,
-		},
-		"when time is up": {
-			func(t *testing.T, x rig) { trapAt(t, x.Relay, "deadline") },
-			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, restart.Code, goingAway.Code, restart.Code,
-		},
-		"closing both": {
-			func(_ *testing.T, x rig) { x.ourClient.closing.Store(true); x.ourUpstream.closing.Store(true) },
-			func(_ *testing.T, x rig) { x.End(restart, goingAway) }, restart.Code, goingAway.Code, restart.Code,
-		},
-	}
-	for name, tt := range tests {
+	for name, tt := range panicsOnGoroutines {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				f := onPipes(Config{WriteTimeout: time.Minute})
-				x := rig{f, &panickyConn{Conn: f.Relay.client.conn.(net.Conn)}, &panickyConn{Conn: f.Relay.upstream.conn.(net.Conn)}}
-				f.Relay.client.conn, f.Relay.upstream.conn = x.ourClient, x.ourUpstream
+				x := newPanicky()
 				tt.prepare(t, x)
-				toClient, toUpstream := record(f.client), record(f.upstream)
-				f.run()
+				toClient, toUpstream := record(x.client), record(x.upstream)
+				x.run()
 				synctest.Wait()
 				tt.play(t, x)
-				o := f.end(t)
-				wantPanic(t, o, tt.code)
+				wantPanic(t, x.end(t), tt.code)
 				wantLast(t, "client", (<-toClient).data, tt.client)
 				wantLast(t, "upstream", (<-toUpstream).data, tt.up)
 				if c, u := x.ourClient.closes.Load(), x.ourUpstream.closes.Load(); c == 0 || u == 0 {
 					t.Errorf("the conns were closed %d and %d times", c, u)
 				}
-				f.End(restart, goingAway) // none of them may find the lock held
-				f.LastActive()
-				f.Counts()
+				x.End(restart, goingAway) // none of them may find the lock held
+				x.LastActive()
+				x.Counts()
 			})
 		})
 	}

@@ -111,104 +111,114 @@ func leaveUnread(f *fixture, by Party, why Close) error {
 	return nil
 }
 
+var errOdd = errors.New("some stream's")
+
+var lastWordsOfAClient = map[string]struct {
+	err    error
+	play   func(t *testing.T, f *fixture)
+	by     Party
+	code   int
+	reason string
+	after  time.Duration
+}{
+	"a message and a close frame": {errOdd, func(t *testing.T, f *fixture) {
+		mustWriteAsync(t, f.client, maskedText("one more"), f.upstream)
+		mustWriteAsync(t, f.client, maskedClose(4001, "why"), f.upstream)
+		mustWrite(t, f.upstream, closeFrame(4001, ""))
+	}, Client, 4001, "why", 0},
+	"a close frame after a while": {errOdd, func(t *testing.T, f *fixture) {
+		for range 5 {
+			time.Sleep(defaultLingerTimeout - 1)
+			mustWriteAsync(t, f.client, maskedText("one more"), f.upstream)
+		}
+		mustWriteAsync(t, f.client, maskedClose(4001, "why"), f.upstream)
+		_ = f.upstream.Close()
+	}, Client, 4001, "why", 5 * (defaultLingerTimeout - 1)},
+	"a message and the end": {syscall.EPIPE, func(t *testing.T, f *fixture) {
+		mustWriteAsync(t, f.client, maskedText("one more"), f.upstream)
+		_ = f.client.Close()
+		mustReadClose(t, f.upstream, Close{1011, "client vanished"})
+		_ = f.upstream.Close()
+	}, Client, 1011, "client vanished", 0},
+	"the beginning of a message": {syscall.EPIPE, func(t *testing.T, f *fixture) {
+		mustWriteAsync(t, f.client, maskedText("cut short")[:9], f.upstream)
+		_ = f.client.Close()
+		wantEOF(t, f.upstream)
+	}, Client, 1011, "client vanished", 0},
+	"nothing": {errOdd, func(t *testing.T, f *fixture) {
+		mustReadClose(t, f.upstream, Close{1011, "client vanished"})
+		_ = f.upstream.Close()
+	}, Client, 1011, "client vanished", defaultLingerTimeout},
+	"nothing from a socket that never ends": {syscall.EPIPE, func(t *testing.T, f *fixture) {
+		mustReadClose(t, f.upstream, Close{1011, "client vanished"})
+		_ = f.upstream.Close()
+	}, Client, 1011, "client vanished", defaultCloseTimeout},
+	"messages for ever":                            {errOdd, speakForEver, Client, 1011, "client vanished", maxLinger},
+	"much, to an upstream that is slow to take it": {syscall.ECONNRESET, takeSlowly, Client, 4001, "why", 30 * time.Second},
+	"a close frame that the upstream does not take": {syscall.ECONNRESET, func(t *testing.T, f *fixture) {
+		go func() { _, _ = f.client.Write(append(maskedText("one more"), maskedClose(4001, "why")...)) }()
+		synctest.Wait()
+		_ = f.upstream.Close()
+		_, _ = f.client.Read(make([]byte, 1))
+	}, Client, 4001, "why", 0},
+	"what comes when the upstream has closed too": {syscall.ECONNRESET, func(t *testing.T, f *fixture) {
+		mustWrite(t, f.upstream, closeFrame(4002, "too late"))
+		mustWriteAsync(t, f.client, maskedClose(4001, "why"), f.upstream)
+	}, Client, 4001, "why", 0},
+	"the gateway's, which ends it meanwhile": {syscall.ECONNRESET, func(t *testing.T, f *fixture) {
+		f.End(restart, goingAway)
+		mustReadClose(t, f.upstream, goingAway)
+		_ = f.upstream.Close()
+		_ = f.client.Close()
+	}, Gateway, restart.Code, restart.Reason, 0},
+}
+
+// speakForEver has the client send more and more.
+func speakForEver(t *testing.T, f *fixture) {
+	t.Helper()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for err := error(nil); err == nil; time.Sleep(defaultLingerTimeout / 2) {
+			_, err = f.client.Write(maskedText("one more"))
+		}
+	}()
+	t.Cleanup(func() { <-stopped })
+	var got wsframe.Scanner
+	for p := make([]byte, 512); !got.Closed(); {
+		n, err := f.upstream.Read(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Scan(p[:n])
+	}
+	_ = f.upstream.Close()
+}
+
+// takeSlowly has the upstream take ten bytes a second.
+func takeSlowly(t *testing.T, f *fixture) {
+	t.Helper()
+	much := frame(wsframe.Binary, true, make([]byte, 300))
+	go func() {
+		_, _ = f.client.Write(much)
+		_, _ = f.client.Write(maskedClose(4001, "why"))
+	}()
+	for range len(much) / 10 {
+		time.Sleep(time.Second)
+		if _, err := io.ReadFull(f.upstream, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = io.ReadFull(f.upstream, make([]byte, len(much)%10))
+	mustReadClose(t, f.upstream, Close{4001, "why"})
+	_ = f.upstream.Close()
+}
+
 // TestLastWordsOfASideThatTakesNoMore has writing to the client fail while it can
 // still be read from.
 func TestLastWordsOfASideThatTakesNoMore(t *testing.T) {
 	t.Parallel()
-	const odd = "some stream's"
-	tests := map[string]struct {
-		err    error
-		play   func(t *testing.T, f *fixture)
-		by     Party
-		code   int
-		reason string
-		after  time.Duration
-	}{
-		"a message and a close frame": {errors.New(odd), func(t *testing.T, f *fixture) {
-			mustWriteAsync(t, f.client, maskedText("one more"), f.upstream)
-			mustWriteAsync(t, f.client, maskedClose(4001, "why"), f.upstream)
-			mustWrite(t, f.upstream, closeFrame(4001, ""))
-		}, Client, 4001, "why", 0},
-		"a close frame after a while": {errors.New(odd), func(t *testing.T, f *fixture) {
-			for range 5 {
-				time.Sleep(defaultLingerTimeout - 1)
-				mustWriteAsync(t, f.client, maskedText("one more"), f.upstream)
-			}
-			mustWriteAsync(t, f.client, maskedClose(4001, "why"), f.upstream)
-			_ = f.upstream.Close()
-		}, Client, 4001, "why", 5 * (defaultLingerTimeout - 1)},
-		"a message and the end": {syscall.EPIPE, func(t *testing.T, f *fixture) {
-			mustWriteAsync(t, f.client, maskedText("one more"), f.upstream)
-			_ = f.client.Close()
-			mustReadClose(t, f.upstream, Close{1011, "client vanished"})
-			_ = f.upstream.Close()
-		}, Client, 1011, "client vanished", 0},
-		"the beginning of a message": {syscall.EPIPE, func(t *testing.T, f *fixture) {
-			mustWriteAsync(t, f.client, maskedText("cut short")[:9], f.upstream)
-			_ = f.client.Close()
-			wantEOF(t, f.upstream)
-		}, Client, 1011, "client vanished", 0},
-		"nothing": {errors.New(odd), func(t *testing.T, f *fixture) {
-			mustReadClose(t, f.upstream, Close{1011, "client vanished"})
-			_ = f.upstream.Close()
-		}, Client, 1011, "client vanished", defaultLingerTimeout},
-		"nothing from a socket that never ends": {syscall.EPIPE, func(t *testing.T, f *fixture) {
-			mustReadClose(t, f.upstream, Close{1011, "client vanished"})
-			_ = f.upstream.Close()
-		}, Client, 1011, "client vanished", defaultCloseTimeout},
-		"messages for ever": {errors.New(odd), func(t *testing.T, f *fixture) {
-			stopped := make(chan struct{})
-			go func() {
-				defer close(stopped)
-				for err := error(nil); err == nil; time.Sleep(defaultLingerTimeout / 2) {
-					_, err = f.client.Write(maskedText("one more"))
-				}
-			}()
-			t.Cleanup(func() { <-stopped })
-			var got wsframe.Scanner
-			for p := make([]byte, 512); !got.Closed(); {
-				n, err := f.upstream.Read(p)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got.Scan(p[:n])
-			}
-			_ = f.upstream.Close()
-		}, Client, 1011, "client vanished", maxLinger},
-		"much, to an upstream that is slow to take it": {syscall.ECONNRESET, func(t *testing.T, f *fixture) {
-			much := frame(wsframe.Binary, true, make([]byte, 300))
-			go func() {
-				_, _ = f.client.Write(much)
-				_, _ = f.client.Write(maskedClose(4001, "why"))
-			}()
-			for range len(much) / 10 {
-				time.Sleep(time.Second)
-				if _, err := io.ReadFull(f.upstream, make([]byte, 10)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			_, _ = io.ReadFull(f.upstream, make([]byte, len(much)%10))
-			mustReadClose(t, f.upstream, Close{4001, "why"})
-			_ = f.upstream.Close()
-		}, Client, 4001, "why", 30 * time.Second},
-		"a close frame that the upstream does not take": {syscall.ECONNRESET, func(t *testing.T, f *fixture) {
-			go func() { _, _ = f.client.Write(append(maskedText("one more"), maskedClose(4001, "why")...)) }()
-			synctest.Wait()
-			_ = f.upstream.Close()
-			_, _ = f.client.Read(make([]byte, 1))
-		}, Client, 4001, "why", 0},
-		"what comes when the upstream has closed too": {syscall.ECONNRESET, func(t *testing.T, f *fixture) {
-			mustWrite(t, f.upstream, closeFrame(4002, "too late"))
-			mustWriteAsync(t, f.client, maskedClose(4001, "why"), f.upstream)
-		}, Client, 4001, "why", 0},
-		"the gateway's, which ends it meanwhile": {syscall.ECONNRESET, func(t *testing.T, f *fixture) {
-			f.End(restart, goingAway)
-			mustReadClose(t, f.upstream, goingAway)
-			_ = f.upstream.Close()
-			_ = f.client.Close()
-		}, Gateway, restart.Code, restart.Reason, 0},
-	}
-	for name, tt := range tests {
+	for name, tt := range lastWordsOfAClient {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

@@ -14,34 +14,38 @@ type stream struct {
 
 func (s stream) SharedConn() net.Conn { return s.socket }
 
+// keepFull writes more than a socket takes.
+func keepFull(c net.Conn) {
+	for {
+		if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+			return
+		}
+	}
+}
+
+// keepBusy has a byte go to and fro.
+func keepBusy(c net.Conn) {
+	for {
+		if _, err := c.Write([]byte("x")); err != nil {
+			return
+		}
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			return
+		}
+	}
+}
+
 // TestStreamIsEndedUnlessItsSocketIsWhatIsSlow has a client take nothing of a
 // stream. That may be the fault of the socket, which is full, or else of the
 // client, whatever passes over the socket for other streams.
 func TestStreamIsEndedUnlessItsSocketIsWhatIsSlow(t *testing.T) {
 	t.Parallel()
 	const writeTimeout = 1500 * time.Millisecond
-	flood := func(c net.Conn) {
-		for {
-			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
-				return
-			}
-		}
-	}
-	echo := func(c net.Conn) {
-		for {
-			if _, err := c.Write([]byte("x")); err != nil {
-				return
-			}
-			if _, err := c.Read(make([]byte, 1)); err != nil {
-				return
-			}
-		}
-	}
 	tests := map[string]struct {
 		ours, peer func(net.Conn)
 		lives      bool
 	}{
-		"a socket that is full and drains": {flood, func(c net.Conn) {
+		"a socket that is full and drains": {keepFull, func(c net.Conn) {
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
 			for p := make([]byte, 4<<10); ; <-tick.C {
@@ -50,8 +54,8 @@ func TestStreamIsEndedUnlessItsSocketIsWhatIsSlow(t *testing.T) {
 				}
 			}
 		}, true},
-		"a socket that is full":  {flood, func(net.Conn) {}, false},
-		"a socket that is busy":  {echo, func(c net.Conn) { echo(c) }, false},
+		"a socket that is full":  {keepFull, func(net.Conn) {}, false},
+		"a socket that is busy":  {keepBusy, keepBusy, false},
 		"a socket that is quiet": {func(net.Conn) {}, func(net.Conn) {}, false},
 	}
 	for name, tt := range tests {
@@ -66,7 +70,7 @@ func TestStreamIsEndedUnlessItsSocketIsWhatIsSlow(t *testing.T) {
 			f := onPipes(Config{WriteTimeout: writeTimeout, CloseTimeout: 10 * time.Millisecond})
 			f.Relay.client.conn = stream{f.Relay.client.conn.(net.Conn), ours}
 			f.run()
-			mustWrite(t, f.upstream, text("nobody reads this"))
+			mustWrite(t, f.upstream, text("not read"))
 			begin := time.Now()
 			if tt.lives {
 				select {

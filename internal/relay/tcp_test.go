@@ -101,16 +101,22 @@ func TestBytesPassUnchanged(t *testing.T) {
 			if got := <-toClient; !bytes.Equal(got.data, fromUpstream) {
 				t.Errorf("the client got %d bytes that are not the upstream's %d (%v)", len(got.data), len(fromUpstream), got.err)
 			}
-			var client, upstream wsframe.Scanner
-			client.Scan(fromClient)
-			upstream.Scan(fromUpstream)
-			if o.FromClient != client.Counts() || o.FromUpstream != upstream.Counts() {
-				t.Errorf("counted %+v and %+v, want %+v and %+v", o.FromClient, o.FromUpstream, client.Counts(), upstream.Counts())
-			}
-			if c, u := f.Counts(); c != o.FromClient || u != o.FromUpstream {
-				t.Errorf("Counts() = %+v, %+v after the end, outcome %+v", c, u, o)
-			}
+			wantCounts(t, f, o, fromClient, fromUpstream)
 		})
+	}
+}
+
+// wantCounts wants the outcome to count what the streams hold.
+func wantCounts(t *testing.T, f *fixture, o Outcome, fromClient, fromUpstream []byte) {
+	t.Helper()
+	var client, upstream wsframe.Scanner
+	client.Scan(fromClient)
+	upstream.Scan(fromUpstream)
+	if o.FromClient != client.Counts() || o.FromUpstream != upstream.Counts() {
+		t.Errorf("counted %+v and %+v, want %+v and %+v", o.FromClient, o.FromUpstream, client.Counts(), upstream.Counts())
+	}
+	if c, u := f.Counts(); c != o.FromClient || u != o.FromUpstream {
+		t.Errorf("Counts() = %+v, %+v after the end, outcome %+v", c, u, o)
 	}
 }
 
