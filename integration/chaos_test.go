@@ -115,9 +115,11 @@ func chaoticClient(g *gateway, c carrier, rnd *rand.Rand, opened, refused *count
 		_ = a.conn.closeWrite()
 	case 2:
 		_, _ = a.conn.w.Write([]byte{0x82, 0xFE, 0x10}) // the start of a frame
-	case 3:
-		hold := time.NewTimer(time.Duration(rnd.IntN(50)) * time.Millisecond)
-		<-hold.C
+	case 3: // it breaks off at some moment
+		time.AfterFunc(time.Duration(rnd.IntN(50))*time.Millisecond, a.conn.kill)
+		for err := error(nil); err == nil; {
+			_, err = a.conn.next()
+		}
 	}
 }
 

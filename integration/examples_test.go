@@ -43,7 +43,7 @@ func startExample(t *testing.T, name string, replace ...string) *gateway {
 	for _, warning := range warnings {
 		t.Logf("examples/%s: %v", name, warning)
 	}
-	book.clear()
+	book.turn()
 	if err := caddy.Load(config, true); err != nil {
 		t.Fatalf("examples/%s: %v", name, err)
 	}

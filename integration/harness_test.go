@@ -52,7 +52,7 @@ func startWith(t *testing.T, options, site string) *gateway {
 // run loads the site and stops Caddy with the test.
 func (g *gateway) run(t *testing.T, site string) {
 	t.Helper()
-	book.clear()
+	book.turn()
 	t.Cleanup(func() {
 		if t.Failed() {
 			book.dump(t)

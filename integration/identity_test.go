@@ -41,7 +41,6 @@ func TestReloadThatChangesNoUpstreamEndsNoConnection(t *testing.T) {
 	}
 	for _, traffic := range []bool{true, false} {
 		t.Run(fmt.Sprintf("with other handshakes %t", traffic), func(t *testing.T) {
-			book.clear()
 			g := start(t, sites[0].site)
 			conns := oneOfEach(t, g)
 			for _, row := range sites[1:] {

@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -21,9 +22,11 @@ func init() {
 // process, so there is one book; start turns to a new page.
 var book logBook
 
-// logBook keeps the lines of Caddy's log.
+// logBook keeps the lines of Caddy's log that the configurations of one test
+// write: what belongs to the test before may still come, and is left out.
 type logBook struct {
 	mu    sync.Mutex // protects what follows
+	page  int        // counts the tests
 	lines []logLine
 	trap  string // a message over which the log panics
 }
@@ -47,10 +50,13 @@ func (l logLine) num(field string) float64 {
 	return n
 }
 
-// Write takes whole lines: Caddy's JSON encoder makes one write a line.
-func (b *logBook) Write(p []byte) (int, error) {
+// write adds whole lines to a page, if that is still the last one.
+func (b *logBook) write(page int, p []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if page != b.page {
+		return
+	}
 	if b.trap != "" && bytes.Contains(p, []byte(`"msg":"`+b.trap+`"`)) {
 		panic("a secret of the log's")
 	}
@@ -61,10 +67,7 @@ func (b *logBook) Write(p []byte) (int, error) {
 		}
 		b.lines = append(b.lines, line)
 	}
-	return len(p), nil
 }
-
-func (b *logBook) Close() error { return nil }
 
 // panicOver makes the log panic over a message; "" for none.
 func (b *logBook) panicOver(msg string) {
@@ -73,10 +76,18 @@ func (b *logBook) panicOver(msg string) {
 	b.trap = msg
 }
 
-func (b *logBook) clear() {
+// turn begins a page for the configurations that are loaded from now on.
+func (b *logBook) turn() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.page++
 	b.lines = nil
+}
+
+func (b *logBook) current() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.page
 }
 
 // find returns the lines of the loggers whose names begin with logger and that
@@ -151,6 +162,39 @@ func (bookWriter) CaddyModule() caddy.ModuleInfo {
 }
 
 func (bookWriter) String() string                                   { return "integration_book" }
-func (bookWriter) WriterKey() string                                { return "integration_book" }
-func (bookWriter) OpenWriter() (io.WriteCloser, error)              { return &book, nil }
+func (bookWriter) WriterKey() string                                { return fmt.Sprint("integration_book ", book.current()) }
+func (bookWriter) OpenWriter() (io.WriteCloser, error)              { return bookPage(book.current()), nil }
 func (*bookWriter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { d.Next(); return nil }
+
+// bookPage writes to one page of the book.
+type bookPage int
+
+// Write takes whole lines: Caddy's JSON encoder makes one write a line.
+func (p bookPage) Write(lines []byte) (int, error) {
+	book.write(int(p), lines)
+	return len(lines), nil
+}
+
+// Close leaves the page as it is.
+func (bookPage) Close() error { return nil }
+
+// TestLateLineOfAnEarlierTestIsLeftOut of the book.
+func TestLateLineOfAnEarlierTestIsLeftOut(t *testing.T) {
+	var pages []io.Writer
+	for range 2 {
+		book.turn()
+		page, err := new(bookWriter).OpenWriter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, page)
+	}
+	for _, page := range pages {
+		if _, err := fmt.Fprintf(page, `{"logger":%q,"msg":"closed"}`+"\n", ourLogger); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines := book.find(ourLogger, "closed"); len(lines) != 1 {
+		t.Errorf("the book has %d lines, want that of the second page alone", len(lines))
+	}
+}

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -45,7 +46,40 @@ func (*panicking) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { d.Next(); r
 // in everything that came out: all logs, metrics, spans, the admin endpoint, and
 // what the upstream received.
 func TestNoTokenIsSeenAnywhere(t *testing.T) {
-	spans := captureSpans(t)
+	s := startSecretive(t)
+	for token, status := range s.tokens {
+		for _, way := range []string{"header", "field", "query", "cookie", "subprotocol"} {
+			s.play(t, token, way, status)
+		}
+	}
+	book.wait(t, "refused", 10)
+	s.look(t, s.collect(t))
+}
+
+// secretive is a gateway with every kind of credential and every handler.
+type secretive struct {
+	*gateway
+	upstream, broken *backend
+	spans            func() string  // once Caddy has stopped
+	tokens           map[string]int // what /ws answers; 0 for a connection
+}
+
+func startSecretive(t *testing.T) *secretive {
+	t.Helper()
+	s := &secretive{
+		spans:    captureSpans(t),
+		gateway:  newGateway(t, "debug"),
+		upstream: newBackend(t, echo),
+		broken:   newBackend(t, answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")),
+		tokens: map[string]int{
+			"leak-static-token":                            0,
+			"leak-opaque-token":                            0,
+			"leak-unknown-token":                           401,
+			tokenFor("carol", time.Hour, `"scope":"chat"`): 0,
+			tokenFor("carol", time.Hour):                   403,
+			tokenFor("carol", -time.Hour):                  401,
+		},
+	}
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := `{"active":false}`
 		if r.FormValue("token") == "leak-opaque-token" {
@@ -54,10 +88,20 @@ func TestNoTokenIsSeenAnywhere(t *testing.T) {
 		_, _ = io.WriteString(w, answer)
 	}))
 	t.Cleanup(service.Close)
-	b, broken := newBackend(t, echo), newBackend(t, answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"))
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(s.caddyfile(s.site(service.URL), bookOutput)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.runJSON(t, config)
+	return s
+}
+
+// site has a gateway that accepts, one whose upstream breaks off, and one with
+// a provider that panics.
+func (s *secretive) site(introspection string) string {
 	auth := fmt.Sprintf(`auth {
 		token header
-		token query
+		token query token
 		token cookie session
 		token header X-Token
 		token subprotocol
@@ -68,74 +112,59 @@ func TestNoTokenIsSeenAnywhere(t *testing.T) {
 			key %q
 			require scope chat
 		}
-		`, service.URL, jwtSecret)
-	auth = strings.Replace(auth, "token query\n", "token query token\n", 1)
-	g := newGateway(t, "debug")
-	text := g.caddyfile(strings.NewReplacer("AUTH", auth).Replace(`tracing {
+		`, introspection, jwtSecret)
+	return strings.NewReplacer("AUTH", auth).Replace(`tracing {
 		span gateway
 	}
-	ws_gateway /ws* `+b.addr+` {
+	ws_gateway /ws* ` + s.upstream.addr + ` {
 		AUTH}
 		header_up X-User {http.auth.user.id}
 	}
-	ws_gateway /broken `+broken.addr+` {
+	ws_gateway /broken ` + s.broken.addr + ` {
 		AUTH}
 	}
-	ws_gateway /panic `+b.addr+` {
+	ws_gateway /panic ` + s.upstream.addr + ` {
 		AUTH
 		provider integration_panic
 		}
-	}`), bookOutput)
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.runJSON(t, config)
+	}`)
+}
 
-	tokens := map[string]int{ // what /ws answers
-		"leak-static-token":                            0,
-		"leak-opaque-token":                            0,
-		"leak-unknown-token":                           401,
-		tokenFor("carol", time.Hour, `"scope":"chat"`): 0,
-		tokenFor("carol", time.Hour):                   403,
-		tokenFor("carol", -time.Hour):                  401,
+// play sends a token to all of them, and to renew.
+func (s *secretive) play(t *testing.T, token, way string, status int) {
+	t.Helper()
+	query, header := carry(s.gateway, way, token)
+	a := overWS.do(t, s.gateway, "/ws"+query, header)
+	if (a.conn != nil) != (status == 0) || status != 0 && a.status != status {
+		t.Errorf("token %.20s by %s: status %d, want %d", token, way, a.status, status)
 	}
-	for token, status := range tokens {
-		for _, way := range []string{"header", "field", "query", "cookie", "subprotocol"} {
-			query, header := carry(g, way, token)
-			a := overWS.do(t, g, "/ws"+query, header)
-			if (a.conn != nil) != (status == 0) || status != 0 && a.status != status {
-				t.Errorf("token %.20s by %s: status %d, want %d", token, way, a.status, status)
-			}
-			if a.conn != nil {
-				a.conn.finish(t)
-			}
-			want := 502
-			if status != 0 {
-				want = status
-			}
-			overWS.refused(t, g, "/broken"+query, header, want)
-			// A guest is asked about a token that nobody knows.
-			if _, err := overWS.try(g, "/panic"+query, header); err == nil && status == 401 {
-				t.Errorf("token %.20s by %s: the provider did not panic", token, way)
-			}
-			g.send(t, http.MethodPost, "/ws/renew"+query, dropWebSocket(header), "")
-		}
+	if a.conn != nil {
+		a.conn.finish(t)
 	}
-	book.wait(t, "refused", 10)
-	pages := []string{b.receivedBytes(), broken.receivedBytes()}
+	overWS.refused(t, s.gateway, "/broken"+query, header, cmp.Or(status, http.StatusBadGateway))
+	// A guest is asked about a token that nobody knows.
+	if _, err := overWS.try(s.gateway, "/panic"+query, header); err == nil && status == 401 {
+		t.Errorf("token %.20s by %s: the provider did not panic", token, way)
+	}
+	s.send(t, http.MethodPost, "/ws/renew"+query, dropWebSocket(header), "")
+}
+
+// collect stops Caddy and returns everything that came out of it.
+func (s *secretive) collect(t *testing.T) []string {
+	t.Helper()
+	pages := []string{s.upstream.receivedBytes(), s.broken.receivedBytes()}
 	for _, path := range []string{"/config/", "/metrics", "/reverse_proxy/upstreams", "/debug/vars"} {
-		_, page := g.adminDo(t, "GET", path, "", "")
+		_, page := s.adminDo(t, "GET", path, "", "")
 		pages = append(pages, page)
 	}
 	for _, query := range []string{"?user=carol", "?jti=x", "/none", "?token=x"} {
-		_, page := g.adminDo(t, "DELETE", "/ws_gateway/connections"+query, "", "")
+		_, page := s.adminDo(t, "DELETE", "/ws_gateway/connections"+query, "", "")
 		pages = append(pages, page)
 	}
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	traced := spans()
+	traced := s.spans()
 	if !strings.Contains(traced, "gateway") {
 		t.Error("no spans were exported")
 	}
@@ -143,12 +172,19 @@ func TestNoTokenIsSeenAnywhere(t *testing.T) {
 	for _, line := range book.find("", "") {
 		pages = append(pages, line.raw)
 	}
+	return pages
+}
+
+// look finds no token in the pages, nor a part of one, but that the provider
+// panicked.
+func (s *secretive) look(t *testing.T, pages []string) {
+	t.Helper()
 	panics := 0
 	for _, page := range pages {
 		if strings.Contains(page, "a provider panics") {
 			panics++
 		}
-		for token := range tokens {
+		for token := range s.tokens {
 			for _, part := range append(strings.Split(token, "."), url.QueryEscape(token)) {
 				if len(part) > 15 && !strings.HasPrefix(part, "eyJhbGciOiJI") && strings.Contains(page, part) {
 					t.Errorf("%q is in %.2000s", part, page)
@@ -164,7 +200,7 @@ func TestNoTokenIsSeenAnywhere(t *testing.T) {
 // runJSON is run for a whole configuration.
 func (g *gateway) runJSON(t *testing.T, config []byte) {
 	t.Helper()
-	book.clear()
+	book.turn()
 	t.Cleanup(func() {
 		if t.Failed() {
 			book.dump(t)
