@@ -237,3 +237,77 @@ func TestMaintenanceLeavesSessionsWhoseCookieNamesIt(t *testing.T) {
 	conn.kill()
 	expect("when it is dead", false)
 }
+
+// TestWeightedLeastConnHoldsTheWeights at any time, and after some have left.
+func TestWeightedLeastConnHoldsTheWeights(t *testing.T) {
+	all, addrs := backends(t, 3, hold)
+	g := start(t, "ws_gateway "+addrs+" {\n lb_policy weighted_least_conn 3 2 1\n }")
+	conns, _ := storm(t, g, overWS, 60)
+	expect := func(want ...int) {
+		t.Helper()
+		for i, b := range all {
+			if n := b.count(&b.live); n != want[i] {
+				t.Errorf("upstream %d holds %d, want %d", i, n, want[i])
+			}
+		}
+	}
+	expect(30, 20, 10)
+	killAll(conns[:30])
+	g.waitConnections(t, 30)
+	storm(t, g, overWS, 30)
+	expect(30, 20, 10)
+}
+
+// TestBoundedHashKeepsAUserInPlaceAndBoundsTheLoad goes by who is logged in.
+func TestBoundedHashKeepsAUserInPlaceAndBoundsTheLoad(t *testing.T) {
+	all, addrs := backends(t, 4, named)
+	g := start(t, "ws_gateway "+addrs+` {
+		lb_policy bounded_hash {http.auth.user.id} 1.5
+		auth {
+			bearer one alice
+			bearer two bob
+		}
+	}`)
+	place, conn := where(t, g, bearer("one"))
+	for range 10 {
+		conn.kill()
+		g.waitConnections(t, 0)
+		var again string
+		if again, conn = where(t, g, bearer("one")); again != place {
+			t.Fatalf("alice was at %s and is at %s now", place, again)
+		}
+	}
+	for range 39 {
+		where(t, g, bearer("one"))
+	}
+	if _, most := spread(all); most > 15 {
+		t.Errorf("one upstream holds %d of 40, more than 1.5 times the mean", most)
+	}
+	if first, _ := spread(all); first > 10 {
+		t.Errorf("the least of four holds %d of 40", first)
+	}
+}
+
+// TestStockReverseProxySeesTheWebSocketsOfAGateway with our policies.
+func TestStockReverseProxySeesTheWebSocketsOfAGateway(t *testing.T) {
+	for _, policy := range []string{"weighted_least_conn 1 1", "bounded_hash {query.room} 1"} {
+		t.Run(policy, func(t *testing.T) {
+			all, addrs := backends(t, 2, named)
+			g := start(t, fmt.Sprintf("ws_gateway /ws %s {\n lb_policy first\n }\nreverse_proxy %s {\n lb_policy %s\n }", addrs, addrs, policy))
+			plain := func(i int) string { return g.get(t, fmt.Sprint("/page?room=", i), nil).body }
+			for range 20 {
+				where(t, g, nil) // all at the first
+			}
+			for i := range 10 {
+				if got := plain(i); got != "plain from "+all[1].addr {
+					t.Fatalf("got %q from the one that holds 20 WebSockets", got)
+				}
+			}
+			defer g.setState(t, all[1].addr, "ready")
+			g.setState(t, all[1].addr, "drain")
+			if got := plain(1); got != "plain from "+all[0].addr {
+				t.Errorf("got %q from the one that drains", got)
+			}
+		})
+	}
+}
