@@ -9,10 +9,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 // elapse lets the fake time of a synctest bubble pass.
-func elapse(d time.Duration) { <-time.After(d) }
+var elapse = bubble.Elapse
 
 // host is a Source that a test sets.
 type host struct {
