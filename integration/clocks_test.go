@@ -101,6 +101,7 @@ func trickler(t *testing.T) *backend {
 // TestServersClocksEndNoWebSocket has every clock of a server run out: while an
 // upstream is still waited for, and then while the connection is quiet.
 func TestServersClocksEndNoWebSocket(t *testing.T) {
+	long(t)
 	for _, at := range serverClocks {
 		t.Run(at.name, func(t *testing.T) {
 			answer := make(chan struct{})
@@ -168,6 +169,7 @@ type answerOrError struct {
 // TestQuietWebSocketKeepsItsQUICConnection against a client that does not do so
 // itself. Another connection of that client shows when it would have ended.
 func TestQuietWebSocketKeepsItsQUICConnection(t *testing.T) {
+	long(t)
 	b := newBackend(t, echo)
 	g := start(t, "ws_gateway "+b.addr)
 	idle := &quic.Config{MaxIdleTimeout: 14 * time.Second} // the server nudges every 10 s
@@ -312,6 +314,7 @@ func TestHandshakesAreOfHTTP11WhateverVersionsSay(t *testing.T) {
 // TestTransportsTimeoutsBoundTheHandshake has an upstream fall silent at each
 // point of a handshake.
 func TestTransportsTimeoutsBoundTheHandshake(t *testing.T) {
+	long(t)
 	mute := newBackend(t, silent)
 	deaf := newBackend(t, silent) // says nothing at all, not even TLS
 	swallow := func(conn net.Conn) bool {

@@ -114,6 +114,7 @@ const shortWrite = "write_timeout 1s"
 // TestReloadsLeaveNoConfigurationBehind follows configurations that live
 // connections were opened under, or have seen come and go.
 func TestReloadsLeaveNoConfigurationBehind(t *testing.T) {
+	long(t)
 	for _, row := range []struct {
 		carrier
 		// holds is why a connection keeps the configuration it was opened

@@ -67,6 +67,7 @@ func TestReloadThatChangesNoUpstreamEndsNoConnection(t *testing.T) {
 // TestSourceThatAnswersWithoutAnUpstreamEndsItsConnections once it has answered,
 // asked by a client or, where none comes, by the gateway.
 func TestSourceThatAnswersWithoutAnUpstreamEndsItsConnections(t *testing.T) {
+	long(t)
 	for _, traffic := range []bool{true, false} {
 		t.Run(fmt.Sprintf("with other handshakes %t", traffic), func(t *testing.T) {
 			removed, kept := newBackend(t, echo), newBackend(t, echo)

@@ -220,6 +220,7 @@ func TestStreamsOfOneConnectionDoNotDisturbEachOther(t *testing.T) {
 // is silent for read_body_idle, off a WebSocket. Uploads that are silent, one
 // after the other, show that the time is over for those who have one.
 func TestSilenceIsNotTimedOut(t *testing.T) {
+	long(t)
 	b, silent := newBackend(t, echo), newBackend(t, hold)
 	g := startWith(t, "servers {\n timeouts {\n read_body_idle 300ms\n write_idle 300ms\n }\n }",
 		"reverse_proxy /upload "+silent.addr+"\n ws_gateway "+b.addr)

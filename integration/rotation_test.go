@@ -59,6 +59,7 @@ func setOf(kid, secret string) string {
 // TestSecretsRotateWithoutAReload ends what the old ones let in within 15 seconds,
 // as a reload does, but for keys inside of a set.
 func TestSecretsRotateWithoutAReload(t *testing.T) {
+	long(t)
 	const firstKey, secondKey = "the first key has 32 bytes and more", "the second key has 32 bytes and more"
 	m := &mountedSecret{dir: t.TempDir()}
 	m.set(t, map[string]string{"token": "first-token-of-alice\n", "key": firstKey, "set": setOf("a", firstKey+"a"), "stays": "token-that-stays-on\n"})
@@ -118,6 +119,7 @@ func TestSecretsRotateWithoutAReload(t *testing.T) {
 
 // TestSecretOfATokenProviderRotates too.
 func TestSecretOfATokenProviderRotates(t *testing.T) {
+	long(t)
 	m := &mountedSecret{dir: t.TempDir()}
 	m.set(t, map[string]string{"token": "first-token-of-alice"})
 	b := newBackend(t, echo)

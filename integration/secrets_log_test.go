@@ -189,6 +189,7 @@ func assertLogged(t *testing.T, loggers ...string) {
 // the access log, not in the log of errors, not in those of handlers, whatever
 // comes of the request, whatever protocol it came by, and wherever the token was.
 func TestNoTokenIsInAnyLog(t *testing.T) {
+	long(t)
 	for name, errorRoutes := range map[string]string{
 		"no error routes":       "",
 		"error routes":          "handle_errors {\n respond \"failed\"\n }\n",

@@ -91,6 +91,7 @@ func slowH2(t *testing.T, g *gateway) slowClient {
 // several times write_timeout, and then nothing. It takes more than that until a
 // kernel with a full buffer takes more.
 func TestSlowClientsAreNotEnded(t *testing.T) {
+	long(t)
 	const pause, piece = 20 * time.Millisecond, 6 << 10
 	b := newBackend(t, handOver())
 	g := start(t, "ws_gateway "+b.addr+" {\n write_timeout 1s\n }")
