@@ -44,22 +44,17 @@ func (s source) Healthy() bool {
 // Full implements balance.Source: it concerns requests alone.
 func (s source) Full() bool { return s.Upstream.Full() }
 
-// newBalancer makes the balancer of a provisioned proxy.
-func newBalancer(h *Handler, selector reverseproxy.Selector, probes *probes) (*balancer, error) {
-	chosen := policyOf(selector)
-	b := &balancer{key: chosen.key, weights: chosen.weights, breaker: h.Proxy.CB, probes: probes}
-	if chosen.policy == nil {
-		b.selector = selector
-		chosen.policy = balance.LeastConn{} // for rebalancing alone
-	}
-	if b.weights != nil {
-		if err := checkWeights(b.weights, h.Proxy); err != nil {
-			return nil, err
-		}
-	}
+// provisionBalancer makes the balancer of a provisioned proxy.
+func (h *Handler) provisionBalancer(selector reverseproxy.Selector) (err error) {
+	h.probes = newProbes(h.name, h.logger, h.WebSocketHealth, h.Proxy.HealthChecks)
+	h.balancer, err = newBalancer(process.ledger, h.balanceSettings(), h.Proxy, selector, h.probes)
+	return err
+}
+
+// balanceSettings are all but the policy.
+func (h *Handler) balanceSettings() balance.Settings {
 	settings := balance.Settings{
 		Name:           h.name,
-		Policy:         chosen.policy,
 		MaxConns:       h.MaxConns,
 		EarlyCloses:    h.EarlyCloseCount,
 		SlowStart:      time.Duration(h.SlowStart),
@@ -72,11 +67,29 @@ func newBalancer(h *Handler, selector reverseproxy.Selector, probes *probes) (*b
 		settings.MaxFails = hc.Passive.MaxFails
 		settings.FailDuration = time.Duration(hc.Passive.FailDuration)
 	}
-	b.fixed = h.Proxy.DynamicUpstreams == nil && !hasPlaceholderUpstream(h.Proxy)
-	if b.fixed {
-		b.members = b.membersOf(nil, h.Proxy.Upstreams, nil)
+	return settings
+}
+
+// newBalancer makes the balancer of a provisioned proxy. The settings need no
+// policy, which is the selector's.
+func newBalancer(ledger *balance.Ledger, settings balance.Settings, proxy *reverseproxy.Handler, selector reverseproxy.Selector, probes *probes) (*balancer, error) {
+	chosen := policyOf(selector)
+	b := &balancer{key: chosen.key, weights: chosen.weights, breaker: proxy.CB, probes: probes}
+	if chosen.policy == nil {
+		b.selector = selector
+		chosen.policy = balance.LeastConn{} // for rebalancing alone
 	}
-	b.Balancer = process.ledger.New(settings, b.members)
+	if b.weights != nil {
+		if err := checkWeights(b.weights, proxy); err != nil {
+			return nil, err
+		}
+	}
+	settings.Policy = chosen.policy
+	b.fixed = proxy.DynamicUpstreams == nil && !hasPlaceholderUpstream(proxy)
+	if b.fixed {
+		b.members = b.membersOf(nil, proxy.Upstreams, nil)
+	}
+	b.Balancer = ledger.New(settings, b.members)
 	return b, nil
 }
 
@@ -97,8 +110,8 @@ func (b *balancer) membersOf(into []balance.Member, pool reverseproxy.UpstreamPo
 	return into
 }
 
-// acquire chooses an upstream of the pool and counts it in one step.
-func (b *balancer) acquire(into *balance.Lease, ask balance.Ask, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
+// choose takes an upstream of the pool and counts the place there, in one step.
+func (b *balancer) choose(into *balance.Lease, ask balance.Ask, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
 	if b.key != "" {
 		ask.Key = replacerOf(r).ReplaceAll(b.key, "")
 	}
@@ -107,7 +120,7 @@ func (b *balancer) acquire(into *balance.Lease, ask balance.Ask, pool reversepro
 		members = b.membersOf(make([]balance.Member, 0, len(pool)), pool, r)
 	}
 	if b.selector != nil {
-		return b.acquireBySelector(into, ask, members, pool, w, r)
+		return b.chooseBySelector(into, ask, members, pool, w, r)
 	}
 	var i int
 	var refusal balance.Refusal
@@ -122,9 +135,9 @@ func (b *balancer) acquire(into *balance.Lease, ask balance.Ask, pool reversepro
 	return pool[i], balance.None
 }
 
-// acquireBySelector lets one of Caddy's policies choose among what can be had.
-func (b *balancer) acquireBySelector(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
-	if up := b.acquireBound(into, ask, members, pool, r); up != nil {
+// chooseBySelector lets one of Caddy's policies choose among what can be had.
+func (b *balancer) chooseBySelector(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
+	if up := b.chooseBound(into, ask, members, pool, r); up != nil {
 		return up, balance.None
 	}
 	for {
@@ -144,12 +157,12 @@ func (b *balancer) acquireBySelector(into *balance.Lease, ask balance.Ask, membe
 	}
 }
 
-// acquireBound takes a place at an upstream in maintenance where the request is
+// chooseBound takes a place at an upstream in maintenance where the request is
 // bound to it: where the policy's cookie names it, as with the session of a client
 // that polls, and the handshake that such a session ends in. A hash binds nobody:
 // it gives each client its place, newcomers too, so that the upstream would go on
 // as if nothing were.
-func (b *balancer) acquireBound(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, r *http.Request) *reverseproxy.Upstream {
+func (b *balancer) chooseBound(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, r *http.Request) *reverseproxy.Upstream {
 	if _, byCookie := b.selector.(*reverseproxy.CookieHashSelection); !byCookie {
 		return nil
 	}

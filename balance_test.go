@@ -58,9 +58,7 @@ func load(t *testing.T, name string, selector reverseproxy.Selector, addresses [
 	if set != nil {
 		set(h)
 	}
-	h.probes = newProbes(h.WebSocketHealth, h.Proxy.HealthChecks)
-	var err error
-	if h.balancer, err = newBalancer(h, selector, h.probes); err != nil {
+	if err := h.provisionBalancer(selector); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.enter(); err != nil {
@@ -87,7 +85,7 @@ func connectTo(h *Handler) (client, backend *peer, at string, refused balance.Re
 // close.
 func connectAs(h *Handler, does func(*peer)) (client, backend *peer, at string, refused balance.Refusal) {
 	lease := new(balance.Lease)
-	if up, refusal := h.balancer.acquire(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil); up == nil {
+	if up, refusal := h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil); up == nil {
 		return nil, nil, "", refusal
 	}
 	nearClient, farClient := net.Pipe()
@@ -302,7 +300,7 @@ func TestCapHoldsUnderPoliciesThatDoNotCount(t *testing.T) {
 				wg.Go(func() {
 					lease := new(balance.Lease)
 					r := requestWith(nil)
-					up, refusal := h.balancer.acquire(lease, balance.Ask{}, h.Proxy.Upstreams, httptest.NewRecorder(), r)
+					up, refusal := h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, httptest.NewRecorder(), r)
 					if up == nil && refusal != balance.Full {
 						t.Errorf("refused with %d, want that all are full", refusal)
 					}
@@ -345,7 +343,7 @@ func TestCapIsOverAllGatewaysOfTheProcess(t *testing.T) {
 	defer unload(t, two)
 	leases := make([]balance.Lease, 3)
 	for i, h := range []*Handler{one, two, one} {
-		up, refusal := h.balancer.acquire(&leases[i], balance.Ask{}, h.Proxy.Upstreams, nil, nil)
+		up, refusal := h.balancer.choose(&leases[i], balance.Ask{}, h.Proxy.Upstreams, nil, nil)
 		if full := up == nil && refusal == balance.Full; full != (i == 2) {
 			t.Errorf("connection %d: full %t", i+1, full)
 		}
@@ -368,7 +366,7 @@ func TestPlaceholdersInAddressesAreFilledInForEachRequest(t *testing.T) {
 		want   string
 	}{{"a", &first, host + "-a:80"}, {"b", &second, host + "-b:80"}, {"a", &third, ""}} {
 		r := requestWith(map[string]string{"tenant": row.tenant})
-		_, _ = h.balancer.acquire(row.lease, balance.Ask{}, h.Proxy.Upstreams, nil, r)
+		_, _ = h.balancer.choose(row.lease, balance.Ask{}, h.Proxy.Upstreams, nil, r)
 		if got := row.lease.Address(); got != row.want {
 			t.Errorf("tenant %s is at %q, want %q", row.tenant, got, row.want)
 		}
@@ -422,7 +420,7 @@ func TestMaintenanceIsForThoseWhoseCookieNamesIt(t *testing.T) {
 				w := httptest.NewRecorder()
 				var lease balance.Lease
 				defer lease.Release()
-				if up, refusal := h.balancer.acquire(&lease, ask, h.Proxy.Upstreams, w, r); up == nil {
+				if up, refusal := h.balancer.choose(&lease, ask, h.Proxy.Upstreams, w, r); up == nil {
 					t.Fatalf("refused with %d", refusal)
 				}
 				return lease.Address(), w.Result().Cookies()

@@ -85,7 +85,7 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 		}
 	}
 	ask := balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}
-	return h.balancer.acquire(into, ask, pool, w, r)
+	return h.balancer.choose(into, ask, pool, w, r)
 }
 
 // try makes one attempt. It returns what to answer the client where no other

@@ -109,7 +109,7 @@ func TestConnectionThatPanickedIsForgotten(t *testing.T) {
 			process.reportTo(gateway, logger)
 			defer process.noReportTo(gateway, logger)
 			lease := new(balance.Lease)
-			h.balancer.acquire(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
+			h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
 			c := lone(gateway, "u")
 			c.lease, c.upstream = lease, lease.Address()
 			process.add(c)
@@ -208,12 +208,12 @@ func TestProbeThatPanicsIsAFailure(t *testing.T) {
 			h.WebSocketHealth = new(WebSocketHealth)
 		})
 		defer unload(t, h)
-		h.logger = logger
+		h.probes.logger = logger
 		h.dialer = newDialer(&panickyTransport{panics: true}, time.Minute)
 		before := panicsCounted(t)
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 		defer cancel()
-		go h.probes.run(ctx, h)
+		go h.probes.run(ctx, h.dialer.shake, h.currentMembers)
 		synctest.Wait()
 		if down := len(h.balancer.Down(h.balancer.members)); down != 2 {
 			t.Errorf("%d are down, want both", down)
@@ -316,7 +316,7 @@ func TestConnectionThatIsGivenUpHalfwayIsForgotten(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		h := load(t, "given up", new(reverseproxy.LeastConnSelection), addressesOf(t, 1), nil)
 		lease := new(balance.Lease)
-		h.balancer.acquire(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
+		h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
 		ourClient, client := net.Pipe()
 		ourUpstream, upstream := net.Pipe()
 		c := lone(h.name, "u")

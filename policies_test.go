@@ -18,7 +18,7 @@ func occupy(t *testing.T, addresses []string, held ...int) {
 		h := load(t, "occupies", new(reverseproxy.LeastConnSelection), addresses[i:i+1], nil)
 		leases := make([]balance.Lease, n)
 		for k := range leases {
-			if up, _ := h.balancer.acquire(&leases[k], balance.Ask{}, h.Proxy.Upstreams, nil, nil); up == nil {
+			if up, _ := h.balancer.choose(&leases[k], balance.Ask{}, h.Proxy.Upstreams, nil, nil); up == nil {
 				t.Fatal("there is room for everyone")
 			}
 		}

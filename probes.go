@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
@@ -26,6 +27,8 @@ const (
 // probes knows which upstreams fail a WebSocket handshake of our own. A nil one
 // knows of none.
 type probes struct {
+	gateway           string // whose upstreams they are
+	logger            *zap.Logger
 	uri               string
 	headers           http.Header
 	interval, timeout time.Duration
@@ -42,12 +45,12 @@ type probed struct {
 	at           time.Time
 }
 
-func newProbes(config *WebSocketHealth, checks *reverseproxy.HealthChecks) *probes {
+func newProbes(gateway string, logger *zap.Logger, config *WebSocketHealth, checks *reverseproxy.HealthChecks) *probes {
 	if config == nil {
 		return nil
 	}
-	p := &probes{uri: config.URI, interval: defaultProbeInterval, timeout: defaultProbeTimeout, passes: 1, fails: 1,
-		states: make(map[string]*probed)}
+	p := &probes{gateway: gateway, logger: logger, uri: config.URI, interval: defaultProbeInterval, timeout: defaultProbeTimeout,
+		passes: 1, fails: 1, states: make(map[string]*probed)}
 	if p.uri == "" {
 		p.uri = "/"
 	}
@@ -71,7 +74,7 @@ func (p *probes) down(address string) bool {
 	return state != nil && state.isDown
 }
 
-// record notes the result of a probe and tells whether it made a difference.
+// record notes the result of a probe and reports whether it made a difference.
 func (p *probes) record(address string, ok bool) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,12 +100,15 @@ func (p *probes) record(address string, ok bool) (changed bool) {
 	return false
 }
 
-// run probes until the configuration ends.
-func (p *probes) run(ctx caddy.Context, h *Handler) {
+// shaker makes a handshake with an upstream.
+type shaker func(*http.Request, *reverseproxy.DialInfo) (*answer, error)
+
+// run probes the members that there are, until the configuration ends.
+func (p *probes) run(ctx context.Context, shake shaker, members func() []balance.Member) {
 	ticker := time.NewTicker(p.interval)
 	defer ticker.Stop()
 	for {
-		h.contained(func() { p.probeAll(ctx, h) })
+		contained(p.logger, p.gateway, func() { p.probeAll(ctx, shake, members()) })
 		select {
 		case <-ctx.Done():
 			return
@@ -125,18 +131,18 @@ func (p *probes) forget() {
 	})
 }
 
-// probeAll probes what is known now, all at once.
-func (p *probes) probeAll(ctx context.Context, h *Handler) {
+// probeAll probes the members, all at once.
+func (p *probes) probeAll(ctx context.Context, shake shaker, members []balance.Member) {
 	var all sync.WaitGroup
-	for _, m := range h.currentMembers() {
+	for _, m := range members {
 		if hasPlaceholder(m.Address) {
 			continue
 		}
 		all.Go(func() {
-			defer contain(h.logger, zap.String("gateway", h.name), zap.String("upstream", m.Address))
-			err := p.probe(ctx, h, m.Address)
+			defer contain(p.logger, zap.String("gateway", p.gateway), zap.String("upstream", m.Address))
+			err := p.probe(ctx, shake, m.Address)
 			if p.record(m.Address, err == nil) && ctx.Err() == nil {
-				h.logger.Info("upstream's WebSocket health changed", zap.String("gateway", h.name),
+				p.logger.Info("upstream's WebSocket health changed", zap.String("gateway", p.gateway),
 					zap.String("upstream", m.Address), zap.Bool("healthy", err == nil), zap.Error(err))
 			}
 		})
@@ -146,8 +152,8 @@ func (p *probes) probeAll(ctx context.Context, h *Handler) {
 }
 
 // probe makes one handshake and takes leave.
-func (p *probes) probe(ctx context.Context, h *Handler, address string) (err error) {
-	defer containInto(&err, h.logger, zap.String("gateway", h.name), zap.String("upstream", address))
+func (p *probes) probe(ctx context.Context, shake shaker, address string) (err error) {
+	defer containInto(&err, p.logger, zap.String("gateway", p.gateway), zap.String("upstream", address))
 	info, err := dialInfo(nil, address)
 	if err != nil {
 		return err
@@ -160,7 +166,7 @@ func (p *probes) probe(ctx context.Context, h *Handler, address string) (err err
 	if err != nil {
 		return err
 	}
-	a, err := h.dialer.shake(r, &info)
+	a, err := shake(r, &info)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 )
 
 func TestProbesTakeOutAndLetInAfterSoManyInARow(t *testing.T) {
@@ -31,7 +32,7 @@ func TestProbesTakeOutAndLetInAfterSoManyInARow(t *testing.T) {
 		"unknown is as healthy": {1, 1, "+", "n"},
 	} {
 		active := &reverseproxy.ActiveHealthChecks{Passes: row.passes, Fails: row.fails}
-		p := newProbes(new(WebSocketHealth), &reverseproxy.HealthChecks{Active: active})
+		p := newProbes("gw", zap.NewNop(), new(WebSocketHealth), &reverseproxy.HealthChecks{Active: active})
 		if p.down("a:1") {
 			t.Errorf("%s: down before the first probe", name)
 		}
@@ -53,7 +54,7 @@ func TestProbesTakeOutAndLetInAfterSoManyInARow(t *testing.T) {
 func TestStateOfUpstreamsThatAreGoneIsForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newProbes(new(WebSocketHealth), nil)
+		p := newProbes("gw", zap.NewNop(), new(WebSocketHealth), nil)
 		for i := range 1000 {
 			p.record(fmt.Sprintf("pod-%d:80", i), i%2 == 0)
 			p.forget()
@@ -70,14 +71,14 @@ func TestStateOfUpstreamsThatAreGoneIsForgotten(t *testing.T) {
 
 func TestProbesGoByTheSettingsOfActiveChecks(t *testing.T) {
 	t.Parallel()
-	if p := newProbes(nil, &reverseproxy.HealthChecks{}); p.down("a:1") {
+	if p := newProbes("gw", zap.NewNop(), nil, &reverseproxy.HealthChecks{}); p.down("a:1") {
 		t.Error("down although nobody probes")
 	}
-	p := newProbes(new(WebSocketHealth), nil)
+	p := newProbes("gw", zap.NewNop(), new(WebSocketHealth), nil)
 	if p.uri != "/" || p.interval != 30*time.Second || p.timeout != 5*time.Second {
 		t.Errorf("by default: %s every %s, for %s", p.uri, p.interval, p.timeout)
 	}
-	p = newProbes(&WebSocketHealth{URI: "/ws"}, &reverseproxy.HealthChecks{Active: &reverseproxy.ActiveHealthChecks{
+	p = newProbes("gw", zap.NewNop(), &WebSocketHealth{URI: "/ws"}, &reverseproxy.HealthChecks{Active: &reverseproxy.ActiveHealthChecks{
 		Interval: caddy.Duration(time.Minute), Timeout: caddy.Duration(time.Second),
 	}})
 	if p.uri != "/ws" || p.interval != time.Minute || p.timeout != time.Second {
@@ -172,7 +173,7 @@ func TestProbeIsARealHandshake(t *testing.T) {
 				defer unload(t, h)
 				h.dialer = newDialer(&reverseproxy.HTTPTransport{Transport: &http.Transport{DialContext: upstream.dial}}, time.Minute)
 				start := time.Now()
-				h.probes.probeAll(t.Context(), h)
+				h.probes.probeAll(t.Context(), h.dialer.shake, h.currentMembers())
 				if took := time.Since(start); took > 2*time.Second {
 					t.Errorf("took %s", took)
 				}
@@ -192,7 +193,7 @@ func TestProbeIsARealHandshake(t *testing.T) {
 				upstream.mu.Lock()
 				upstream.answer = switching
 				upstream.mu.Unlock()
-				h.probes.probeAll(t.Context(), h)
+				h.probes.probeAll(t.Context(), h.dialer.shake, h.currentMembers())
 				if len(h.balancer.Down(h.balancer.members)) != 0 {
 					t.Error("down although it is well again")
 				}
@@ -229,7 +230,7 @@ func TestProbeSaysWhatCaddysOwnChecksSay(t *testing.T) {
 		"its own agent":           {"a.example:80", http.Header{"user-agent": {"probe"}}, "a.example:80", http.Header{"User-Agent": {"probe"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newProbes(new(WebSocketHealth), &reverseproxy.HealthChecks{Active: &reverseproxy.ActiveHealthChecks{Headers: row.headers}})
+			p := newProbes("gw", zap.NewNop(), new(WebSocketHealth), &reverseproxy.HealthChecks{Active: &reverseproxy.ActiveHealthChecks{Headers: row.headers}})
 			info, err := dialInfo(nil, row.address)
 			if err != nil {
 				t.Fatal(err)

@@ -54,7 +54,7 @@ func (s *choiceForProxy) Select(pool reverseproxy.UpstreamPool, r *http.Request,
 		return sameIn(pool, p.refusedBy)
 	}
 	p.lease.Release() // of the try before this one
-	up, _ := s.balancer.acquire(&p.lease, balance.Ask{Use: balance.Request}, pool, w, r)
+	up, _ := s.balancer.choose(&p.lease, balance.Ask{Use: balance.Request}, pool, w, r)
 	if up == nil {
 		w.Header().Set("Retry-After", retryAfter)
 		return nil
@@ -194,8 +194,7 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("provisioning the proxy: %w", err)
 	}
-	h.probes = newProbes(h.WebSocketHealth, h.Proxy.HealthChecks)
-	if h.balancer, err = newBalancer(h, selector, h.probes); err != nil {
+	if err := h.provisionBalancer(selector); err != nil {
 		return err
 	}
 	choice.balancer = h.balancer

@@ -110,7 +110,7 @@ func patient(ctx context.Context, h *Handler) (lease *balance.Lease, waited time
 	defer tr.leaveLine()
 	for {
 		ask := balance.Ask{Skip: tr.wasTried, Place: tr.place}
-		up, refusal := h.balancer.acquire(lease, ask, h.Proxy.Upstreams, nil, nil)
+		up, refusal := h.balancer.choose(lease, ask, h.Proxy.Upstreams, nil, nil)
 		if up != nil {
 			return lease, time.Since(start), nil
 		}
@@ -317,7 +317,7 @@ func TestPanicAfterTheUpstreamAnsweredLeavesNothingOpen(t *testing.T) {
 			},
 		}}, time.Minute)
 		lease := new(balance.Lease)
-		up, _ := h.balancer.acquire(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
+		up, _ := h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
 		address := lease.Address()
 		r := requestWith(nil)
 		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))

@@ -18,7 +18,7 @@ const watchInterval = time.Second
 // watch starts what goes on beside requests, until the configuration ends.
 func (h *Handler) watch(ctx caddy.Context) {
 	if h.probes != nil {
-		go h.probes.run(ctx, h)
+		go h.probes.run(ctx, h.dialer.shake, h.currentMembers)
 	}
 	if h.dynamicMember != "" && !placeholderIn(h.dynamicSource()) {
 		go h.watchSource(ctx)
@@ -33,8 +33,8 @@ func (h *Handler) watch(ctx caddy.Context) {
 
 // contained does one round of what goes on beside requests: a panic in it does not
 // keep the next from coming.
-func (h *Handler) contained(round func()) {
-	defer contain(h.logger, zap.String("gateway", h.name))
+func contained(logger *zap.Logger, gateway string, round func()) {
+	defer contain(logger, zap.String("gateway", gateway))
 	round()
 }
 
@@ -49,7 +49,7 @@ func (h *Handler) watchHealth(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		h.contained(func() { before = h.drainDown(ctx, before) })
+		contained(h.logger, h.name, func() { before = h.drainDown(ctx, before) })
 	}
 }
 
@@ -94,7 +94,7 @@ func (h *Handler) rebalance(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		h.contained(func() {
+		contained(h.logger, h.name, func() {
 			arrived = h.balancer.Arrived() || process.takeOver(h.name) || arrived
 			switch {
 			case !arrived:
@@ -112,7 +112,7 @@ func (h *Handler) rebalance(ctx context.Context) {
 	}
 }
 
-// rebalanceOnce tells whether it came to its end: the configuration may end
+// rebalanceOnce reports whether it came to its end: the configuration may end
 // before.
 func (h *Handler) rebalanceOnce(ctx context.Context) bool {
 	shares := h.shares()
