@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
 )
 
@@ -40,30 +41,40 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
-	connections := adminConnections(process)
+	return adminRoutes(process)
+}
+
+func adminRoutes(set *live.Set) []caddy.AdminRoute {
+	upstreams, connections := adminUpstream(set), adminConnections(set)
 	return []caddy.AdminRoute{
-		{Pattern: adminRoot, Handler: caddy.AdminHandlerFunc(serveGateways)},
-		{Pattern: adminUpstreams, Handler: caddy.AdminHandlerFunc(serveUpstream)},
-		{Pattern: adminUpstreams + "/", Handler: caddy.AdminHandlerFunc(serveUpstream)},
+		{Pattern: adminRoot, Handler: adminGateways(set)},
+		{Pattern: adminUpstreams, Handler: upstreams},
+		{Pattern: adminUpstreams + "/", Handler: upstreams},
 		{Pattern: connectionsPath, Handler: connections},
 		{Pattern: connectionsPath + "/", Handler: connections},
 	}
 }
 
-// serveGateways answers GET /ws_gateway/.
-func serveGateways(w http.ResponseWriter, r *http.Request) error {
-	if r.URL.Path != adminRoot {
-		return adminError(http.StatusNotFound, "there is no %s", r.URL.Path)
+// adminGateways answers GET /ws_gateway/.
+func adminGateways(set *live.Set) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.URL.Path != adminRoot {
+			return adminError(http.StatusNotFound, "there is no %s", r.URL.Path)
+		}
+		if err := allowMethods(w, r, http.MethodGet, http.MethodHead); err != nil {
+			return err
+		}
+		return answerJSON(w, set.View())
 	}
-	if err := allowMethods(w, r, http.MethodGet, http.MethodHead); err != nil {
-		return err
-	}
-	return answerJSON(w, process.view())
 }
 
-// serveUpstream answers POST /ws_gateway/upstreams/{address} and the same with
+// adminUpstream answers POST /ws_gateway/upstreams/{address} and the same with
 // ?address=.
-func serveUpstream(w http.ResponseWriter, r *http.Request) error {
+func adminUpstream(set *live.Set) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error { return setUpstream(set, w, r) }
+}
+
+func setUpstream(set *live.Set, w http.ResponseWriter, r *http.Request) error {
 	if err := allowMethods(w, r, http.MethodPost); err != nil {
 		return err
 	}
@@ -75,12 +86,12 @@ func serveUpstream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return adminError(http.StatusBadRequest, "%w", err)
 	}
-	known := process.ledger.Addresses()
+	known := set.Ledger.Addresses()
 	address, ok := knownAddress(written, known)
 	if !ok {
 		return adminError(http.StatusNotFound, "no gateway has an upstream %q: %s", written, listAddresses(known))
 	}
-	process.setState(address, state)
+	set.SetState(address, state)
 	return answerJSON(w, struct {
 		Address string `json:"address"`
 		State   string `json:"state"`
@@ -125,14 +136,6 @@ func readMember(body io.Reader, name string) (string, error) {
 		return "", fmt.Errorf("%s must be a text", name)
 	}
 	return text, nil
-}
-
-// setState sets the state of an upstream, and drains it if that is asked for.
-func (g *registry) setState(address string, state balance.State) {
-	g.ledger.SetState(address, state)
-	if state == balance.Drain {
-		g.drain(func(c *connection) bool { return c.upstream == address })
-	}
 }
 
 func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) error {

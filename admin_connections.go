@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 const connectionsPath = "/ws_gateway/connections"
@@ -20,20 +22,20 @@ const connectionsPath = "/ws_gateway/connections"
 const maxReason = 123
 
 // connectionFilters are the parameters that choose connections. They are called
-// under the registry's lock.
-var connectionFilters = map[string]func(*connection) string{
-	"gateway":  func(c *connection) string { return c.gateway },
-	"upstream": func(c *connection) string { return c.upstream },
-	"user":     func(c *connection) string { return c.userID },
-	"jti":      func(c *connection) string { return c.authority.jti },
-	"ip":       func(c *connection) string { return canonicalIP(c.remoteIP) },
+// under the set's lock.
+var connectionFilters = map[string]func(*live.Conn) string{
+	"gateway":  func(c *live.Conn) string { return c.Gateway },
+	"upstream": func(c *live.Conn) string { return c.Upstream },
+	"user":     func(c *live.Conn) string { return c.UserID },
+	"jti":      (*live.Conn).JTILocked,
+	"ip":       func(c *live.Conn) string { return canonicalIP(c.RemoteIP) },
 }
 
 // adminConnections serves connectionsPath and what is below it.
 //
 //	DELETE /ws_gateway/connections/{id}?code=&reason=
 //	DELETE /ws_gateway/connections?user=&jti=&gateway=&upstream=&ip=&code=&reason=
-func adminConnections(g *registry) caddy.AdminHandlerFunc {
+func adminConnections(set *live.Set) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodDelete {
 			w.Header().Set("Allow", http.MethodDelete)
@@ -48,11 +50,11 @@ func adminConnections(g *registry) caddy.AdminHandlerFunc {
 			return err
 		}
 		id := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, connectionsPath), "/")
-		match, err := g.matchOf(id, query)
+		match, err := matchOf(id, query, set.Ledger.Addresses)
 		if err != nil {
 			return err
 		}
-		ended := g.endAll(how, match)
+		ended := set.End(how, match)
 		if ended == 0 && id != "" {
 			return adminError(http.StatusNotFound, "there is no such connection")
 		}
@@ -61,8 +63,9 @@ func adminConnections(g *registry) caddy.AdminHandlerFunc {
 	}
 }
 
-// matchOf makes the choice that the request asks for.
-func (g *registry) matchOf(id string, query url.Values) (func(*connection) bool, error) {
+// matchOf makes the choice that the request asks for. known lists the upstreams
+// that there are.
+func matchOf(id string, query url.Values, known func() []string) (func(*live.Conn) bool, error) {
 	filters := make(map[string]string)
 	for name, values := range query {
 		_, isFilter := connectionFilters[name]
@@ -74,15 +77,15 @@ func (g *registry) matchOf(id string, query url.Values) (func(*connection) bool,
 		case values[0] == "":
 			return nil, adminError(http.StatusBadRequest, "%s must be given once, and not be empty", name)
 		}
-		filters[name] = g.filterValue(name, values[0])
+		filters[name] = filterValue(name, values[0], known)
 	}
 	if id != "" {
-		return func(c *connection) bool { return c.id == id }, nil
+		return func(c *live.Conn) bool { return c.ID == id }, nil
 	}
 	if len(filters) == 0 {
 		return nil, adminError(http.StatusBadRequest, "say which connections: %s", strings.Join(slices.Sorted(maps.Keys(connectionFilters)), ", "))
 	}
-	return func(c *connection) bool {
+	return func(c *live.Conn) bool {
 		for name, value := range filters {
 			if connectionFilters[name](c) != value {
 				return false
@@ -93,10 +96,10 @@ func (g *registry) matchOf(id string, query url.Values) (func(*connection) bool,
 }
 
 // filterValue spells what is looked for as connections have it.
-func (g *registry) filterValue(name, written string) string {
+func filterValue(name, written string, known func() []string) string {
 	switch name {
 	case "upstream":
-		if address, ok := knownAddress(written, g.ledger.Addresses()); ok {
+		if address, ok := knownAddress(written, known()); ok {
 			return address
 		}
 		return canonicalAddress(written)
@@ -126,26 +129,26 @@ func allowedParameters(id string) string {
 
 // endingOf is the end that the request asks for; without its word, that of a
 // revocation.
-func endingOf(query url.Values) (ending, error) {
-	how := endRevoked
+func endingOf(query url.Values) (live.Ending, error) {
+	how := live.EndRevoked
 	if text := query.Get("code"); query.Has("code") {
 		code, err := strconv.Atoi(text)
 		if err != nil || !mayClose(code) {
 			return how, adminError(http.StatusBadRequest,
 				"code %q cannot be sent: use 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999", text)
 		}
-		how.client.Code, how.client.Reason = code, ""
+		how.Client.Code, how.Client.Reason = code, ""
 	}
 	if query.Has("reason") {
-		how.client.Reason = query.Get("reason")
-		if len(how.client.Reason) > maxReason || !utf8.ValidString(how.client.Reason) {
+		how.Client.Reason = query.Get("reason")
+		if len(how.Client.Reason) > maxReason || !utf8.ValidString(how.Client.Reason) {
 			return how, adminError(http.StatusBadRequest, "reason must be UTF-8 and have at most %d bytes", maxReason)
 		}
 	}
 	return how, nil
 }
 
-// mayClose tells whether a gateway has reason to send the code.
+// mayClose reports whether a gateway has reason to send the code.
 func mayClose(code int) bool {
 	return code == 1000 || code == 1001 || code == 1008 || code >= 1011 && code <= 1013 || code >= 3000 && code <= 4999
 }

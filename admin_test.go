@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // adminDo asks the admin API as Caddy's endpoint does.
@@ -47,8 +48,8 @@ func adminDo(t *testing.T, method, path, body string) *http.Response {
 func TestAdminRefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	address := "0." + addressesOf(t, 1)[0] // among the first that are known
-	process.ledger.Want(address, 1)
-	t.Cleanup(func() { process.ledger.Want(address, -1) })
+	process.Ledger.Want(address, 1)
+	t.Cleanup(func() { process.Ledger.Want(address, -1) })
 	const byAddress = "/ws_gateway/upstreams?address="
 	upstream := "/ws_gateway/upstreams/" + address
 	const drain = `{"state":"drain"}`
@@ -100,7 +101,7 @@ func TestAdminRefusesWhatItDoesNotKnow(t *testing.T) {
 			if allow := res.Header.Get("Allow"); (allow != "") != (row.want == 405) {
 				t.Errorf("Allow is %q", allow)
 			}
-			if state := process.ledger.Look(address).State; state != balance.Ready {
+			if state := process.Ledger.Look(address).State; state != balance.Ready {
 				t.Errorf("it is %s after a request that was refused", state)
 			}
 		})
@@ -118,8 +119,8 @@ func TestAdminSetsTheStateOfAnyAddress(t *testing.T) {
 			"parameter": "?address=" + url.QueryEscape(address), "parameter behind a slash": "/?address=" + escapeAll(address),
 		} {
 			t.Run(name+"/"+how, func(t *testing.T) {
-				process.ledger.Want(address, 1)
-				defer process.ledger.Want(address, -1)
+				process.Ledger.Want(address, 1)
+				defer process.Ledger.Want(address, -1)
 				for _, state := range []string{"drain", "maintenance", "ready"} {
 					res := adminDo(t, http.MethodPost, "/ws_gateway/upstreams"+written, `{"state":"`+state+`"}`)
 					var got struct{ Address, State string }
@@ -129,7 +130,7 @@ func TestAdminSetsTheStateOfAnyAddress(t *testing.T) {
 					if got.Address != address || got.State != state {
 						t.Errorf("answered %+v", got)
 					}
-					if is := process.ledger.Look(address).State.String(); is != state {
+					if is := process.Ledger.Look(address).State.String(); is != state {
 						t.Errorf("is %s, want %s", is, state)
 					}
 				}
@@ -158,8 +159,8 @@ func TestAdminTakesAnAddressAsItIsConfigured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, address := range []string{row.known, "unix/run/both.sock", "unix//run/both.sock"} {
-				process.ledger.Want(address, 1)
-				defer process.ledger.Want(address, -1)
+				process.Ledger.Want(address, 1)
+				defer process.Ledger.Want(address, -1)
 			}
 			target := "/ws_gateway/upstreams" + row.target
 			res := adminDo(t, http.MethodPost, target, `{"state":"drain"}`)
@@ -167,51 +168,12 @@ func TestAdminTakesAnAddressAsItIsConfigured(t *testing.T) {
 				target = res.Header.Get("Location")
 				res = adminDo(t, http.MethodPost, target, `{"state":"drain"}`)
 			}
-			defer process.setState(row.known, balance.Ready)
+			defer process.SetState(row.known, balance.Ready)
 			if said, _ := io.ReadAll(res.Body); res.StatusCode != 200 {
 				t.Fatalf("%s: %d %s", target, res.StatusCode, said)
 			}
-			if state := process.ledger.Look(row.known).State; state != balance.Drain {
+			if state := process.Ledger.Look(row.known).State; state != balance.Drain {
 				t.Errorf("%s is %s", row.known, state)
-			}
-		})
-	}
-}
-
-func TestConnectionsAreFoundByAnySpelling(t *testing.T) {
-	t.Parallel()
-	g := newRegistry()
-	for _, row := range []struct{ upstream, remoteIP, query string }{
-		{"a:80", "", "upstream=http://A:80"},
-		{"a:80", "", "upstream=tcp/a:080"},
-		{"a:80", "", "upstream=http://a"},
-		{"[::1]:80", "", "upstream=[0:0::1]:80"},
-		{"127.0.0.1:80", "", "upstream=[::ffff:127.0.0.1]:80"},
-		{"unix//run/a+b.sock", "", "upstream=unix//run/a+b.sock"},
-		{"unix//run/a+b.sock", "", "upstream=unix/run/./a%2Bb.sock"},
-		{"unix+h2c//run/a", "", "upstream=unix%2Bh2c//run/a"},
-		{"a:80", "2001:db8::1", "ip=2001:DB8:0::1"},
-		{"a:80", "2001:db8::1", "ip=[2001:db8::1]"},
-		{"a:80", "192.0.2.1", "ip=::ffff:192.0.2.1"},
-		{"a:80", "::ffff:192.0.2.1", "ip=192.0.2.1"},
-		{"a:80", "@", "ip=@"},
-	} {
-		t.Run(row.query, func(t *testing.T) {
-			g.ledger.Want(row.upstream, 1)
-			defer g.ledger.Want(row.upstream, -1)
-			c, _, _ := prepare(t, row.upstream, row.upstream, 0)
-			c.remoteIP = row.remoteIP
-			query, err := parametersOf(&url.URL{RawQuery: row.query})
-			if err != nil {
-				t.Fatal(err)
-			}
-			match, err := g.matchOf("", query)
-			if err != nil || !match(c) {
-				t.Errorf("does not find the connection of %q at %s: %v", row.remoteIP, row.upstream, err)
-			}
-			other, _, _ := prepare(t, "other:80", "other:80", 0)
-			if match(other) {
-				t.Error("finds another one")
 			}
 		})
 	}
@@ -251,7 +213,7 @@ func TestAdminListIsJSON(t *testing.T) {
 		if res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %d %s", method, res.StatusCode, res.Header.Get("Content-Type"))
 		}
-		var gateways []gatewayView
+		var gateways []live.GatewayView
 		if err := json.NewDecoder(res.Body).Decode(&gateways); err != nil || gateways == nil {
 			t.Errorf("%s: %v, %v", method, gateways, err)
 		}
@@ -287,12 +249,12 @@ func TestDrainEndsConnectionsOverThePeriodAndReadyStopsIt(t *testing.T) {
 					client, _, _, _ := connectTo(h)
 					clients = append(clients, client)
 				}
-				process.setState(address, row.set)
+				process.SetState(address, row.set)
 				if _, _, _, refused := connectTo(h); (refused == balance.Dead) != (row.set != balance.Ready) {
 					t.Errorf("a new connection is refused with %d", refused)
 				}
 				elapse(period / 2)
-				process.setState(address, row.then)
+				process.SetState(address, row.then)
 				elapse(period / 2)
 				synctest.Wait()
 				left := row.left
@@ -305,7 +267,7 @@ func TestDrainEndsConnectionsOverThePeriodAndReadyStopsIt(t *testing.T) {
 				for _, client := range clients {
 					_ = client.Close()
 				}
-				process.setState(address, balance.Ready)
+				process.SetState(address, balance.Ready)
 				unload(t, h)
 				elapse(time.Minute)
 			})

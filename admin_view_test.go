@@ -17,7 +17,7 @@ import (
 // viewedAs is what is shown of one gateway, as generic JSON.
 func viewedAs(t *testing.T, name string) map[string]any {
 	t.Helper()
-	text, err := json.Marshal(process.view())
+	text, err := json.Marshal(process.View())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +41,8 @@ func TestViewHasExactlyTheseFields(t *testing.T) {
 			h.MaxConns, h.Queue = 2, &Queue{Size: 5}
 		})
 		h.balancer.members[1].Source = downSource{h.balancer.members[1].Source}
-		process.setState(addresses[2], balance.Maintenance)
-		process.failed(seriesKey{"view", addresses[0]})
+		process.SetState(addresses[2], balance.Maintenance)
+		process.Failed("view", addresses[0])
 		var clients []*peer
 		for range 2 {
 			client, _, at, _ := connectTo(h)
@@ -68,7 +68,7 @@ func TestViewHasExactlyTheseFields(t *testing.T) {
 		}
 
 		place.Leave()
-		process.setState(addresses[2], balance.Ready)
+		process.SetState(addresses[2], balance.Ready)
 		unload(t, h) // only what is live is shown now
 		want = map[string]any{"name": "view", "queued": 0.0, "upstreams": []any{upstream(0, "ready", 1, 2, 3, 1)}}
 		if got := viewedAs(t, "view"); !reflect.DeepEqual(got, want) {
@@ -95,13 +95,13 @@ func TestWhatAnOperatorSaidIsShownBeforeHealth(t *testing.T) {
 	defer unload(t, h)
 	h.balancer.members[0].Source = downSource{h.balancer.members[0].Source}
 	for state, want := range map[balance.State]string{balance.Drain: "drain", balance.Maintenance: "maintenance", balance.Ready: "unhealthy"} {
-		process.setState(addresses[0], state)
+		process.SetState(addresses[0], state)
 		upstreams, _ := viewedAs(t, "view-down")["upstreams"].([]any)
 		if got, _ := upstreams[0].(map[string]any); got["state"] != want {
 			t.Errorf("shown as %v, want %s", got["state"], want)
 		}
 	}
-	process.setState(addresses[0], balance.Ready)
+	process.SetState(addresses[0], balance.Ready)
 }
 
 func TestHandlersOfOneNameAreShownAsOne(t *testing.T) {
@@ -147,4 +147,34 @@ func TestGatewayWithoutUpstreamsHasAnEmptyList(t *testing.T) {
 	if upstreams, ok := viewedAs(t, "view-empty")["upstreams"].([]any); !ok || len(upstreams) != 0 {
 		t.Errorf("shown as %v, want an empty list", viewedAs(t, "view-empty"))
 	}
+}
+
+// The process forgets by its time, which is not that of a bubble: this runs alone.
+func TestCountsOfADynamicUpstreamGoOnWhenNothingWasLiveThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const gateway = "totals"
+		addresses := addressesOf(t, 2)
+		h := load(t, gateway, new(reverseproxy.LeastConnSelection), []string{"{tenant}:80"}, func(h *Handler) {
+			h.Proxy.DynamicUpstreams = noSource{}
+		})
+		h.Proxy.Upstreams = pool(addresses[:1]...)
+		h.noteDynamic(h.Proxy.Upstreams)
+		process.Failed(gateway, addresses[0]) // before anything was live
+		for range 3 {
+			client, _, _, _ := connectTo(h)
+			elapse(time.Minute)
+			_ = client.Close()
+			elapse(time.Minute)
+			process.Failed(gateway, addresses[0])
+		}
+		upstreams, _ := viewedAs(t, gateway)["upstreams"].([]any)
+		got := fmt.Sprint(upstreams...)
+		if want := fmt.Sprintf("map[address:%s failed:4 live:0 opened:3 state:ready weight:1]", addresses[0]); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		unload(t, h)
+		if got := viewedAs(t, gateway); got != nil {
+			t.Errorf("shown although nothing is loaded or live: %v", got)
+		}
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // balancer chooses upstreams for one handler: it knows the configuration and
@@ -47,8 +48,12 @@ func (s source) Full() bool { return s.Upstream.Full() }
 // provisionBalancer makes the balancer of a provisioned proxy.
 func (h *Handler) provisionBalancer(selector reverseproxy.Selector) (err error) {
 	h.probes = newProbes(h.name, h.logger, h.WebSocketHealth, h.Proxy.HealthChecks)
-	h.balancer, err = newBalancer(process.ledger, h.balanceSettings(), h.Proxy, selector, h.probes)
-	return err
+	h.balancer, err = newBalancer(h.live.Ledger, h.balanceSettings(), h.Proxy, selector, h.probes)
+	if err != nil {
+		return err
+	}
+	h.taken.add(h.balancer.Close)
+	return nil
 }
 
 // balanceSettings are all but the policy.
@@ -206,12 +211,26 @@ func (unsent) Write(b []byte) (int, error) { return len(b), nil }
 // WriteHeader implements http.ResponseWriter.
 func (unsent) WriteHeader(int) {}
 
+// loadedGateway is a handler as live connections see it.
+type loadedGateway struct{ h *Handler }
+
+// Upstreams implements live.Gateway.
+func (g loadedGateway) Upstreams() []balance.Member { return g.h.currentMembers() }
+
+// Down implements live.Gateway.
+func (g loadedGateway) Down(upstreams []balance.Member) []string {
+	return g.h.balancer.Down(upstreams)
+}
+
+// Dynamic implements live.Gateway.
+func (g loadedGateway) Dynamic() []string { return g.h.seenDynamic() }
+
 // currentMembers are the upstreams as far as they are known without a request.
 func (h *Handler) currentMembers() []balance.Member {
 	if h.balancer.fixed {
 		return h.balancer.members
 	}
-	return h.membersAt(append(process.addressesOf(h.joined), h.seenDynamic()...))
+	return h.membersAt(append(h.live.AddressesOf(h.named), h.seenDynamic()...))
 }
 
 // seenDynamic are the dynamic upstreams as they were when last asked for.
@@ -254,3 +273,6 @@ func (h *Handler) validateRebalance() error {
 	}
 	return nil
 }
+
+// Interface guards
+var _ live.Gateway = loadedGateway{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -20,7 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
-	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // pool makes upstreams as a provisioned reverse_proxy has them.
@@ -53,7 +52,7 @@ func load(t *testing.T, name string, selector reverseproxy.Selector, addresses [
 	t.Helper()
 	h := &Handler{
 		Proxy:   &reverseproxy.Handler{Upstreams: pool(addresses...), LoadBalancing: new(reverseproxy.LoadBalancing)},
-		running: &running{name: name, logger: zap.NewNop()},
+		running: &running{name: name, logger: zap.NewNop(), live: process},
 	}
 	if set != nil {
 		set(h)
@@ -61,9 +60,7 @@ func load(t *testing.T, name string, selector reverseproxy.Selector, addresses [
 	if err := h.provisionBalancer(selector); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.enter(); err != nil {
-		t.Fatal(err)
-	}
+	h.enter()
 	return h
 }
 
@@ -88,18 +85,13 @@ func connectAs(h *Handler, does func(*peer)) (client, backend *peer, at string, 
 	if up, refusal := h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil); up == nil {
 		return nil, nil, "", refusal
 	}
-	nearClient, farClient := net.Pipe()
-	nearBackend, farBackend := net.Pipe()
-	client, backend = &peer{farClient, make(chan int, 1)}, &peer{farBackend, make(chan int, 1)}
 	at = lease.Address()
-	c := &connection{
-		id: newConnectionID(), gateway: h.name, upstream: at, member: at,
-		openedAt: time.Now(), drainPeriod: h.drainPeriod(), early: h.earlyClose(),
-		lease: lease,
-		relay: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend}),
-	}
-	process.add(c)
-	go c.run()
+	details, client, backend := linked()
+	details.ID, details.Gateway, details.Upstream, details.Lease = live.NewID(), h.name, at, lease
+	details.DrainPeriod, details.EarlyClose = h.drainPeriod(), h.earlyClose()
+	c := process.NewConn(details, at, live.Authority{})
+	process.Add(c)
+	go c.Run()
 	go does(client)
 	go backend.answerClose()
 	return client, backend, at, balance.None
@@ -197,7 +189,7 @@ func (c *crowd) leave() {
 // loads is what the gateway holds at each address.
 func loads(name string, addresses []string) []int {
 	held := make([]int, len(addresses))
-	staying := process.staying(name)
+	staying := process.Staying(name)
 	for i, address := range addresses {
 		held[i] = staying[address]
 	}
@@ -315,7 +307,7 @@ func TestCapHoldsUnderPoliciesThatDoNotCount(t *testing.T) {
 				t.Errorf("%d were let in, want 21", n)
 			}
 			for _, address := range addresses {
-				if live := process.ledger.Look(address).Live; live != 7 {
+				if live := process.Ledger.Look(address).Live; live != 7 {
 					t.Errorf("%s holds %d, want 7", address, live)
 				}
 			}
@@ -323,7 +315,7 @@ func TestCapHoldsUnderPoliciesThatDoNotCount(t *testing.T) {
 				lease.Release()
 			}
 			for _, address := range addresses {
-				if live := process.ledger.Look(address).Live; live != 0 {
+				if live := process.Ledger.Look(address).Live; live != 0 {
 					t.Errorf("%s holds %d at the end", address, live)
 				}
 			}
@@ -426,8 +418,8 @@ func TestMaintenanceIsForThoseWhoseCookieNamesIt(t *testing.T) {
 				return lease.Address(), w.Result().Cookies()
 			}
 			home, cookies := acquire(nil)
-			process.setState(home, row.state)
-			defer process.setState(home, balance.Ready)
+			process.SetState(home, row.state)
+			defer process.SetState(home, balance.Ready)
 			if row.down {
 				h.balancer.Fail(home)
 			}
@@ -440,7 +432,7 @@ func TestMaintenanceIsForThoseWhoseCookieNamesIt(t *testing.T) {
 					t.Fatal("a newcomer is sent there")
 				}
 			}
-			process.setState(home, balance.Ready)
+			process.SetState(home, balance.Ready)
 			if at, _ := acquire(cookies); (at == home) == row.down {
 				t.Errorf("when it is ready again, who was at %s is at %s", home, at)
 			}
@@ -468,11 +460,11 @@ func TestUpstreamThatIsReadyAgainStartsSlowly(t *testing.T) {
 		}
 		elapse(time.Minute) // that they are new is over
 		cold := addresses[2]
-		process.setState(cold, balance.Maintenance)
+		process.SetState(cold, balance.Maintenance)
 		if held := join(40); held[cold] != 0 {
 			t.Errorf("one that takes none holds %d", held[cold])
 		}
-		process.setState(cold, balance.Ready)
+		process.SetState(cold, balance.Ready)
 		if held := join(10); held[cold] == 0 || held[cold] > 5 {
 			t.Errorf("a cold upstream took %d of 10 at once, want a few", held[cold])
 		}

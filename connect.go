@@ -30,7 +30,7 @@ type connected struct {
 // connect finds an upstream that answers the handshake, to which credential
 // belongs. Each is tried at most once, and again only while lb_try_duration lasts.
 func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential placed) (*connected, *refusal) {
-	if process.isExiting() {
+	if h.live.Exiting() {
 		return nil, unavailable(w, "the server is shutting down")
 	}
 	out, err := h.outgoing(r)
@@ -172,7 +172,7 @@ func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 		t.last = err
 		return nil
 	}
-	process.failed(seriesKey{h.name, address})
+	h.live.Failed(h.name, address)
 	if errors.Is(err, errSilent) {
 		if h.slow(h.dialer.timeout) {
 			h.balancer.Fail(address)
@@ -185,7 +185,7 @@ func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 // blame counts a failed handshake against the upstream.
 func (h *Handler) blame(address string) {
 	h.balancer.Fail(address)
-	process.failed(seriesKey{h.name, address})
+	h.live.Failed(h.name, address)
 }
 
 // slow reports whether an answer that took so long counts as a failure by

@@ -18,6 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // conduct is what an upstream does with a handshake that it was sent.
@@ -136,7 +138,7 @@ func TestOnlyWhatIsTheUpstreamsFaultCountsAgainstIt(t *testing.T) {
 				}
 				out := h.balancer.Down(h.balancer.members)
 				for i, address := range addresses {
-					got := marks{failed: int(failures(seriesKey{h.name, address}))}
+					got := marks{failed: int(failures(h.name, address))}
 					if slices.Contains(out, address) {
 						got.down = down
 					}
@@ -171,18 +173,26 @@ func shakeThrough(t *testing.T, h *Handler) int {
 	return got.answer.res.StatusCode
 }
 
-func failures(key seriesKey) uint64 {
-	process.mu.Lock()
-	defer process.mu.Unlock()
-	if s := process.series[key]; s != nil {
-		return s.failed
+func failures(gateway, upstream string) uint64 { return shownUpstream(gateway, upstream).Failed }
+
+// shownUpstream is what is shown of a gateway's upstream.
+func shownUpstream(gateway, upstream string) live.UpstreamView {
+	for _, g := range process.View() {
+		if g.Name != gateway {
+			continue
+		}
+		for _, up := range g.Upstreams {
+			if up.Address == upstream {
+				return up
+			}
+		}
 	}
-	return 0
+	return live.UpstreamView{}
 }
 
 func heldAt(addresses []string) (n int) {
 	for _, address := range addresses {
-		n += process.ledger.Look(address).Live
+		n += process.Ledger.Look(address).Live
 	}
 	return n
 }

@@ -22,13 +22,13 @@ func (h *Handler) watchSource(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	warned := false
-	for process.lastAnswer(h.dynamicMember) == nil {
+	for h.live.LastAnswer(h.dynamicMember) == nil {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		if !process.awaits(h.dynamicMember) {
+		if !h.live.Awaits(h.dynamicMember) {
 			continue
 		}
 		if err := h.askSource(ctx); err != nil && !warned && ctx.Err() == nil {
@@ -73,7 +73,7 @@ func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
 		addresses[i] = canonicalAddress(up.Dial)
 	}
 	h.dynamicSeen.Store(&addresses)
-	process.answered(h.dynamicMember, addresses)
+	h.live.Answered(h.dynamicMember, addresses)
 }
 
 // withHosts completes upstreams that come from a dynamic source: policies and
@@ -91,7 +91,8 @@ func withHosts(pool reverseproxy.UpstreamPool) reverseproxy.UpstreamPool {
 // look up.
 var tuning = []string{"refresh", "grace_period", "dial_timeout", "dial_fallback_delay"}
 
-// sourceMember is what stands for a source of dynamic upstreams in the registry:
+// sourceMember is what stands for a source of dynamic upstreams, as a member,
+// among live connections:
 // its JSON in one spelling, without what makes no other source of it.
 func sourceMember(config json.RawMessage) string {
 	var value any

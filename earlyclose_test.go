@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
-	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
 // failing sets what early closes need.
@@ -19,55 +18,6 @@ func failing(count int, window, failDuration time.Duration) func(*Handler) {
 		h.Proxy.HealthChecks = &reverseproxy.HealthChecks{Passive: &reverseproxy.PassiveHealthChecks{
 			MaxFails: 1, FailDuration: caddy.Duration(failDuration),
 		}}
-	}
-}
-
-func TestEarlyCloseIsTheUpstreamsOwnAndNotOrdinary(t *testing.T) {
-	t.Parallel()
-	for name, row := range map[string]struct {
-		after   time.Duration
-		outcome relay.Outcome
-		counts  bool
-	}{
-		"broken off at once":      {0, relay.Outcome{By: relay.Upstream, Code: 1011}, true},
-		"going away":              {time.Second, relay.Outcome{By: relay.Upstream, Code: 1001}, true},
-		"without a code":          {time.Second, relay.Outcome{By: relay.Upstream, Code: 1005}, true},
-		"at the end of the time":  {5 * time.Second, relay.Outcome{By: relay.Upstream, Code: 1011}, true},
-		"later":                   {5*time.Second + 1, relay.Outcome{By: relay.Upstream, Code: 1011}, false},
-		"restarting":              {0, relay.Outcome{By: relay.Upstream, Code: 1012}, true},
-		"overloaded":              {0, relay.Outcome{By: relay.Upstream, Code: 1013}, true},
-		"behind a bad gateway":    {0, relay.Outcome{By: relay.Upstream, Code: 1014}, true},
-		"for a protocol error":    {0, relay.Outcome{By: relay.Upstream, Code: 1002}, false},
-		"for data it takes not":   {0, relay.Outcome{By: relay.Upstream, Code: 1003}, false},
-		"for data that is broken": {0, relay.Outcome{By: relay.Upstream, Code: 1007}, false},
-		"for a policy":            {0, relay.Outcome{By: relay.Upstream, Code: 1008}, false},
-		"for a message too big":   {0, relay.Outcome{By: relay.Upstream, Code: 1009}, false},
-		"for want of extensions":  {0, relay.Outcome{By: relay.Upstream, Code: 1010}, false},
-		"ordinarily":              {0, relay.Outcome{By: relay.Upstream, Code: 1000}, false},
-		"by the application":      {0, relay.Outcome{By: relay.Upstream, Code: 3000}, false},
-		"by the application, too": {0, relay.Outcome{By: relay.Upstream, Code: 4999}, false},
-		"by the client":           {0, relay.Outcome{By: relay.Client, Code: 1011}, false},
-		"by the gateway":          {0, relay.Outcome{By: relay.Gateway, Code: 1012}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				addresses := addressesOf(t, 1)
-				h := load(t, "early "+name, new(reverseproxy.LeastConnSelection), addresses, failing(1, 0, 30*time.Second))
-				defer unload(t, h)
-				c := &connection{upstream: addresses[0], openedAt: time.Now(), early: h.earlyClose()}
-				elapse(row.after)
-				c.early.judge(c, row.outcome)
-				down := len(h.balancer.Down(h.balancer.members)) == 1
-				if down != row.counts {
-					t.Errorf("the upstream is down: %t, want %t", down, row.counts)
-				}
-				elapse(31 * time.Second)
-				if len(h.balancer.Down(h.balancer.members)) != 0 {
-					t.Error("it is still down when fail_duration is over")
-				}
-			})
-		})
 	}
 }
 

@@ -5,28 +5,30 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 func init() {
 	// For what is left of gateways that the running configuration has no more.
 	caddy.OnExit(func(context.Context) {
 		defer contain(nil) // others have something to do at the exit as well
-		process.exit(defaultExitPeriod)
-		process.awaitEmpty()
+		process.Exit(defaultExitPeriod)
+		process.AwaitEmpty()
 	})
 }
 
 // listenForExit makes the handler hear of an exit when its server begins to shut
 // down, because the server will wait for streams that only we can end.
 func (h *Handler) listenForExit(ctx caddy.Context) {
-	h.endAll = func() { endAll(gracePeriod(ctx)) }
+	h.exit = func() { exit(h.live, gracePeriod(ctx)) }
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return
 	}
 	server.RegisterOnShutdown(func() {
 		if caddy.Exiting() {
-			endAll(gracePeriod(ctx))
+			exit(h.live, gracePeriod(ctx))
 		}
 	})
 }
@@ -44,10 +46,10 @@ func gracePeriod(ctx caddy.Context) caddy.Duration {
 	return web.GracePeriod
 }
 
-// endAll ends every connection of the process, which exits.
-func endAll(grace caddy.Duration) {
+// exit ends every connection of the process, which exits.
+func exit(set *live.Set, grace caddy.Duration) {
 	defer contain(nil) // servers call it in goroutines of their own
-	if process.exit(orDefault(grace, defaultExitPeriod)) && grace == 0 {
-		process.hangUp()
+	if set.Exit(orDefault(grace, defaultExitPeriod)) && grace == 0 {
+		set.HangUp()
 	}
 }

@@ -93,7 +93,7 @@ func (f *fleet) pause() {
 // put sets the state of some hosts.
 func (f *fleet) put(state balance.State, hosts ...int) {
 	for _, i := range hosts {
-		process.setState(f.addresses[i], state)
+		process.SetState(f.addresses[i], state)
 	}
 }
 

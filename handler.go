@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -151,7 +152,7 @@ func stripInPlace(a *authenticator, r *http.Request) {
 
 // serveWebSocket brings a handshake to an upstream, and the two sides together.
 func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, who identity) error {
-	id := newConnectionID()
+	id := live.NewID()
 	replacerOf(r).Set("http.ws_gateway.connection", id)
 
 	got, rf := h.connect(w, r, who.forwarded)
@@ -162,18 +163,18 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		defer got.lease.Release()
 		return h.passRefusal(w, r, next, got)
 	}
-	h.join(w, r, who, got, id)
+	h.goLive(w, r, who, got, id)
 	return nil
 }
 
-// join upgrades the client and lets the relay take over.
-func (h *Handler) join(w http.ResponseWriter, r *http.Request, who identity, got *connected, id string) {
+// goLive upgrades the client and lets the relay take over.
+func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, got *connected, id string) {
 	var client upgraded
-	var c *connection
+	var c *live.Conn
 	handedOver := false
 	defer func() { // also where something on the way panics
 		if !handedOver {
-			got.giveUp(client, c)
+			h.giveUp(got, client, c)
 		}
 		if client.end != nil {
 			client.end()
@@ -193,25 +194,25 @@ func (h *Handler) join(w http.ResponseWriter, r *http.Request, who identity, got
 		return // the 101 is written: there is no other answer any more
 	}
 	c = h.newConnection(r, who, got)
-	c.id, c.subprotocol = id, strings.Clone(subprotocol)
-	c.relay = h.newRelay(client, got.answer)
+	c.ID, c.Subprotocol = id, strings.Clone(subprotocol)
+	c.Relay = h.newRelay(client, got.answer)
 	h.handshakesOK().Inc()
-	process.add(c)
-	c.reportOpened() // now that it can be found
+	h.live.Add(c)
+	reportOpened(h.live.Reporter(h.name), c) // now that it can be found
 	handedOver = true
 	if client.detached {
-		c.start()
+		c.Start()
 		return
 	}
-	c.run()
+	c.Run()
 }
 
 // giveUp closes what there is of a connection that the relay has not got: the
 // client's side may be missing, and so may the connection itself.
-func (got *connected) giveUp(client upgraded, c *connection) {
+func (h *Handler) giveUp(got *connected, client upgraded, c *live.Conn) {
 	defer got.lease.Release() // whatever panics of the rest
 	if c != nil {
-		defer process.remove(c)
+		defer h.live.Remove(c)
 	}
 	if client.conn != nil {
 		defer func() { _ = client.conn.Close() }()
@@ -232,29 +233,43 @@ func (h *Handler) newRelay(client upgraded, upstream *answer) *relay.Relay {
 
 // newConnection describes a connection without holding on to the request or the
 // configuration.
-func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *connection {
-	c := &connection{
-		gateway:     h.name,
-		userID:      strings.Clone(userOf(r)),
-		remoteIP:    strings.Clone(clientIP(r)),
-		proto:       protoOf(r),
-		upstream:    got.address,
-		member:      got.member,
-		openedAt:    time.Now(),
-		drainPeriod: h.drainPeriod(),
-		early:       h.earlyClose(),
-		lease:       got.lease,
-	}
-	if g := who.grant; g != nil {
-		c.authority = newAuthority(g)
+func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *live.Conn {
+	details := live.Details{
+		Gateway:     h.name,
+		UserID:      strings.Clone(userOf(r)),
+		RemoteIP:    strings.Clone(clientIP(r)),
+		Proto:       protoOf(r),
+		Upstream:    got.address,
+		OpenedAt:    time.Now(),
+		DrainPeriod: h.drainPeriod(),
+		EarlyClose:  h.earlyClose(),
+		Lease:       got.lease,
 	}
 	if h.MaxAge != nil {
-		c.tooOld = c.openedAt.Add(h.MaxAge.draw())
+		details.TooOld = details.OpenedAt.Add(h.MaxAge.draw())
 	}
 	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
-		c.server = server
+		details.Server = server
 	}
-	return c
+	return h.live.NewConn(details, got.member, authorityOf(who.grant))
+}
+
+// authorityOf is what a connection lives by that the grant, if any, let in.
+func authorityOf(g *grant) live.Authority {
+	if g == nil {
+		return live.Authority{}
+	}
+	return live.NewAuthority(g.jti, g.credential, g.issuer, g.expires)
+}
+
+func (h *Handler) earlyClose() live.EarlyClose {
+	if h.EarlyCloseCount == 0 {
+		return live.EarlyClose{}
+	}
+	return live.EarlyClose{
+		Window:       orDefault(h.EarlyCloseWindow, defaultEarlyCloseWindow),
+		FailDuration: time.Duration(h.Proxy.HealthChecks.Passive.FailDuration),
+	}
 }
 
 // refuseUser turns an error of authentication into the answer.

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
@@ -37,24 +38,24 @@ func commonFields(gateway, remoteIP, proto, userID string) []zap.Field {
 // openedLine and closedLine write themselves into a line, which spares a slice
 // of fields.
 type (
-	openedLine connection
+	openedLine live.Conn
 	closedLine struct {
-		c       *connection
+		c       *live.Conn
 		outcome *relay.Outcome
 	}
 )
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (l *openedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
-	e.AddString("gateway", l.gateway)
-	e.AddString("remote_ip", l.remoteIP)
-	e.AddString("proto", l.proto)
-	if l.userID != "" {
-		e.AddString("user_id", l.userID)
+	e.AddString("gateway", l.Gateway)
+	e.AddString("remote_ip", l.RemoteIP)
+	e.AddString("proto", l.Proto)
+	if l.UserID != "" {
+		e.AddString("user_id", l.UserID)
 	}
-	e.AddString("connection", l.id)
-	e.AddString("upstream", l.upstream)
-	e.AddString("subprotocol", l.subprotocol)
+	e.AddString("connection", l.ID)
+	e.AddString("upstream", l.Upstream)
+	e.AddString("subprotocol", l.Subprotocol)
 	return nil
 }
 
@@ -65,7 +66,7 @@ func (l closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	e.AddString("by", out.By.String())
 	e.AddInt("code", out.Code)
 	e.AddString("reason", out.Reason)
-	e.AddDuration("duration", time.Since(l.c.openedAt))
+	e.AddDuration("duration", time.Since(l.c.OpenedAt))
 	e.AddUint64("messages_from_client", out.FromClient.Messages)
 	e.AddUint64("messages_from_upstream", out.FromUpstream.Messages)
 	e.AddUint64("bytes_from_client", out.FromClient.Bytes)
@@ -73,28 +74,21 @@ func (l closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	return err
 }
 
-func (c *connection) reportOpened() {
-	if entry := process.reporter(c.gateway).Check(zap.InfoLevel, "opened"); entry != nil {
+// reportOpened and the others take Caddy's own logger where there is none.
+func reportOpened(logger *zap.Logger, c *live.Conn) {
+	if entry := orCaddys(logger).Check(zap.InfoLevel, "opened"); entry != nil {
 		entry.Write(zap.Inline((*openedLine)(c)))
 	}
 }
 
-func (c *connection) reportClosed(out relay.Outcome) {
-	if entry := process.reporter(c.gateway).Check(zap.InfoLevel, "closed"); entry != nil {
+func reportClosed(logger *zap.Logger, c *live.Conn, out relay.Outcome) {
+	if entry := orCaddys(logger).Check(zap.InfoLevel, "closed"); entry != nil {
 		entry.Write(zap.Inline(closedLine{c, &out}))
 	}
 }
 
-// contain keeps a panic in what defers it, and is done for the connection, from
-// the process.
-func (c *connection) contain() {
-	if value := recover(); value != nil {
-		c.reportPanic(panics.Caught(value))
-	}
-}
-
-func (c *connection) reportPanic(p *panics.Panic) {
-	reportPanic(process.reporter(c.gateway), p, zap.Inline((*openedLine)(c)))
+func reportPanicOf(logger *zap.Logger, c *live.Conn, p *panics.Panic) {
+	reportPanic(logger, p, zap.Inline((*openedLine)(c)))
 }
 
 // Interface guards

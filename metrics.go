@@ -5,20 +5,28 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // The collectors belong to the process, because Caddy makes a registry anew
 // for each configuration and the counts must survive that.
-var (
-	handshakesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "caddy",
-		Subsystem: "ws_gateway",
-		Name:      "handshakes_total",
-		Help:      "WebSocket handshakes of clients, by what came of them.",
-	}, []string{"gateway", "result"})
+var handshakesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "ws_gateway",
+	Name:      "handshakes_total",
+	Help:      "WebSocket handshakes of clients, by what came of them.",
+}, []string{"gateway", "result"})
 
-	gatewayMetrics = gatewaysCollector{
-		registry: process,
+// gatewaysCollector reads what there is off the live connections.
+type gatewaysCollector struct {
+	set                                     *live.Set
+	connections, queueLength, upstreamState *prometheus.Desc
+}
+
+func newGatewaysCollector(set *live.Set) gatewaysCollector {
+	return gatewaysCollector{
+		set: set,
 		connections: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "connections"),
 			"Live WebSocket connections.", []string{"gateway", "upstream"}, nil),
 		queueLength: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "queue_length"),
@@ -26,12 +34,6 @@ var (
 		upstreamState: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "upstream_state"),
 			"1 for the state that an upstream is in, 0 for the others.", []string{"gateway", "upstream", "state"}, nil),
 	}
-)
-
-// gatewaysCollector reads what there is off the registry.
-type gatewaysCollector struct {
-	registry                                *registry
-	connections, queueLength, upstreamState *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
@@ -44,11 +46,11 @@ func (c gatewaysCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 	defer contain(nil) // it has a goroutine of its own
-	for _, gateway := range c.registry.view() {
+	for _, gateway := range c.set.View() {
 		ch <- prometheus.MustNewConstMetric(c.queueLength, prometheus.GaugeValue, float64(gateway.Queued), gateway.Name)
 		for _, up := range gateway.Upstreams {
 			ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(up.Live), gateway.Name, up.Address)
-			for _, state := range upstreamStates {
+			for _, state := range live.States {
 				value := 0.0
 				if state == up.State {
 					value = 1
@@ -61,8 +63,8 @@ func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 
 // registerMetrics registers the collectors with a configuration's registry,
 // which another handler of it may have done already.
-func registerMetrics(reg *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{handshakesTotal, panicsTotal, gatewayMetrics} {
+func registerMetrics(reg *prometheus.Registry, set *live.Set) error {
+	for _, c := range []prometheus.Collector{handshakesTotal, panicsTotal, newGatewaysCollector(set)} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return fmt.Errorf("registering metrics: %w", err)

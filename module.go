@@ -36,16 +36,22 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 const moduleID = "http.handlers.ws_gateway"
 
 func init() { caddy.RegisterModule(new(Handler)) }
 
+// process is what outlives a configuration: live connections belong to it.
+var process = live.NewSet(live.Reports{Closed: reportClosed, Panicked: reportPanicOf})
+
 // running is what Provision compiles a handler's configuration to.
 type running struct {
 	name          string
 	logger        *zap.Logger
+	live          *live.Set      // the connections of the process
 	authenticator *authenticator // nil without auth
 	originPolicy  *originPolicy
 	balancer      *balancer
@@ -58,22 +64,19 @@ type running struct {
 	requestOps    *headers.HeaderOps
 	responseOps   *headers.RespHeaderOps
 
-	endAll func() // ends all connections of the process, which exits
+	exit func() // ends all connections of the process, which exits
 
 	handshakesOK func() prometheus.Counter
 	dialInfos    map[string]*reverseproxy.DialInfo // of the upstreams that are always the same
 
-	dynamicMember string                   // what stands for the dynamic upstreams in the registry
+	named         []string                 // the members that this configuration names, as live connections know them
+	dynamicMember string                   // what stands for the dynamic upstreams among them
 	dynamicSeen   atomic.Pointer[[]string] // their addresses, when last asked for
 
-	// What Cleanup has to undo; it is called after a failed Provision too.
-	auth             *loadedAuth
-	accepted         accesses
-	proxyProvisioned bool
-	reporting        bool
-	joined           []string
-	sourceJoined     bool
-	shown            []seriesKey
+	auth        *loadedAuth
+	credentials *live.Credentials // nil without auth
+
+	taken releases // what Cleanup gives back
 }
 
 // CaddyModule returns the Caddy module information.
@@ -86,7 +89,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the handler up. It does not wait for anything on the network.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.running = &running{name: h.Name, logger: ctx.Logger()}
+	h.running = &running{name: h.Name, logger: ctx.Logger(), live: process}
 	if h.name == "" {
 		h.name = "default"
 	}
@@ -96,7 +99,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.handshakesOK = sync.OnceValue(func() prometheus.Counter { return handshakesTotal.WithLabelValues(h.name, resultOK) })
 	var err error
 	if h.Auth != nil {
-		if h.auth, err = loadAuth(ctx, h.Auth); err != nil {
+		h.auth, err = loadAuth(ctx, h.Auth)
+		h.taken.add(h.auth.release)
+		if err != nil {
 			return err
 		}
 		h.authenticator = h.auth.authenticator
@@ -115,71 +120,74 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.dialer = newDialer(h.transport.RoundTripper, orDefault(h.HandshakeTimeout, defaultHandshakeTimeout))
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := registerMetrics(ctx.GetMetricsRegistry(), h.live); err != nil {
 		return err
 	}
 	h.listenForExit(ctx)
 	knowSockets(ctx)
-	if err := h.enter(); err != nil {
-		return err
-	}
+	h.enter()
 	h.watch(ctx)
 	if h.auth != nil {
 		h.auth.watch(ctx, h.moveTo)
 	}
-	process.tls.tell(h.logger)
+	h.live.WarnOfTLS(h.logger)
 	return nil
 }
 
-// enter makes the process-wide registry know what this configuration names.
-func (h *Handler) enter() error {
-	process.reportTo(h.name, h.logger)
-	h.reporting = true
+// enter makes the live connections of the process stand on what this configuration
+// names. What is taken later is given back earlier: the source before its member,
+// and credentials after the members, whose connections are drained.
+func (h *Handler) enter() {
+	h.named = h.namedMembers()
+	h.taken.add(h.live.ReportTo(h.name, h.logger))
+	h.taken.add(h.live.Enter(h.name, h.named, loadedGateway{h}))
+	if h.authenticator != nil {
+		h.credentials = h.live.NewCredentials()
+		h.taken.add(h.credentials.Release)
+		h.credentials.Accept(h.authenticator.credentials(h.authenticator.current.Load()), h.named)
+	}
+	for _, up := range h.Proxy.Upstreams {
+		if address := canonicalAddress(up.Dial); !hasPlaceholder(address) {
+			h.taken.add(h.live.Show(h.name, address))
+		}
+	}
+	h.taken.add(h.live.Name(h.named...))
+	if h.dynamicMember == "" {
+		return
+	}
+	h.taken.add(h.live.Source(h.dynamicMember, h.name, placeholderIn(h.dynamicSource())))
+	if known := h.live.LastAnswer(h.dynamicMember); known != nil {
+		h.dynamicSeen.Store(&known)
+	}
+}
+
+// namedMembers lists what names upstreams in this configuration.
+func (h *Handler) namedMembers() []string {
 	members := make([]string, 0, len(h.Proxy.Upstreams)+1)
 	repl := caddy.NewReplacer()
 	for _, up := range h.Proxy.Upstreams {
 		address := canonicalAddress(up.Dial)
 		members = append(members, address)
 		if !hasPlaceholder(address) {
-			key := seriesKey{h.name, address}
-			process.show(key, 1)
-			process.ledger.Want(address, 1)
-			h.shown = append(h.shown, key)
-		} else if resolved := repl.ReplaceKnown(up.Dial, ""); !hasPlaceholder(resolved) {
+			continue
+		}
+		if resolved := repl.ReplaceKnown(up.Dial, ""); !hasPlaceholder(resolved) {
 			members = append(members, canonicalAddress(resolved)) // as {env.*}: it is the same for all requests
 		}
 	}
 	if h.dynamicMember != "" {
 		members = append(members, h.dynamicMember)
-		process.joinSource(h.dynamicMember, h.name, placeholderIn(h.dynamicSource()))
-		h.sourceJoined = true
-		if known := process.lastAnswer(h.dynamicMember); known != nil {
-			h.dynamicSeen.Store(&known)
-		}
 	}
-	for _, member := range members {
-		if err := process.join(member); err != nil {
-			return fmt.Errorf("joining upstream %s: %w", member, err)
-		}
-		h.joined = append(h.joined, member)
-	}
-	process.enter(h)
-	if h.authenticator == nil {
-		return nil
-	}
-	return h.accepted.accept(h.authenticator.credentials(h.authenticator.current.Load()), members)
+	return members
 }
 
 // moveTo puts other verifiers into force. Their credentials are accepted before,
 // and those that are gone are withdrawn after, which ends what they let in.
 func (h *Handler) moveTo(next *verifiers) {
 	credentials := h.authenticator.credentials(next)
-	if err := h.accepted.accept(credentials, h.joined); err != nil {
-		h.logger.Error("accepting credentials", zap.Error(err))
-		return
-	}
+	h.credentials.Accept(credentials, h.named)
 	h.authenticator.current.Store(next)
-	h.accepted.keepOnly(credentials)
+	h.credentials.KeepOnly(credentials)
 }
 
 // memberOf is what names the upstream in this configuration.
@@ -196,39 +204,12 @@ func (h *Handler) Cleanup() error {
 	if h.running == nil {
 		return nil
 	}
-	if caddy.Exiting() && h.endAll != nil {
-		h.endAll() // the server may not have told us yet
+	if caddy.Exiting() && h.exit != nil {
+		h.exit() // the server may not have told us yet
 	}
-	var err error
-	if h.proxyProvisioned {
-		err = h.Proxy.Cleanup()
-	}
-	if h.transport != nil {
-		if t, ok := h.transport.RoundTripper.(*reverseproxy.HTTPTransport); ok {
-			err = errors.Join(err, t.Cleanup())
-		}
-	}
-	for _, key := range h.shown {
-		process.show(key, -1)
-		process.ledger.Want(key.upstream, -1)
-	}
-	if h.balancer != nil {
-		h.balancer.Close()
-	}
-	if h.sourceJoined {
-		process.leaveSource(h.dynamicMember, h.name)
-	}
-	for _, member := range h.joined {
-		process.leave(member)
-	}
-	h.accepted.close()
-	h.auth.release()
-	process.leaveAs(h)
-	if h.reporting {
-		process.noReportTo(h.name, h.logger)
-	}
+	err := h.taken.giveBack()
 	if caddy.Exiting() {
-		process.awaitEmpty()
+		h.live.AwaitEmpty()
 	}
 	return err
 }

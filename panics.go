@@ -53,8 +53,13 @@ func reportPanic(logger *zap.Logger, p *panics.Panic, fields ...zap.Field) {
 			_, _ = fmt.Fprintf(os.Stderr, "ws_gateway: panic: %s\n%s", p.What, p.Stack)
 		}
 	}()
+	orCaddys(logger).Error("panic", append(fields, zap.String("panic", p.What), zap.String("stack", p.Stack))...)
+}
+
+// orCaddys is the logger, or Caddy's own where there is none.
+func orCaddys(logger *zap.Logger) *zap.Logger {
 	if logger == nil {
-		logger = caddy.Log().Named(moduleID)
+		return caddy.Log().Named(moduleID)
 	}
-	logger.Error("panic", append(fields, zap.String("panic", p.What), zap.String("stack", p.Stack))...)
+	return logger
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
@@ -87,7 +87,7 @@ func wantPanicLines(t *testing.T, lines *observer.ObservedLogs, before float64, 
 }
 
 // TestConnectionThatPanickedIsForgotten has the relay panic, the log, or both: the
-// lease is given back, and the registry knows nothing of the connection.
+// lease is given back, and the process knows nothing of the connection.
 func TestConnectionThatPanickedIsForgotten(t *testing.T) {
 	panicked := relay.Outcome{By: relay.Gateway, Code: 1011, Panic: &panics.Panic{What: "boom", Stack: "relay.go:1\n"}}
 	for name, row := range map[string]struct {
@@ -106,19 +106,18 @@ func TestConnectionThatPanickedIsForgotten(t *testing.T) {
 			gateway := "panicked " + name
 			h := load(t, gateway, new(reverseproxy.LeastConnSelection), addressesOf(t, 1), nil)
 			defer unload(t, h)
-			process.reportTo(gateway, logger)
-			defer process.noReportTo(gateway, logger)
+			defer process.ReportTo(gateway, logger)()
 			lease := new(balance.Lease)
 			h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
-			c := lone(gateway, "u")
-			c.lease, c.upstream = lease, lease.Address()
-			process.add(c)
+			c := process.NewConn(live.Details{ID: live.NewID(), Gateway: gateway, Lease: lease, Upstream: lease.Address()},
+				lease.Address(), live.Authority{})
+			process.Add(c)
 			before := panicsCounted(t)
-			c.ended(row.outcome)
-			if live := process.ledger.Look(c.upstream).Live; live != 0 {
+			c.Finish(row.outcome)
+			if live := process.Ledger.Look(c.Upstream).Live; live != 0 {
 				t.Errorf("%d places are taken", live)
 			}
-			if found := process.list(func(other *connection) bool { return other == c }); len(found) != 0 {
+			if left := process.Staying(gateway); len(left) != 0 {
 				t.Error("the connection is still known")
 			}
 			if row.lines != row.counted {
@@ -133,62 +132,6 @@ func TestConnectionThatPanickedIsForgotten(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestPanicInOneEndOnTimeLeavesTheOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var ended atomic.Int32
-		d := &deadlines{end: func(c *connection) {
-			if c.userID == "bad" {
-				panic("secret")
-			}
-			ended.Add(1)
-		}}
-		before := panicsCounted(t)
-		for i := range 10 {
-			user := "good"
-			if i%2 == 0 {
-				user = "bad"
-			}
-			d.set(lone("g", user), time.Now().Add(time.Duration(1+i/5)*time.Minute))
-		}
-		elapse(time.Hour)
-		synctest.Wait()
-		if got := panicsCounted(t) - before; ended.Load() != 5 || got != 5 {
-			t.Errorf("%d were ended and %v panics counted, want 5 and 5", ended.Load(), got)
-		}
-	})
-}
-
-func TestPanicInOneDepartureLeavesTheOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newRegistry()
-		if err := g.join("a:1"); err != nil {
-			t.Fatal(err)
-		}
-		var peers []*peer
-		for range 6 {
-			client, backend := open(t, g, "a:1", "a:1", time.Minute)
-			peers = append(peers, client, backend)
-		}
-		var asked atomic.Int32
-		before := panicsCounted(t)
-		g.drainWhile(func(*connection) bool { return true }, func(*connection) bool {
-			if asked.Add(1)%2 == 0 {
-				panic("secret")
-			}
-			return true
-		})
-		elapse(2 * time.Minute)
-		synctest.Wait()
-		left := len(g.list(func(*connection) bool { return true }))
-		if got := panicsCounted(t) - before; left != 3 || got != 3 {
-			t.Errorf("%d are left and %v panics were counted, want 3 and 3", left, got)
-		}
-		for _, p := range peers {
-			_ = p.Close()
-		}
-	})
 }
 
 // panickyTransport is a module of somebody else's.
@@ -253,14 +196,14 @@ func TestPanicInALookAtHealthDoesNotEndTheWatch(t *testing.T) {
 				h.balancer.fixed = false // dynamic ones are asked for the breaker
 				h.dynamicSeen.Store(&[]string{"a:1"})
 				before := panicsCounted(t)
-				process.handOver(h.name)
+				process.HandOver(h.name)
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan struct{})
 				go func() { defer close(done); watch(h, ctx) }()
 				elapse(watchInterval)
 				synctest.Wait()
 				wantPanicLines(t, lines, before, 1)
-				process.ledger.Look("a:1") // the lock is free
+				process.Ledger.Look("a:1") // the lock is free
 				elapse(watchInterval)
 				synctest.Wait()
 				if breaker.calls < 2 {
@@ -274,40 +217,14 @@ func TestPanicInALookAtHealthDoesNotEndTheWatch(t *testing.T) {
 }
 
 func TestCollectingThatPanicsIsContained(t *testing.T) {
-	g := newRegistry()
-	g.enter(&Handler{running: &running{name: "broken"}}) // without a balancer
+	set := live.NewSet(live.Reports{})
+	set.Enter("broken", nil, loadedGateway{&Handler{running: new(running)}}) // without a balancer
 	before := panicsCounted(t)
 	metrics := make(chan prometheus.Metric, 100)
-	gatewaysCollector{registry: g}.Collect(metrics)
+	newGatewaysCollector(set).Collect(metrics)
 	if got := panicsCounted(t) - before; got != 1 {
 		t.Errorf("%v panics were counted, want 1", got)
 	}
-}
-
-// closer is a server that panics when it is closed.
-type closer struct{ closed chan struct{} }
-
-func (c closer) Close() error { defer close(c.closed); panic("secret") }
-
-func TestPanicWhileAServerIsHungUpOnIsContained(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newRegistry()
-		if err := g.join("a:1"); err != nil {
-			t.Fatal(err)
-		}
-		c := lone("g", "u")
-		server := closer{make(chan struct{})}
-		c.server, c.member = server, "a:1"
-		g.add(c)
-		before := panicsCounted(t)
-		g.hangUp()
-		g.remove(c)
-		<-server.closed
-		synctest.Wait()
-		if got := panicsCounted(t) - before; got != 1 {
-			t.Errorf("%v panics were counted, want 1", got)
-		}
-	})
 }
 
 // TestConnectionThatIsGivenUpHalfwayIsForgotten does what a handshake does where
@@ -319,20 +236,20 @@ func TestConnectionThatIsGivenUpHalfwayIsForgotten(t *testing.T) {
 		h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
 		ourClient, client := net.Pipe()
 		ourUpstream, upstream := net.Pipe()
-		c := lone(h.name, "u")
-		c.lease, c.upstream = lease, lease.Address()
+		c := process.NewConn(live.Details{ID: live.NewID(), Gateway: h.name, Lease: lease, Upstream: lease.Address()},
+			lease.Address(), live.Authority{})
 		if known {
-			process.add(c)
+			process.Add(c)
 		}
 		got := &connected{answer: &answer{conn: ourUpstream}, lease: lease}
-		got.giveUp(upgraded{conn: ourClient}, c)
+		h.giveUp(got, upgraded{conn: ourClient}, c)
 		for _, conn := range []net.Conn{client, upstream} {
 			if _, err := conn.Read(make([]byte, 1)); err == nil {
 				t.Error("a side is open")
 			}
 		}
-		if s := process.series[seriesKey{h.name, c.upstream}]; s == nil || s.live != 0 || process.ledger.Look(c.upstream).Live != 0 {
-			t.Errorf("known %t: it is counted as %+v", known, s)
+		if up := shownUpstream(h.name, c.Upstream); up.Address == "" || up.Live != 0 || process.Ledger.Look(c.Upstream).Live != 0 {
+			t.Errorf("known %t: it is counted as %+v", known, up)
 		}
 		unload(t, h)
 	}

@@ -173,7 +173,7 @@ func selectFrom(policy balance.Policy, key string, weights []float64, pool rever
 		if weights != nil {
 			c.Weight = weights[i]
 		}
-		held := process.ledger.Look(c.Address)
+		held := process.Ledger.Look(c.Address)
 		if !up.Available() || c.Weight <= 0 || held.State != balance.Ready {
 			continue
 		}

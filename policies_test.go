@@ -98,18 +98,18 @@ func TestPoliciesInReverseProxyLeaveOutWhoIsNotReady(t *testing.T) {
 			t.Parallel()
 			addresses := addressesOf(t, 3)
 			upstreams := pool(addresses...)
-			process.setState(addresses[0], balance.Maintenance)
-			process.setState(addresses[1], balance.Drain)
+			process.SetState(addresses[0], balance.Maintenance)
+			process.SetState(addresses[1], balance.Drain)
 			user := func(i int) map[string]string { return map[string]string{"user": fmt.Sprint(i)} }
 			if got := selected(policy, upstreams, user); !slices.Equal(got, []int{0, 0, 100}) {
 				t.Errorf("chose %v, want the one that is ready", got)
 			}
-			process.setState(addresses[2], balance.Drain)
+			process.SetState(addresses[2], balance.Drain)
 			if chosen := policy.Select(upstreams, requestWith(nil), nil); chosen != nil {
 				t.Errorf("chose %s although none is ready", chosen.Dial)
 			}
 			for _, address := range addresses {
-				process.setState(address, balance.Ready)
+				process.SetState(address, balance.Ready)
 			}
 			if chosen := policy.Select(upstreams, requestWith(nil), nil); chosen == nil {
 				t.Error("chose none although all are ready again")

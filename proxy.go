@@ -168,6 +168,9 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	}
 	h.transport = &transport{RoundTripper: inner, asserted: newAsserted(h.requestOps), requestOps: h.requestOps}
 	h.Proxy.Transport = h.transport
+	if t, ok := inner.(*reverseproxy.HTTPTransport); ok {
+		h.taken.addFailing(t.Cleanup)
+	}
 
 	if h.Proxy.LoadBalancing == nil {
 		h.Proxy.LoadBalancing = new(reverseproxy.LoadBalancing)
@@ -190,7 +193,9 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	err = h.Proxy.Provision(ctx)
 	// Its Cleanup gives back what it took of upstreams, and must not where it
 	// took nothing.
-	h.proxyProvisioned = err == nil || slices.ContainsFunc(h.Proxy.Upstreams, func(up *reverseproxy.Upstream) bool { return up.Host != nil })
+	if err == nil || slices.ContainsFunc(h.Proxy.Upstreams, func(up *reverseproxy.Upstream) bool { return up.Host != nil }) {
+		h.taken.addFailing(h.Proxy.Cleanup)
+	}
 	if err != nil {
 		return fmt.Errorf("provisioning the proxy: %w", err)
 	}

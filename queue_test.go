@@ -188,7 +188,7 @@ func TestLineIsServedInOrderThroughAReload(t *testing.T) {
 				}
 				served <- i
 				elapse(time.Second)
-				if live := process.ledger.Look(addresses[0]).Live; live != 1 {
+				if live := process.Ledger.Look(addresses[0]).Live; live != 1 {
 					t.Errorf("%d are live, above the cap of 1", live)
 				}
 				lease.Release()
@@ -330,7 +330,7 @@ func TestPanicAfterTheUpstreamAnsweredLeavesNothingOpen(t *testing.T) {
 			_, _ = h.try(r, up, lease, newTries(h.Proxy.LoadBalancing))
 		}()
 		<-closed
-		if live := process.ledger.Look(address).Live; live != 0 {
+		if live := process.Ledger.Look(address).Live; live != 0 {
 			t.Errorf("%d places are taken", live)
 		}
 	})

@@ -73,12 +73,9 @@ func (h *Handler) drainDown(ctx context.Context, before []string) []string {
 // Where the configuration ends meanwhile, it is for the next one to tell.
 func (h *Handler) drainUnhealthy(ctx context.Context, address string) {
 	b, members := h.balancer, h.currentMembers()
-	process.drainWhile(
-		func(c *connection) bool { return c.gateway == h.name && c.upstream == address },
-		func(*connection) bool {
-			return ctx.Err() == nil && !b.Panicked(members) && slices.Contains(b.Down(members), address)
-		},
-	)
+	h.live.DrainGateway(h.name, address, func() bool {
+		return ctx.Err() == nil && !b.Panicked(members) && slices.Contains(b.Down(members), address)
+	})
 }
 
 // rebalance moves connections after an upstream has become available, until all
@@ -95,13 +92,13 @@ func (h *Handler) rebalance(ctx context.Context) {
 		case <-ticker.C:
 		}
 		contained(h.logger, h.name, func() {
-			arrived = h.balancer.Arrived() || process.takeOver(h.name) || arrived
+			arrived = h.balancer.Arrived() || h.live.TakeOver(h.name) || arrived
 			switch {
 			case !arrived:
-			case !process.shared(h):
+			case !h.live.Shared(h.name, h.named):
 				arrived = false
 				if !h.rebalanceOnce(ctx) {
-					process.handOver(h.name)
+					h.live.HandOver(h.name)
 				}
 			case !warned: // it may be over, if that is the configuration before this one
 				warned = true
@@ -144,7 +141,7 @@ func (h *Handler) rebalanceOnce(ctx context.Context) bool {
 			}
 			continue // more will be due as the new upstream warms up
 		}
-		if process.endIdlest(h.name, fullest.Address, endRebalance) {
+		if h.live.MoveIdlest(h.name, fullest.Address) {
 			moved++
 			h.balancer.Moved()
 		}
@@ -156,7 +153,7 @@ func (h *Handler) rebalanceOnce(ctx context.Context) bool {
 // shares is what this gateway holds at each available upstream. Dynamic ones that
 // are there no more take nothing, whoever is there still.
 func (h *Handler) shares() []balance.Share {
-	held := process.staying(h.name)
+	held := h.live.Staying(h.name)
 	members := h.balancer.members
 	if !h.balancer.fixed {
 		members = h.membersAt(h.seenDynamic())

@@ -272,7 +272,7 @@ func TestIdleConnectionsAreMovedFirst(t *testing.T) {
 			elapse(time.Second)
 		}
 		for i, want := range []int{5, 6, 7, 8, 9, 0, 1} {
-			if !process.endIdlest(f.name, f.addresses[0], endRebalance) {
+			if !process.MoveIdlest(f.name, f.addresses[0]) {
 				t.Fatal("there is none to move")
 			}
 			if code := <-clients[want].code; code != 1012 {
@@ -283,7 +283,7 @@ func TestIdleConnectionsAreMovedFirst(t *testing.T) {
 			_ = client.Close()
 		}
 		elapse(time.Minute)
-		if process.endIdlest(f.name, f.addresses[0], endRebalance) {
+		if process.MoveIdlest(f.name, f.addresses[0]) {
 			t.Error("ended one although none is there")
 		}
 	})

@@ -2,6 +2,8 @@ package wsgateway
 
 import (
 	"net/http"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // connectionHeader tells a client the ID of its connection.
@@ -22,7 +24,7 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 		rf = &refusal{http.StatusUnauthorized, resultUnauthorized, errNoCredential.Error()}
 	}
 	if rf == nil {
-		if rf = renewalRefusal(process.renew(h.name, id, who.grant, h.leads)); rf == nil {
+		if rf = renewalRefusal(h.live.Renew(h.name, id, who.grant.userID, authorityOf(who.grant), h.credentials.Lead)); rf == nil {
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}
@@ -30,23 +32,17 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	return h.refuse(w, r, plainRequest, rf)
 }
 
-// leads reports whether this handler lets the credential in to the connection's
-// upstream.
-func (h *Handler) leads(c *connection, credential string) bool {
-	return h.accepted.has(c.member, credential)
-}
-
 // renewalRefusal is the answer where a connection was not renewed. A stranger
 // learns nothing of connections that are not behind this handler.
-func renewalRefusal(outcome renewal) *refusal {
+func renewalRefusal(outcome live.Renewal) *refusal {
 	switch outcome {
-	case renewed:
+	case live.Renewed:
 		return nil
-	case renewalElsewhere:
+	case live.RenewalElsewhere:
 		return &refusal{http.StatusNotFound, resultForbidden, "the credential does not lead to the upstream of the connection to renew"}
-	case renewalOtherUser:
+	case live.RenewalOtherUser:
 		return &refusal{http.StatusForbidden, resultForbidden, "the connection to renew is another user's, or its user was found in another way"}
-	case renewalWithoutAnEnd:
+	case live.RenewalWithoutAnEnd:
 		return &refusal{http.StatusForbidden, resultForbidden, "the connection to renew has an end, and the credential has none"}
 	default:
 		return &refusal{http.StatusNotFound, resultForbidden, "there is no such connection to renew"}

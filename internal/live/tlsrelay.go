@@ -1,4 +1,4 @@
-package wsgateway
+package live
 
 import (
 	"sync"
@@ -21,7 +21,7 @@ func (t *tlsRelay) byGoroutines() string {
 	return "goroutines"
 }
 
-// tell warns of trouble, once in a process.
+// tell warns of trouble, once.
 func (t *tlsRelay) tell(logger *zap.Logger) {
 	err := t.trouble()
 	if err == nil {
@@ -34,3 +34,6 @@ func (t *tlsRelay) tell(logger *zap.Logger) {
 			zap.Error(err))
 	})
 }
+
+// WarnOfTLS warns, once, where TLS is not relayed as it should be.
+func (s *Set) WarnOfTLS(logger *zap.Logger) { s.tls.tell(logger) }

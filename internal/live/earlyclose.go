@@ -1,4 +1,4 @@
-package wsgateway
+package live
 
 import (
 	"time"
@@ -6,25 +6,17 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
-// earlyClose is what of the configuration a connection needs to know at its end.
-type earlyClose struct {
-	window, failDuration time.Duration
-}
-
-func (h *Handler) earlyClose() earlyClose {
-	if h.EarlyCloseCount == 0 {
-		return earlyClose{}
-	}
-	return earlyClose{
-		window:       orDefault(h.EarlyCloseWindow, defaultEarlyCloseWindow),
-		failDuration: time.Duration(h.Proxy.HealthChecks.Passive.FailDuration),
-	}
+// EarlyClose says when the end of a connection counts against its upstream: within
+// the window after it was opened, for the fail duration. Its zero value is never.
+type EarlyClose struct {
+	Window, FailDuration time.Duration
 }
 
 // judge counts an upstream that ended the connection soon after it took it.
-func (e earlyClose) judge(c *connection, out relay.Outcome) {
-	if e.window > 0 && out.By == relay.Upstream && !ordinaryClose(out.Code) && time.Since(c.openedAt) <= e.window {
-		process.ledger.EarlyClose(c.upstream, e.failDuration)
+func (c *Conn) judge(out relay.Outcome) {
+	e := c.EarlyClose
+	if e.Window > 0 && out.By == relay.Upstream && !ordinaryClose(out.Code) && time.Since(c.OpenedAt) <= e.Window {
+		c.set.Ledger.EarlyClose(c.Upstream, e.FailDuration)
 	}
 }
 

@@ -1,37 +1,10 @@
-package wsgateway
+package live
 
 import (
-	"encoding/json"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-func TestSourceIsTheSameByWhatItLooksUp(t *testing.T) {
-	t.Parallel()
-	const a = `{"source":"a","name":"app","port":"80"}`
-	for name, row := range map[string]struct {
-		one, other string
-		same       bool
-	}{
-		"order and white space":     {a, `{ "port": "80", "name": "app", "source": "a" }`, true},
-		"refresh":                   {a, `{"source":"a","name":"app","port":"80","refresh":700000000}`, true},
-		"timeouts of the lookup":    {a, `{"source":"a","name":"app","port":"80","dial_timeout":1,"dial_fallback_delay":2}`, true},
-		"grace period of SRV":       {`{"source":"srv","name":"app"}`, `{"source":"srv","name":"app","grace_period":5}`, true},
-		"refresh of one of several": {`{"source":"multi","sources":[` + a + `]}`, `{"source":"multi","sources":[{"source":"a","name":"app","port":"80","refresh":1}]}`, true},
-		"another name":              {a, `{"source":"a","name":"other","port":"80"}`, false},
-		"another port":              {a, `{"source":"a","name":"app","port":"81"}`, false},
-		"another resolver":          {a, `{"source":"a","name":"app","port":"80","resolver":{"addresses":["10.0.0.1"]}}`, false},
-		"one more":                  {`{"source":"multi","sources":[` + a + `]}`, `{"source":"multi","sources":[` + a + `,` + a + `]}`, false},
-		"what others call refresh":  {`{"source":"other","refresh":1}`, `{"source":"other","refresh":2}`, false},
-		"damaged":                   {`{`, `{{`, false},
-	} {
-		one, other := sourceMember(json.RawMessage(row.one)), sourceMember(json.RawMessage(row.other))
-		if (one == other) != row.same {
-			t.Errorf("%s: %s and %s", name, one, other)
-		}
-	}
-}
 
 // TestConnectionWaitsForASourceThatHasNotAnswered, of its own gateway, and is drained
 // where the answer does not name its upstream.
@@ -66,27 +39,27 @@ func TestConnectionWaitsForASourceThatHasNotAnswered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				g := newRegistry()
-				_ = g.join(row.member)
-				client, _ := open(t, g, "a:1", row.member, time.Second)
+				s := newSet()
+				s.Name(row.member)
+				client, _ := open(t, s, "a:1", row.member, time.Second)
 				for source, gateway := range row.sources {
-					_ = g.join(source)
-					g.joinSource(source, gateway, false)
+					s.Name(source)
+					s.Source(source, gateway, false)
 				}
 				for _, member := range row.joins {
-					_ = g.join(member)
+					s.Name(member)
 				}
 				lives := func() bool {
 					elapse(2 * time.Second)
 					synctest.Wait()
-					return len(g.list(func(*connection) bool { return true })) == 1
+					return len(s.list(func(*Conn) bool { return true })) == 1
 				}
-				g.leave(row.member)
+				s.unname(row.member)
 				if waits := lives(); waits != row.waits {
 					t.Errorf("before any answer it lives: %t, want %t", waits, row.waits)
 				}
 				for _, a := range row.answers {
-					g.answered(a.source, a.addresses)
+					s.Answered(a.source, a.addresses)
 				}
 				if stays := lives(); stays != row.stays {
 					t.Errorf("it lives: %t, want %t", stays, row.stays)
@@ -117,33 +90,33 @@ func TestConnectionPassesToWhatNamesItsUpstreamNow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				g := newRegistry()
-				_ = g.join("dynamic:old")
-				_ = g.accept("dynamic:old", key)
-				c, client, backend := prepare(t, "a:1", "dynamic:old", time.Second)
+				s := newSet()
+				s.Name("dynamic:old")
+				s.accept(access{"dynamic:old", key})
+				c, client, backend := prepare(t, s, "a:1", "dynamic:old", time.Second)
 				c.authority.credential = key
-				live(g, c, client, backend)
+				live(s, c, client, backend)
 
 				for _, member := range []string{"a:1", "dynamic:new", elsewhere} {
-					_ = g.join(member)
+					s.Name(member)
 				}
-				g.joinSource("dynamic:new", "test", false)
+				s.Source("dynamic:new", "test", false)
 				for _, member := range row.accepted {
-					_ = g.accept(member, key)
+					s.accept(access{member, key})
 				}
-				g.leave("dynamic:old")
-				g.withdraw("dynamic:old", key)
-				g.answered("dynamic:new", row.answer)
+				s.unname("dynamic:old")
+				s.withdraw(access{"dynamic:old", key})
+				s.Answered("dynamic:new", row.answer)
 				elapse(2 * time.Second)
 				synctest.Wait()
 				if row.member != "" {
-					g.mu.Lock()
+					s.mu.Lock()
 					member := c.member
-					g.mu.Unlock()
+					s.mu.Unlock()
 					if member != row.member || len(client.code) != 0 {
 						t.Errorf("it is at %s, and the client was told %d times that it is over", member, len(client.code))
 					}
-					g.withdraw(row.member, key)
+					s.withdraw(access{row.member, key})
 				}
 				if code := <-client.code; code != row.code {
 					t.Errorf("the client got %d, want %d", code, row.code)
@@ -157,25 +130,25 @@ func TestConnectionPassesToWhatNamesItsUpstreamNow(t *testing.T) {
 func TestSourceThatDependsOnTheRequestNeverDecides(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newRegistry()
-		_ = g.join("a:1")
-		_ = g.join("dynamic:{x}")
-		g.joinSource("dynamic:{x}", "test", true)
-		client, _ := open(t, g, "a:1", "a:1", time.Second)
-		g.leave("a:1")
-		g.answered("dynamic:{x}", []string{"b:1"}) // to somebody else
+		s := newSet()
+		s.Name("a:1")
+		s.Name("dynamic:{x}")
+		s.Source("dynamic:{x}", "test", true)
+		client, _ := open(t, s, "a:1", "a:1", time.Second)
+		s.unname("a:1")
+		s.Answered("dynamic:{x}", []string{"b:1"}) // to somebody else
 		elapse(time.Minute)
-		if len(client.code) != 0 || g.awaits("dynamic:{x}") {
+		if len(client.code) != 0 || s.Awaits("dynamic:{x}") {
 			t.Error("an answer to one request decides about the connections of others")
 		}
-		g.leaveSource("dynamic:{x}", "test")
-		g.leave("dynamic:{x}")
+		s.dropSource("dynamic:{x}", "test")
+		s.unname("dynamic:{x}")
 		if code := <-client.code; code != 1012 {
 			t.Errorf("when it is gone the client got %d, want 1012", code)
 		}
 		elapse(time.Minute)
-		if len(g.sources) != 0 {
-			t.Errorf("%d sources are left", len(g.sources))
+		if len(s.sources) != 0 {
+			t.Errorf("%d sources are left", len(s.sources))
 		}
 	})
 }

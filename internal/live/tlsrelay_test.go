@@ -1,4 +1,4 @@
-package wsgateway
+package live
 
 import (
 	"encoding/json"
@@ -24,18 +24,18 @@ func TestTLSRelayedByGoroutinesIsToldOnceAndShown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newRegistry()
-			g.tls.trouble = func() error { return row.trouble }
+			s := newSet()
+			s.tls.trouble = func() error { return row.trouble }
 			core, log := observer.New(zap.InfoLevel)
 			for range 3 {
-				g.tls.tell(zap.New(core))
+				s.WarnOfTLS(zap.New(core))
 			}
 			lines := log.FilterLevelExact(zap.WarnLevel).FilterField(zap.Error(row.trouble)).All()
 			if len(lines) != row.lines || log.Len() != row.lines {
 				t.Errorf("got %d lines, want %d: %v", log.Len(), row.lines, log.All())
 			}
-			g.show(seriesKey{"gw", "a:1"}, 1)
-			shown, err := json.Marshal(g.view())
+			s.Show("gw", "a:1")
+			shown, err := json.Marshal(s.View())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,27 +1,29 @@
-package wsgateway
+package live
 
 import (
 	"container/heap"
 	"sync"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 // maxNap is how long the one timer sleeps at most while there are deadlines:
 // they are points on the wall clock, which may be set.
 const maxNap = time.Second
 
-// deadlines ends connections when their authority does. One timer serves all
-// of them; a connection costs a place in a heap.
+// deadlines ends connections when their authority does, or when they are too old.
+// One timer serves all of them; a connection costs an entry in a heap.
 type deadlines struct {
 	mu    sync.Mutex // guards what follows, and the connections' fields that say so
 	queue dueQueue
 	timer *time.Timer
-	end   func(*connection) // for those whose end is claimed
+	end   func(*Conn) // for those whose end is claimed
 }
 
 // set makes the connection end at that time, or never where it is zero. It is
 // false where the connection is over or ending already.
-func (d *deadlines) set(c *connection, at time.Time) bool {
+func (d *deadlines) set(c *Conn, at time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c.dueNever || c.leaving.Load() {
@@ -40,16 +42,16 @@ func (d *deadlines) set(c *connection, at time.Time) bool {
 }
 
 // forget takes out a connection that is over. It cannot be set again.
-func (d *deadlines) forget(c *connection) {
+func (d *deadlines) forget(c *Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dropLocked(c)
 	c.dueNever = true
 }
 
-func (d *deadlines) dropLocked(c *connection) {
-	if c.duePlace > 0 {
-		heap.Remove(&d.queue, c.duePlace-1)
+func (d *deadlines) dropLocked(c *Conn) {
+	if c.dueIndex > 0 {
+		heap.Remove(&d.queue, c.dueIndex-1)
 	}
 }
 
@@ -67,20 +69,20 @@ func (d *deadlines) armLocked() {
 
 // run is what the timer does.
 func (d *deadlines) run() {
-	defer contain(nil)
+	defer panics.Contain()
 	for _, c := range d.takeDue() {
 		d.endOne(c)
 	}
 }
 
 // takeDue takes out the connections that are due, and sets the timer for the next.
-func (d *deadlines) takeDue() (over []*connection) {
+func (d *deadlines) takeDue() (over []*Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.armLocked()
 	now := time.Now().UnixMilli()
 	for len(d.queue) > 0 && d.queue[0].due <= now {
-		c, _ := heap.Pop(&d.queue).(*connection)
+		c, _ := heap.Pop(&d.queue).(*Conn)
 		if c.claimEnd() { // here, so that nobody can renew it any more
 			over = append(over, c)
 		}
@@ -88,13 +90,31 @@ func (d *deadlines) takeDue() (over []*connection) {
 	return over
 }
 
-func (d *deadlines) endOne(c *connection) {
+func (d *deadlines) endOne(c *Conn) {
 	defer c.contain() // there are others to be ended
 	d.end(c)
 }
 
+// endsBy is when the connection has to end: when its authority does, or when it
+// is too old.
+func (c *Conn) endsBy(expires time.Time) time.Time {
+	if c.TooOld.IsZero() || !expires.IsZero() && expires.Before(c.TooOld) {
+		return expires
+	}
+	return c.TooOld
+}
+
+// endOnTime tells the sides of a connection whose time has come.
+func (c *Conn) endOnTime() {
+	if !c.TooOld.IsZero() && !time.Now().Before(c.TooOld) {
+		c.tell(endAge)
+		return
+	}
+	c.tell(endExpired)
+}
+
 // dueQueue is a heap, the next one due first.
-type dueQueue []*connection
+type dueQueue []*Conn
 
 // Len implements heap.Interface.
 func (q dueQueue) Len() int { return len(q) }
@@ -105,14 +125,14 @@ func (q dueQueue) Less(i, j int) bool { return q[i].due < q[j].due }
 // Swap implements heap.Interface.
 func (q dueQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].duePlace, q[j].duePlace = i+1, j+1
+	q[i].dueIndex, q[j].dueIndex = i+1, j+1
 }
 
 // Push implements heap.Interface.
 func (q *dueQueue) Push(x any) {
-	c, _ := x.(*connection)
+	c, _ := x.(*Conn)
 	*q = append(*q, c)
-	c.duePlace = len(*q)
+	c.dueIndex = len(*q)
 }
 
 // Pop implements heap.Interface.
@@ -121,7 +141,7 @@ func (q *dueQueue) Pop() any {
 	c := (*q)[last]
 	(*q)[last] = nil
 	*q = (*q)[:last]
-	c.duePlace = 0
+	c.dueIndex = 0
 	return c
 }
 

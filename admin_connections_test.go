@@ -1,0 +1,135 @@
+package wsgateway
+
+import (
+	"errors"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+)
+
+func TestConnectionsAreFoundByAnySpelling(t *testing.T) {
+	t.Parallel()
+	set := live.NewSet(live.Reports{})
+	for _, row := range []struct{ upstream, remoteIP, query string }{
+		{"a:80", "", "upstream=http://A:80"},
+		{"a:80", "", "upstream=tcp/a:080"},
+		{"a:80", "", "upstream=http://a"},
+		{"[::1]:80", "", "upstream=[0:0::1]:80"},
+		{"127.0.0.1:80", "", "upstream=[::ffff:127.0.0.1]:80"},
+		{"unix//run/a+b.sock", "", "upstream=unix//run/a+b.sock"},
+		{"unix//run/a+b.sock", "", "upstream=unix/run/./a%2Bb.sock"},
+		{"unix+h2c//run/a", "", "upstream=unix%2Bh2c//run/a"},
+		{"a:80", "2001:db8::1", "ip=2001:DB8:0::1"},
+		{"a:80", "2001:db8::1", "ip=[2001:db8::1]"},
+		{"a:80", "192.0.2.1", "ip=::ffff:192.0.2.1"},
+		{"a:80", "::ffff:192.0.2.1", "ip=192.0.2.1"},
+		{"a:80", "@", "ip=@"},
+	} {
+		t.Run(row.query, func(t *testing.T) {
+			set.Ledger.Want(row.upstream, 1)
+			defer set.Ledger.Want(row.upstream, -1)
+			c := set.NewConn(live.Details{Upstream: row.upstream, RemoteIP: row.remoteIP}, row.upstream, live.Authority{})
+			query, err := parametersOf(&url.URL{RawQuery: row.query})
+			if err != nil {
+				t.Fatal(err)
+			}
+			match, err := matchOf("", query, set.Ledger.Addresses)
+			if err != nil || !match(c) {
+				t.Errorf("does not find the connection of %q at %s: %v", row.remoteIP, row.upstream, err)
+			}
+			if match(set.NewConn(live.Details{Upstream: "other:80"}, "other:80", live.Authority{})) {
+				t.Error("finds another one")
+			}
+		})
+	}
+}
+
+// openAs opens a connection that a token let in.
+func openAs(set *live.Set, user, jti string) (id string, client *peer) {
+	details, client, backend := linked()
+	details.ID, details.Gateway, details.UserID, details.Upstream = live.NewID(), "test", user, "a:1"
+	c := set.NewConn(details, "a:1", live.NewAuthority(jti, "k", "", time.Time{}))
+	set.Add(c)
+	go c.Run()
+	go client.answerClose()
+	go backend.answerClose()
+	return c.ID, client
+}
+
+func TestAdminEndsConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		set := live.NewSet(live.Reports{Closed: reportClosed})
+		set.Name("a:1")
+		set.NewCredentials().Accept([]string{"k"}, []string{"a:1"})
+		type end struct{ code int }
+		id, byID := openAs(set, "alice", "j1")
+		_, byJTI := openAs(set, "bob", "j2")
+		_, byUser := openAs(set, "carol", "")
+		_, byUser2 := openAs(set, "carol", "")
+		_, stays := openAs(set, "dave", "")
+		for _, row := range []struct {
+			method, target string
+			status         int
+			answer         string
+			ends           map[*peer]end
+		}{
+			{"GET", "", 405, "use DELETE", nil},
+			{"DELETE", "", 400, "say which connections", nil},
+			{"DELETE", "?code=4000", 400, "say which connections", nil},
+			{"DELETE", "?user=", 400, "must be given once", nil},
+			{"DELETE", "?user=a&user=b", 400, "must be given once", nil},
+			{"DELETE", "?user=carol&code=4000&code=4001", 400, "code must be given once", nil},
+			{"DELETE", "?user=carol&reason=a&reason=b", 400, "reason must be given once", nil},
+			{"DELETE", "/" + id + "?code=4000&code=4000", 400, "code must be given once", nil},
+			{"DELETE", "?user=%zz", 400, "query is damaged", nil},
+			{"DELETE", "?name=carol", 400, "allowed are code, gateway, ip, jti, reason, upstream, user", nil},
+			{"DELETE", "/" + id + "?user=alice", 400, "allowed are code, reason", nil},
+			{"DELETE", "?user=carol&code=1005", 400, "cannot be sent", nil},
+			{"DELETE", "?user=carol&code=999", 400, "cannot be sent", nil},
+			{"DELETE", "?user=carol&code=x", 400, "cannot be sent", nil},
+			{"DELETE", "?user=carol&reason=" + strings.Repeat("r", 124), 400, "at most 123", nil},
+			{"DELETE", "?user=carol&reason=%ff", 400, "UTF-8", nil},
+			{"DELETE", "/none", 404, "no such connection", nil},
+			{"DELETE", "?user=nobody", 200, `{"ended":0}`, nil},
+			{"DELETE", "?user=carol&gateway=other", 200, `{"ended":0}`, nil},
+			{"DELETE", "/" + id, 200, `{"ended":1}`, map[*peer]end{byID: {3000}}},
+			{"DELETE", "?jti=j2&code=4001&reason=go", 200, `{"ended":1}`, map[*peer]end{byJTI: {4001}}},
+			{"DELETE", "?user=carol&gateway=test&upstream=a:1", 200, `{"ended":2}`, map[*peer]end{byUser: {3000}, byUser2: {3000}}},
+		} {
+			rec := httptest.NewRecorder()
+			err := adminConnections(set)(rec, httptest.NewRequest(row.method, connectionsPath+row.target, nil))
+			status, answer := rec.Code, strings.TrimSpace(rec.Body.String())
+			if err != nil {
+				status, answer = apiStatus(err), err.Error()
+			}
+			if status != row.status || !strings.Contains(answer, row.answer) {
+				t.Errorf("%s %s: %d %s, want %d %s", row.method, row.target, status, answer, row.status, row.answer)
+			}
+			for p, want := range row.ends {
+				if code := <-p.code; code != want.code {
+					t.Errorf("%s: closed with %d, want %d", row.target, code, want.code)
+				}
+			}
+			synctest.Wait()
+		}
+		if n := set.End(live.EndRevoked, func(*live.Conn) bool { return true }); n != 1 {
+			t.Errorf("%d are left, want the one that nobody named", n)
+		}
+		<-stays.code
+	})
+}
+
+func apiStatus(err error) int {
+	if answer, ok := errors.AsType[caddy.APIError](err); ok {
+		return answer.HTTPStatus
+	}
+	return 0
+}

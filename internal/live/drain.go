@@ -1,0 +1,96 @@
+package live
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
+)
+
+// SetState sets what an operator wants of an upstream, and drains it if that is
+// asked for.
+func (s *Set) SetState(address string, state balance.State) {
+	s.Ledger.SetState(address, state)
+	if state == balance.Drain {
+		s.drain(func(c *Conn) bool { return c.Upstream == address })
+	}
+}
+
+// stays reports whether nothing asks for the connection to leave its upstream.
+func (s *Set) stays(c *Conn) bool {
+	return s.wanted(c) && s.Ledger.Look(c.Upstream).State != balance.Drain
+}
+
+// drain ends the connections that match over the drain period each was opened
+// with: idle ones first, evenly, with jitter. One whose upstream comes back in
+// the meantime stays.
+func (s *Set) drain(match func(*Conn) bool) {
+	s.drainWhile(match, func(c *Conn) bool { return !s.stays(c) })
+}
+
+// DrainGateway drains what the gateway holds at an upstream, as long as there is
+// still reason to when a connection's turn has come.
+func (s *Set) DrainGateway(gateway, upstream string, still func() bool) {
+	s.drainWhile(
+		func(c *Conn) bool { return c.Gateway == gateway && c.Upstream == upstream },
+		func(*Conn) bool { return still() },
+	)
+}
+
+// drainWhile is drain for another reason, which still must hold when a
+// connection's turn has come.
+func (s *Set) drainWhile(match, still func(*Conn) bool) {
+	draining := s.list(match)
+	if len(draining) == 0 {
+		return
+	}
+	idleSince := make(map[*Conn]time.Time, len(draining))
+	for _, c := range draining {
+		idleSince[c] = c.Relay.LastActive()
+	}
+	slices.SortFunc(draining, func(a, b *Conn) int { return idleSince[a].Compare(idleSince[b]) })
+	schedule := make([]departure, len(draining))
+	for i, c := range draining {
+		schedule[i] = departure{c, departAfter(c.DrainPeriod, i, len(draining))}
+	}
+	slices.SortFunc(schedule, func(a, b departure) int { return cmp.Compare(a.after, b.after) })
+	go s.runDrain(schedule, still)
+}
+
+type departure struct {
+	connection *Conn
+	after      time.Duration
+}
+
+// departAfter is when the i-th of n connections is ended: somewhere within its
+// n-th part of the period.
+func departAfter(period time.Duration, i, n int) time.Duration {
+	part := float64(period) / float64(n)
+	return time.Duration(part * (float64(i) + rand.Float64())) //nolint:gosec // jitter needs no secrecy
+}
+
+func (s *Set) runDrain(schedule []departure, still func(*Conn) bool) {
+	defer panics.Contain()
+	start := time.Now()
+	for _, d := range schedule {
+		if wait := d.after - time.Since(start); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-s.gone(d.connection):
+				continue
+			}
+		}
+		d.leave(still)
+	}
+}
+
+// leave ends the connection if there is still reason to.
+func (d departure) leave(still func(*Conn) bool) {
+	defer d.connection.contain() // there are others to be ended
+	if still(d.connection) {
+		d.connection.end(endDrain)
+	}
+}

@@ -1,0 +1,96 @@
+package live
+
+import (
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+)
+
+// Gateway is a loaded handler, as the set sees it.
+type Gateway interface {
+	// Upstreams are those of the handler, as far as they are known without a request.
+	Upstreams() []balance.Member
+
+	// Down lists the addresses among the upstreams that their health takes out.
+	Down([]balance.Member) []string
+
+	// Dynamic lists the dynamic upstreams as they were when last asked for. It is
+	// called under the set's lock.
+	Dynamic() []string
+}
+
+// loaded is a handler with the members that its configuration names.
+type loaded struct {
+	Gateway
+	members []string
+}
+
+// Enter makes a loaded handler known under its name, until release.
+func (s *Set) Enter(name string, members []string, gateway Gateway) (release func()) {
+	entry := &loaded{gateway, slices.Clone(members)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gateways[name] = append(s.gateways[name], entry)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		without(s.gateways, name, entry)
+	}
+}
+
+// without takes one of the values of a key out, and the key with the last of them.
+func without[V comparable](m map[string][]V, key string, value V) {
+	left := slices.DeleteFunc(slices.Clone(m[key]), func(other V) bool { return other == value })
+	if len(left) == 0 {
+		delete(m, key)
+		return
+	}
+	m[key] = left
+}
+
+// Shared reports whether a loaded handler has the name and names other members.
+func (s *Set) Shared(name string, members []string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.gateways[name], func(h *loaded) bool { return !slices.Equal(h.members, members) })
+}
+
+// ReportTo makes logger take the reports of the gateway's connections, until
+// release. The newest one does, so that reports go where the running
+// configuration sends them, and back where a configuration fails to load.
+func (s *Set) ReportTo(gateway string, logger *zap.Logger) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reporters[gateway] = append(s.reporters[gateway], logger)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		without(s.reporters, gateway, logger)
+	}
+}
+
+// Reporter returns the logger for a gateway's connections; nil where no
+// configuration has the gateway any more.
+func (s *Set) Reporter(gateway string) *zap.Logger {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if loggers := s.reporters[gateway]; len(loggers) > 0 {
+		return loggers[len(loggers)-1]
+	}
+	return nil
+}
+
+// AddressesOf lists the upstreams of the connections that one of the members names.
+func (s *Set) AddressesOf(members []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var addresses []string
+	for _, c := range s.connections {
+		if slices.Contains(members, c.member) && !slices.Contains(addresses, c.Upstream) {
+			addresses = append(addresses, c.Upstream)
+		}
+	}
+	return addresses
+}

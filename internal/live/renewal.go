@@ -1,0 +1,37 @@
+package live
+
+// Renewal is what came of a try to renew a connection.
+type Renewal int
+
+// What may come of a try to renew a connection.
+const (
+	Renewed             Renewal = iota
+	RenewalUnknown              // there is no such connection
+	RenewalElsewhere            // the credential does not lead to its upstream
+	RenewalOtherUser            // another, or perhaps another
+	RenewalWithoutAnEnd         // in place of an authority that has an end
+)
+
+// Renew makes the connection live by another authority of the same user. leads
+// reports whether the handler that was asked lets a credential in to a member; it
+// is called under the set's lock. Nothing is changed where the connection would
+// not live by the authority.
+func (s *Set) Renew(gateway, id, userID string, by Authority, leads func(member, credential string) bool) Renewal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.connections[id]
+	switch {
+	case c == nil || c.Gateway != gateway:
+		return RenewalUnknown
+	case !leads(c.member, by.credential) || !s.acceptsLocked(c.member, by.credential):
+		return RenewalElsewhere
+	case c.UserID == "" || c.UserID != userID, !c.authority.mayShareUsers(by), !leads(c.member, c.authority.credential):
+		return RenewalOtherUser
+	case by.expires.IsZero() && !c.authority.expires.IsZero():
+		return RenewalWithoutAnEnd
+	case !s.deadlines.set(c, c.endsBy(by.expires)):
+		return RenewalUnknown // it is ending
+	}
+	c.authority = by
+	return Renewed
+}

@@ -1,0 +1,118 @@
+package live
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+)
+
+// stateUnhealthy is the state of an upstream that is ready by an operator's word
+// and down by its health.
+const stateUnhealthy = "unhealthy"
+
+// States are all that an upstream can be in.
+var States = []string{balance.Ready.String(), balance.Drain.String(), balance.Maintenance.String(), stateUnhealthy}
+
+// GatewayView is a gateway as the admin API shows it.
+type GatewayView struct {
+	Name      string         `json:"name"`
+	Queued    int            `json:"queued"`
+	TLSRelay  string         `json:"tls_relay,omitempty"`
+	Upstreams []UpstreamView `json:"upstreams"`
+}
+
+// UpstreamView is what a gateway has to do with an upstream.
+type UpstreamView struct {
+	Address string  `json:"address"`
+	State   string  `json:"state"`
+	Weight  float64 `json:"weight"`
+
+	// Weights is what each handler of this name gives it, the oldest first, where
+	// they do not agree; Weight is the largest then.
+	Weights []float64 `json:"weights,omitempty"`
+
+	Live   int    `json:"live"`
+	Opened uint64 `json:"opened"`
+	Failed uint64 `json:"failed"`
+}
+
+// View lists all gateways: those that are loaded, and those that still have
+// connections.
+func (s *Set) View() []GatewayView {
+	handlers, counts := s.snapshot()
+	views := make([]GatewayView, 0, len(handlers))
+	for _, name := range slices.Sorted(maps.Keys(handlers)) {
+		views = append(views, s.viewOf(name, handlers[name], counts))
+	}
+	return views
+}
+
+// snapshot returns the loaded handlers of all gateways, none for those that only
+// have connections, and what was counted.
+func (s *Set) snapshot() (handlers map[string][]*loaded, counts map[pair]series) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	handlers = make(map[string][]*loaded, len(s.gateways))
+	for name, entries := range s.gateways {
+		handlers[name] = slices.Clone(entries)
+	}
+	counts = make(map[pair]series, len(s.series))
+	for key, one := range s.series {
+		counts[key] = *one
+		if handlers[key.gateway] == nil {
+			handlers[key.gateway] = []*loaded{}
+		}
+	}
+	for key, k := range s.departed.kept {
+		counts[key] = series{totals: k.totals}
+	}
+	return handlers, counts
+}
+
+// viewOf merges what the handlers of one name know.
+func (s *Set) viewOf(name string, handlers []*loaded, counts map[pair]series) GatewayView {
+	view := GatewayView{Name: name, Queued: s.Ledger.Queued(name), TLSRelay: s.tls.byGoroutines(), Upstreams: []UpstreamView{}}
+	upstreams := make(map[string]UpstreamView)
+	for key, one := range counts {
+		if key.gateway == name && one.live+one.wanted > 0 {
+			upstreams[key.upstream] = UpstreamView{Address: key.upstream}
+		}
+	}
+	for _, h := range handlers {
+		current := h.Upstreams()
+		down := h.Down(current)
+		for _, m := range current {
+			up := upstreams[m.Address]
+			up.Address = m.Address
+			if slices.Contains(down, m.Address) {
+				up.State = stateUnhealthy
+			}
+			up.Weights = append(up.Weights, m.Weight)
+			upstreams[m.Address] = up
+		}
+	}
+	for _, address := range slices.Sorted(maps.Keys(upstreams)) {
+		up := upstreams[address]
+		up.mergeWeights()
+		if state := s.Ledger.Look(address).State; state != balance.Ready || up.State == "" {
+			up.State = state.String()
+		}
+		one := counts[pair{name, address}]
+		up.Live, up.Opened, up.Failed = one.live, one.opened, one.failed
+		view.Upstreams = append(view.Upstreams, up)
+	}
+	return view
+}
+
+// mergeWeights shows one weight where all agree: 1 where no handler says any.
+func (v *UpstreamView) mergeWeights() {
+	if len(v.Weights) == 0 {
+		v.Weight = 1
+		return
+	}
+	v.Weight = slices.Max(v.Weights)
+	if slices.Min(v.Weights) == v.Weight {
+		v.Weights = nil
+	}
+}
