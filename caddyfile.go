@@ -8,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 )
 
 func init() {
@@ -200,7 +202,7 @@ func (h *Handler) unmarshalOrigins(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if _, err := newOriginPolicy(args); err != nil {
+	if _, err := origin.New(args); err != nil {
 		return d.WrapErr(err)
 	}
 	h.Origins = args

@@ -69,8 +69,8 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (
 	if inFront && (h.authenticator == nil || who.anonymous) {
 		ambient, strict = true, false
 	}
-	if self := h.forwarder.pageOrigin(r); !h.originPolicy.allow(r, self, ambient, strict) {
-		return who, &refusal{http.StatusForbidden, resultForbidden, h.originPolicy.explain(r, self)}
+	if self := h.forwarder.pageOrigin(r); !h.originPolicy.Allow(r, self, ambient, strict) {
+		return who, &refusal{http.StatusForbidden, resultForbidden, h.originPolicy.Explain(r, self)}
 	}
 	if what == handshakeRequest && who.offersNothingElse {
 		return who, badHandshake(http.StatusBadRequest, onlyTokenOffered)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 )
 
 // hopByHop are the fields that concern one connection only (RFC 9110 section
@@ -145,21 +147,21 @@ func (f forwarder) trusts(r *http.Request) bool {
 }
 
 // origin is the scheme and host under which the client reached us.
-func (f forwarder) origin(r *http.Request) requestOrigin {
-	self := requestOrigin{scheme: "https", host: r.Host}
+func (f forwarder) origin(r *http.Request) origin.Self {
+	self := origin.Self{Scheme: "https", Host: r.Host}
 	if r.TLS == nil {
-		self.scheme = "http"
+		self.Scheme = "http"
 	}
 	if f.trusts(r) {
-		self.scheme = lastValue(r.Header, "X-Forwarded-Proto", self.scheme)
-		self.host = lastValue(r.Header, "X-Forwarded-Host", self.host)
+		self.Scheme = lastValue(r.Header, "X-Forwarded-Proto", self.Scheme)
+		self.Host = lastValue(r.Header, "X-Forwarded-Host", self.Host)
 	}
 	return self
 }
 
 // pageOrigin is the origin of a page that comes from where the request went:
 // as origin, with the port that a trusted proxy names where the host has none.
-func (f forwarder) pageOrigin(r *http.Request) requestOrigin {
+func (f forwarder) pageOrigin(r *http.Request) origin.Self {
 	self := f.origin(r)
 	if !f.trusts(r) {
 		return self
@@ -169,10 +171,7 @@ func (f forwarder) pageOrigin(r *http.Request) requestOrigin {
 	if err != nil || number == 0 {
 		return self
 	}
-	if _, _, hasPort, err := splitAuthority(self.host); err == nil && !hasPort {
-		self.host += ":" + port
-	}
-	return self
+	return self.WithPort(port)
 }
 
 // forward sets the fields on what is sent to an upstream. r is the client's
@@ -194,8 +193,8 @@ func (f forwarder) forward(r *http.Request, h http.Header) {
 			chain = append(chain, ip)
 		}
 		h["X-Forwarded-For"] = []string{strings.Join(chain, ", ")}
-		h["X-Forwarded-Proto"] = []string{self.scheme}
-		h["X-Forwarded-Host"] = []string{self.host}
+		h["X-Forwarded-Proto"] = []string{self.Scheme}
+		h["X-Forwarded-Host"] = []string{self.Host}
 	}
 	via := strconv.Itoa(r.ProtoMajor) + "." + strconv.Itoa(r.ProtoMinor) + " Caddy"
 	h["Via"] = append(slices.Clip(h["Via"]), via)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 )
 
 func TestAttackSpoofedSpellingsOfAssertedHeadersAreRemoved(t *testing.T) {
@@ -103,13 +105,13 @@ func TestOwnOriginIsThatOfTheClientsView(t *testing.T) {
 	r := requestOverPeer("192.0.2.1:5000", false)
 	r.Header.Set("X-Forwarded-Host", "evil.example.com")
 	r.TLS = new(tls.ConnectionState)
-	if got := (forwarder{}).origin(r); got != (requestOrigin{"https", "gw.example.com"}) {
+	if got := (forwarder{}).origin(r); got != (origin.Self{Scheme: "https", Host: "gw.example.com"}) {
 		t.Errorf("got %v", got)
 	}
 	r = requestOverPeer("192.0.2.1:5000", true)
 	r.Header.Set("X-Forwarded-Host", "front.example.com")
 	r.Header.Set("X-Forwarded-Proto", "https")
-	if got := (forwarder{}).origin(r); got != (requestOrigin{"https", "front.example.com"}) {
+	if got := (forwarder{}).origin(r); got != (origin.Self{Scheme: "https", Host: "front.example.com"}) {
 		t.Errorf("behind a trusted proxy: got %v", got)
 	}
 }
@@ -136,7 +138,7 @@ func TestPortOfATrustedProxyCompletesTheOwnOrigin(t *testing.T) {
 			r.Header.Set(name, value)
 		}
 		got := (forwarder{}).pageOrigin(r)
-		if text := got.scheme + "://" + got.host; text != row.want {
+		if text := got.Scheme + "://" + got.Host; text != row.want {
 			t.Errorf("%s: %s, want %s", name, text, row.want)
 		}
 	}

@@ -55,6 +55,7 @@ var packages = map[string]string{
 	"wsframe":       "github.com/wsgateway/caddy-ws-gateway/internal/wsframe",
 	"panics":        "github.com/wsgateway/caddy-ws-gateway/internal/panics",
 	"live":          "github.com/wsgateway/caddy-ws-gateway/internal/live",
+	"origin":        "github.com/wsgateway/caddy-ws-gateway/internal/origin",
 }
 
 // layout places every file of the package: its layer, the packages it may
@@ -84,8 +85,7 @@ var layout = map[string]struct {
 	"subprotocol.go":       {leaf, "", ""},
 	"forward.go":           {leaf, "headers", ""},
 	"preflight.go":         {leaf, "httpguts", ""},
-	"origins.go":           {leaf, "", ""},
-	"headers.go":           {leaf, "caddyhttp headers", ""},
+	"headers.go":           {leaf, "caddyhttp headers origin", ""},
 	"serverlogs.go":        {leaf, "caddyhttp zap zapcore", ""},
 	"secretfiles.go":       {leaf, "caddy", ""},
 	"rotation.go":          {leaf, "zap", "BearerToken JWTKey"},
@@ -109,7 +109,7 @@ var layout = map[string]struct {
 	"proxy.go":             {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy balance", "Handler"},
 	"placeholders.go":      {pipeline, "caddy reverseproxy", ""},
 	"queue.go":             {pipeline, "reverseproxy balance", "Handler"},
-	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap live", ""},
+	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap live origin", ""},
 	"admin.go":             {entry, "caddy balance strictjson live", ""},
 	"admin_addresses.go":   {entry, "", ""},
 	"admin_connections.go": {entry, "caddy live", ""},
@@ -117,7 +117,7 @@ var layout = map[string]struct {
 	"auth_provision.go":    {entry, "caddy caddytls caddyhttp zap", ""},
 	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile", ""},
 	"caddyfile_words.go":   {leaf, "caddy caddyfile", ""},
-	"caddyfile.go":         {entry, "caddyfile httpcaddyfile caddyhttp reverseproxy", ""},
+	"caddyfile.go":         {entry, "caddyfile httpcaddyfile caddyhttp reverseproxy origin", ""},
 	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile", ""},
 	"exit.go":              {entry, "caddy caddyhttp live", ""},
 	"probes.go":            {work, "caddy caddyhttp reverseproxy zap balance wsframe", "WebSocketHealth contained"},
@@ -141,6 +141,7 @@ var internalLayout = map[string]string{
 	"balance":    "",
 	"bubble":     "",
 	"live":       "zap relay balance panics",
+	"origin":     "",
 }
 
 func TestFilesImportOnlyWhatTheyMay(t *testing.T) {

@@ -38,6 +38,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 )
 
 const moduleID = "http.handlers.ws_gateway"
@@ -53,7 +54,7 @@ type running struct {
 	logger        *zap.Logger
 	live          *live.Set      // the connections of the process
 	authenticator *authenticator // nil without auth
-	originPolicy  *originPolicy
+	originPolicy  *origin.Policy
 	balancer      *balancer
 	probes        *probes // nil where upstreams are not probed
 	transport     *transport
@@ -106,10 +107,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		h.authenticator = h.auth.authenticator
 	}
-	if h.originPolicy, err = newOriginPolicy(h.Origins); err != nil {
+	if h.originPolicy, err = origin.New(h.Origins); err != nil {
 		return err
 	}
-	if h.originPolicy.null && h.authenticator != nil && h.authenticator.takesAmbient() {
+	if h.originPolicy.AllowsNull() && h.authenticator != nil && h.authenticator.takesAmbient() {
 		h.logger.Warn("origins: null is every page that hides its origin, sandboxed frames of other sites among them: " +
 			"with a credential that browsers attach by themselves, each of them can open a WebSocket as your users")
 	}

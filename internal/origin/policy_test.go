@@ -1,4 +1,4 @@
-package wsgateway
+package origin
 
 import (
 	"fmt"
@@ -11,11 +11,11 @@ import (
 	"unicode"
 )
 
-func mustOriginPolicy(tb testing.TB, patterns ...string) *originPolicy {
+func mustPolicy(tb testing.TB, patterns ...string) *Policy {
 	tb.Helper()
-	policy, err := newOriginPolicy(patterns)
+	policy, err := New(patterns)
 	if err != nil {
-		tb.Fatalf("newOriginPolicy: %v", err)
+		tb.Fatalf("New: %v", err)
 	}
 	return policy
 }
@@ -64,23 +64,23 @@ func TestCrossSiteHijackingIsRefused(t *testing.T) {
 		{"letters that look alike", []string{"https://g\u043e\u043ed.com"}},
 		{"a subdomain", []string{"https://a.good.com"}},
 	}
-	self := requestOrigin{scheme: "https", host: "good.com"}
-	for name, policy := range map[string]*originPolicy{
-		"default": mustOriginPolicy(t),
-		"same":    mustOriginPolicy(t, "same"),
-		"listed":  mustOriginPolicy(t, "https://good.com"),
+	self := Self{Scheme: "https", Host: "good.com"}
+	for name, policy := range map[string]*Policy{
+		"default": mustPolicy(t),
+		"same":    mustPolicy(t, "same"),
+		"listed":  mustPolicy(t, "https://good.com"),
 	} {
 		for _, handshake := range []bool{true, false} {
 			for _, attack := range attacks {
-				if policy.allow(requestFrom(attack.origins...), self, true, handshake) {
+				if policy.Allow(requestFrom(attack.origins...), self, true, handshake) {
 					t.Errorf("policy %s, handshake %v: %s is let in", name, handshake, attack.name)
 				}
 			}
-			if !policy.allow(requestFrom("https://good.com"), self, true, handshake) {
+			if !policy.Allow(requestFrom("https://good.com"), self, true, handshake) {
 				t.Errorf("policy %s, handshake %v: our own page is refused", name, handshake)
 			}
 		}
-		if policy.allow(requestFrom(), self, true, true) {
+		if policy.Allow(requestFrom(), self, true, true) {
 			t.Errorf("policy %s: a handshake with a cookie and without an origin is let in", name)
 		}
 	}
@@ -164,14 +164,14 @@ func TestOriginMatching(t *testing.T) {
 	} {
 		t.Run(row.pattern, func(t *testing.T) {
 			t.Parallel()
-			policy := mustOriginPolicy(t, "https://unrelated.example", row.pattern)
+			policy := mustPolicy(t, "https://unrelated.example", row.pattern)
 			for _, origin := range row.allowed {
-				if !policy.allow(requestFrom(origin), requestOrigin{}, true, true) {
+				if !policy.Allow(requestFrom(origin), Self{}, true, true) {
 					t.Errorf("%q is refused", origin)
 				}
 			}
 			for _, origin := range row.forbidden {
-				if policy.allow(requestFrom(origin), requestOrigin{}, false, true) {
+				if policy.Allow(requestFrom(origin), Self{}, false, true) {
 					t.Errorf("%q is allowed", origin)
 				}
 			}
@@ -181,26 +181,26 @@ func TestOriginMatching(t *testing.T) {
 
 func TestSameOrigin(t *testing.T) {
 	t.Parallel()
-	policy := mustOriginPolicy(t, "same", "https://partner.com")
+	policy := mustPolicy(t, "same", "https://partner.com")
 	for _, row := range []struct {
 		origin string
-		self   requestOrigin
+		self   Self
 		want   bool
 	}{
-		{"https://good.com", requestOrigin{"https", "good.com"}, true},
-		{"https://good.com", requestOrigin{"https", "GOOD.com.:443"}, true},
-		{"http://good.com:80", requestOrigin{"http", "good.com"}, true},
-		{"https://good.com:8443", requestOrigin{"https", "good.com:8443"}, true},
-		{"http://[::1]:8080", requestOrigin{"http", "[0:0::1]:8080"}, true},
-		{"https://partner.com", requestOrigin{"https", "good.com"}, true},
-		{"https://good.com", requestOrigin{"http", "good.com"}, false},
-		{"https://good.com", requestOrigin{"https", "good.com:8443"}, false},
-		{"https://good.com", requestOrigin{"https", ""}, false},
-		{"https://good.com", requestOrigin{"", "good.com"}, false},
-		{"null", requestOrigin{"https", "null"}, false},
-		{"https://", requestOrigin{"https", ""}, false},
+		{"https://good.com", Self{"https", "good.com"}, true},
+		{"https://good.com", Self{"https", "GOOD.com.:443"}, true},
+		{"http://good.com:80", Self{"http", "good.com"}, true},
+		{"https://good.com:8443", Self{"https", "good.com:8443"}, true},
+		{"http://[::1]:8080", Self{"http", "[0:0::1]:8080"}, true},
+		{"https://partner.com", Self{"https", "good.com"}, true},
+		{"https://good.com", Self{"http", "good.com"}, false},
+		{"https://good.com", Self{"https", "good.com:8443"}, false},
+		{"https://good.com", Self{"https", ""}, false},
+		{"https://good.com", Self{"", "good.com"}, false},
+		{"null", Self{"https", "null"}, false},
+		{"https://", Self{"https", ""}, false},
 	} {
-		if got := policy.allow(requestFrom(row.origin), row.self, false, true); got != row.want {
+		if got := policy.Allow(requestFrom(row.origin), row.self, false, true); got != row.want {
 			t.Errorf("origin %q against %+v: allowed is %v, want %v", row.origin, row.self, got, row.want)
 		}
 	}
@@ -208,7 +208,7 @@ func TestSameOrigin(t *testing.T) {
 
 func TestWhenOriginsAreCompared(t *testing.T) {
 	t.Parallel()
-	self := requestOrigin{scheme: "https", host: "good.com"}
+	self := Self{Scheme: "https", Host: "good.com"}
 	const none, foreign, unparsable = "", "https://evil.com", "%"
 	for _, row := range []struct {
 		name      string
@@ -240,7 +240,7 @@ func TestWhenOriginsAreCompared(t *testing.T) {
 			if row.origin != none {
 				r = requestFrom(row.origin)
 			}
-			if got := mustOriginPolicy(t, row.patterns...).allow(r, self, row.ambient, row.handshake); got != row.want {
+			if got := mustPolicy(t, row.patterns...).Allow(r, self, row.ambient, row.handshake); got != row.want {
 				t.Errorf("allowed is %v, want %v", got, row.want)
 			}
 		})
@@ -303,7 +303,7 @@ func TestWrongOriginPatterns(t *testing.T) {
 		{[]string{"https://good.com", "wss://GOOD.com:443"}, `origins: "wss://GOOD.com:443" is there twice`},
 		{[]string{"https://*.good.com", "https://good.com", "https://*.good.com"}, "is there twice"},
 	} {
-		_, err := newOriginPolicy(row.patterns)
+		_, err := New(row.patterns)
 		if err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%q: error %v does not say %q", row.patterns, err, row.want)
 		}
@@ -312,7 +312,7 @@ func TestWrongOriginPatterns(t *testing.T) {
 
 func TestRefusedOriginIsExplained(t *testing.T) {
 	t.Parallel()
-	self := requestOrigin{scheme: "http", host: "gw.example:8080"}
+	self := Self{Scheme: "http", Host: "gw.example:8080"}
 	long := strings.Repeat("x", 10_000)
 	var many []string
 	for i := range 200 {
@@ -331,7 +331,7 @@ func TestRefusedOriginIsExplained(t *testing.T) {
 		"several":         {[]string{"same"}, []string{"https://a", "https://b"}, []string{"2 Origin fields"}},
 		"an alien's host": {[]string{"same"}, []string{"null"}, []string{`"null"`}},
 	} {
-		got := mustOriginPolicy(t, row.patterns...).explain(requestFrom(row.origins...), self)
+		got := mustPolicy(t, row.patterns...).Explain(requestFrom(row.origins...), self)
 		for _, want := range row.want {
 			if !strings.Contains(got, want) {
 				t.Errorf("%s: %q does not say %s", name, got, want)
@@ -354,9 +354,9 @@ func FuzzOrigin(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	policy := mustOriginPolicy(f, "https://good.com", "https://*.good.com", "http://[2001:db8::1]:8080", "file://", "app://", "http://localhost:*", "moz-extension://*")
+	policy := mustPolicy(f, "https://good.com", "https://*.good.com", "http://[2001:db8::1]:8080", "file://", "app://", "http://localhost:*", "moz-extension://*")
 	f.Fuzz(func(t *testing.T, origin string) {
-		if !policy.allow(requestFrom(origin), requestOrigin{scheme: "https", host: origin}, true, true) {
+		if !policy.Allow(requestFrom(origin), Self{Scheme: "https", Host: origin}, true, true) {
 			return
 		}
 		u, err := url.Parse(origin)
