@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
 // The header fields that carriers read and rewrite, as net/http's servers
@@ -290,9 +292,9 @@ func keepValues(header http.Header, field string, edit func(string) (string, boo
 // eachSpelling calls do for every field whose name servers take for that of
 // field. do may delete it.
 func eachSpelling(header http.Header, field string, do func(field string)) {
-	folded := fold(field)
+	folded := handshake.Fold(field)
 	for name := range header {
-		if len(name) == len(field) && fold(name) == folded {
+		if len(name) == len(field) && handshake.Fold(name) == folded {
 			do(name)
 		}
 	}

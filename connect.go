@@ -14,11 +14,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
 // connected is an upstream that answered, with the place taken at it.
 type connected struct {
-	answer   *answer
+	answer   *handshake.Answer
 	lease    *balance.Lease
 	upstream *reverseproxy.Upstream
 	address  string
@@ -92,14 +93,14 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 // attempt may follow, and nothing where one may.
 func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balance.Lease, t *tries) (*connected, *refusal) {
 	address := lease.Address()
-	var a *answer
+	var a *handshake.Answer
 	kept := false
 	defer func() { // also where something on the way panics
 		if kept {
 			return
 		}
-		if a != nil && a.conn != nil {
-			_ = a.conn.Close()
+		if a != nil && a.Conn != nil {
+			_ = a.Conn.Close()
 		}
 		lease.Release()
 	}()
@@ -122,7 +123,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 		return nil, h.failedTry(address, err, t)
 	}
 	took := time.Since(start)
-	t.described.answered(a.res, took)
+	t.described.answered(a.Res, took)
 	if dropper := t.dropper(address); dropper != "" {
 		h.blame(dropper)
 	}
@@ -136,12 +137,12 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 
 // triesAgain tells whether the configuration has another upstream tried after
 // this answer.
-func (h *Handler) triesAgain(shake *http.Request, a *answer, address string, t *tries) bool {
-	if a.conn != nil || !h.retriesAnswer(shake, a.res) {
+func (h *Handler) triesAgain(shake *http.Request, a *handshake.Answer, address string, t *tries) bool {
+	if a.Conn != nil || !h.retriesAnswer(shake, a.Res) {
 		return false
 	}
-	_ = a.res.Body.Close()
-	t.last, t.lastStatus = fmt.Errorf("upstream %s refused with status %d", address, a.res.StatusCode), a.res.StatusCode
+	_ = a.Res.Body.Close()
+	t.last, t.lastStatus = fmt.Errorf("upstream %s refused with status %d", address, a.Res.StatusCode), a.Res.StatusCode
 	return true
 }
 
@@ -156,24 +157,24 @@ func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return &refusal{499, resultCanceled, "the client left"}
-	case errors.Is(err, errUnsendable):
+	case errors.Is(err, handshake.ErrUnsendable):
 		return badHandshake(http.StatusBadRequest, err.Error())
-	case errors.Is(err, errDropped):
+	case errors.Is(err, handshake.ErrDropped):
 		if again := t.drop(address); again {
 			return &refusal{http.StatusBadGateway, resultUpstreamError, "dropped a second time: " + err.Error()}
 		}
 		t.last = err
 		return nil
-	case errors.Is(err, errDead):
+	case errors.Is(err, handshake.ErrDead):
 		h.blame(address)
-		if errors.Is(err, errSilent) {
+		if errors.Is(err, handshake.ErrSilent) {
 			return silent
 		}
 		t.last = err
 		return nil
 	}
 	h.live.Failed(h.name, address)
-	if errors.Is(err, errSilent) {
+	if errors.Is(err, handshake.ErrSilent) {
 		if h.slow(h.dialer.timeout) {
 			h.balancer.Fail(address)
 		}
@@ -197,15 +198,15 @@ func (h *Handler) slow(took time.Duration) bool {
 
 // observe tells health checks about an upgrade. Those of a refusal are told by
 // reverse_proxy when it passes that on.
-func (h *Handler) observe(address string, a *answer, took time.Duration) {
+func (h *Handler) observe(address string, a *handshake.Answer, took time.Duration) {
 	if h.slow(took) {
 		h.balancer.Fail(address)
 	}
-	if h.dynamicMember != "" && a.conn == nil && h.unhealthyStatus(a.res.StatusCode) {
+	if h.dynamicMember != "" && a.Conn == nil && h.unhealthyStatus(a.Res.StatusCode) {
 		h.balancer.Fail(address) // what reverse_proxy counts is not ours to see
 	}
-	if h.Proxy.CB != nil && a.conn != nil {
-		h.Proxy.CB.RecordMetric(a.res.StatusCode, took)
+	if h.Proxy.CB != nil && a.Conn != nil {
+		h.Proxy.CB.RecordMetric(a.Res.StatusCode, took)
 	}
 }
 
@@ -224,8 +225,8 @@ func (h *Handler) outgoing(r *http.Request) (*http.Request, error) {
 	out.Method = http.MethodGet
 	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
 	out.URL.Scheme, out.URL.Host, out.URL.User = "", "", nil
-	removeHopByHop(out.Header)
-	dropEmptyOffer(out.Header)
+	handshake.RemoveHopByHop(out.Header)
+	handshake.DropEmptyOffer(out.Header)
 	h.forwarder.forward(r, out.Header)
 	if h.Proxy.Rewrite != nil {
 		h.Proxy.Rewrite.Rewrite(out, replacerOf(r))

@@ -165,12 +165,12 @@ func shakeThrough(t *testing.T, h *Handler) int {
 		return rf.status
 	}
 	defer got.lease.Release()
-	if got.answer.conn != nil {
-		_ = got.answer.conn.Close()
+	if got.answer.Conn != nil {
+		_ = got.answer.Conn.Close()
 	} else {
-		_ = got.answer.res.Body.Close()
+		_ = got.answer.Res.Body.Close()
 	}
-	return got.answer.res.StatusCode
+	return got.answer.Res.StatusCode
 }
 
 func failures(gateway, upstream string) uint64 { return shownUpstream(gateway, upstream).Failed }

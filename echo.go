@@ -11,6 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -91,7 +93,7 @@ func (e *Echo) Cleanup() error {
 
 // ServeHTTP accepts a WebSocket and echoes until it is closed.
 func (e *Echo) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if !isHandshake(r) {
+	if !handshake.Opens(r) {
 		return next.ServeHTTP(w, r)
 	}
 	if r.ProtoMajor != 1 {

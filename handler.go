@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
@@ -20,20 +21,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	repl.Map(emptyUnlessSet)
 	repl.Set("http.ws_gateway.name", h.name)
 
-	what, rf := classify(r)
-	if what == plainRequest {
-		forgetOffer(r.Header)
+	what, fault := handshake.Classify(r)
+	if what == handshake.Plain {
+		handshake.ForgetOffer(r.Header)
 	}
-	if rf == nil {
-		if what, rf = checkTarget(r, what); rf != nil {
+	if fault.Status == 0 {
+		if what, fault = handshake.CheckTarget(r, sentURL(r), what); fault.Status != 0 {
 			forgetTarget(r)
 		}
 	}
-	if what == handshakeRequest {
+	rf := faulty(fault)
+	if what == handshake.Sound {
 		stopClocks(w, r)
 	}
 	var who identity
-	if what == plainRequest && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
+	if what == handshake.Plain && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
 		return h.serveRenewal(w, r)
 	}
 	if rf == nil {
@@ -43,7 +45,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if rf != nil {
 		return h.refuse(w, r, what, rf)
 	}
-	if what == plainRequest {
+	if what == handshake.Plain {
 		setUpstreamPlaceholder(r, "") // until it is chosen
 		p := &proxied{forwarded: who.forwarded}
 		defer p.lease.Release()
@@ -53,7 +55,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 }
 
 // admitUser finds out who is calling and whether their page may.
-func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (identity, *refusal) {
+func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handshake.Kind) (identity, *refusal) {
 	var who identity
 	inFront := userOf(r) != "" || r.TLS != nil && len(r.TLS.PeerCertificates) > 0
 	if h.authenticator != nil {
@@ -65,14 +67,14 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what kind) (
 	}
 	// What others verified may be a cookie. It need not be, so that a handshake
 	// without an Origin, which no browser sends, may pass.
-	ambient, strict := who.ambient, what == handshakeRequest && !who.elsewhere
+	ambient, strict := who.ambient, what == handshake.Sound && !who.elsewhere
 	if inFront && (h.authenticator == nil || who.anonymous) {
 		ambient, strict = true, false
 	}
 	if self := h.forwarder.pageOrigin(r); !h.originPolicy.Allow(r, self, ambient, strict) {
 		return who, &refusal{http.StatusForbidden, resultForbidden, h.originPolicy.Explain(r, self)}
 	}
-	if what == handshakeRequest && who.offersNothingElse {
+	if what == handshake.Sound && who.offersNothingElse {
 		return who, badHandshake(http.StatusBadRequest, onlyTokenOffered)
 	}
 	return who, nil
@@ -123,7 +125,7 @@ func (h *Handler) decorate(r *http.Request) {
 	if h.authenticator != nil {
 		stripEverywhere(h.authenticator, r)
 	}
-	guardConnection(r.Header)
+	handshake.GuardConnection(r.Header)
 	h.aliases.strip(r.Header)
 }
 
@@ -157,9 +159,9 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 
 	got, rf := h.connect(w, r, who.forwarded)
 	if rf != nil {
-		return h.refuse(w, r, handshakeRequest, rf)
+		return h.refuse(w, r, handshake.Sound, rf)
 	}
-	if got.answer.conn == nil {
+	if got.answer.Conn == nil {
 		defer got.lease.Release()
 		return h.passRefusal(w, r, next, got)
 	}
@@ -180,10 +182,10 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 			client.end()
 		}
 	}()
-	if res := got.answer.res; who.forwarded.reveals(res.Header[protocolField]) {
+	if res := got.answer.Res; who.forwarded.reveals(res.Header[protocolField]) {
 		delete(res.Header, protocolField) // the fallback stands for it
 	}
-	subprotocol := h.answerHeader(w, r, got.answer.res, who.fallbackProtocol)
+	subprotocol := h.answerHeader(w, r, got.answer.Res, who.fallbackProtocol)
 	if h.Auth != nil && h.Auth.Renew != "" {
 		w.Header().Set(connectionHeader, id)
 	}
@@ -217,15 +219,15 @@ func (h *Handler) giveUp(got *connected, client upgraded, c *live.Conn) {
 	if client.conn != nil {
 		defer func() { _ = client.conn.Close() }()
 	}
-	_ = got.answer.conn.Close()
+	_ = got.answer.Conn.Close()
 }
 
-func (h *Handler) newRelay(client upgraded, upstream *answer) *relay.Relay {
+func (h *Handler) newRelay(client upgraded, upstream *handshake.Answer) *relay.Relay {
 	return relay.New(relay.Config{
 		Client:            client.conn,
-		Upstream:          upstream.conn,
+		Upstream:          upstream.Conn,
 		EarlyFromClient:   client.early,
-		EarlyFromUpstream: upstream.early,
+		EarlyFromUpstream: upstream.Early,
 		WriteTimeout:      h.writeTimeout(),
 		CloseTimeout:      closeTimeout,
 	})
@@ -293,12 +295,12 @@ func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) 
 // passRefusal gives the client the upstream's own answer, by the way that any
 // answer takes through reverse_proxy.
 func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, got *connected) error {
-	status := got.answer.res.StatusCode
+	status := got.answer.Res.StatusCode
 	h.count(resultRefused)
 	h.logRefused(r, &refusal{status, resultRefused, "upstream " + got.address + " answered " + strconv.Itoa(status)})
 	closeAfter(w, r)
-	p := &proxied{refusedBy: got.upstream, refusal: got.answer.res}
-	defer got.answer.res.Body.Close()
+	p := &proxied{refusedBy: got.upstream, refusal: got.answer.Res}
+	defer got.answer.Res.Body.Close()
 	plain := withProxied(r, p)
 	plain.Body, plain.ContentLength = http.NoBody, 0 // a stream's body would be waited for
 	defer func() { got.described.correct(replacerOf(r)) }()
@@ -306,12 +308,12 @@ func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddy
 }
 
 // refuse answers a request that is not served.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what kind, rf *refusal) error {
-	if what != plainRequest {
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.Kind, rf *refusal) error {
+	if what != handshake.Plain {
 		closeAfter(w, r)
-		forgetHandshake(r)
+		handshake.Forget(r)
 	}
-	if what == handshakeRequest || what == brokenHandshake {
+	if what == handshake.Sound || what == handshake.Broken {
 		h.count(rf.result)
 	}
 	if _, chosen := replacerOf(r).Get(upstreamPlaceholder); !chosen {

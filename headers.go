@@ -10,30 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 )
-
-// hopByHop are the fields that concern one connection only (RFC 9110 section
-// 7.6.1), and those of a handshake that are made anew for the upstream.
-var hopByHop = []string{
-	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Content-Length",
-	"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Accept", ":protocol",
-}
-
-// isHopByHop tells whether a field is one of hopByHop, by whatever case.
-func isHopByHop(name string) bool {
-	_, found := hopByHopSet[http.CanonicalHeaderKey(name)]
-	return found
-}
-
-var hopByHopSet = func() map[string]struct{} {
-	set := make(map[string]struct{}, len(hopByHop))
-	for _, name := range hopByHop {
-		set[http.CanonicalHeaderKey(name)] = struct{}{}
-	}
-	return set
-}()
 
 // forwardedFields are set for every upstream from what is known of the client.
 var forwardedFields = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
@@ -47,7 +26,7 @@ type aliases map[string][]string // by folded name, the names that are asserted
 func newAliases(ops *headers.HeaderOps) aliases {
 	a := make(aliases)
 	for _, name := range forwardedFields {
-		a[fold(name)] = append(a[fold(name)], name)
+		a[handshake.Fold(name)] = append(a[handshake.Fold(name)], name)
 	}
 	if ops == nil {
 		return a
@@ -61,7 +40,7 @@ func newAliases(ops *headers.HeaderOps) aliases {
 	}
 	for _, name := range names {
 		if !strings.ContainsAny(name, "{*") {
-			a[fold(name)] = append(a[fold(name)], http.CanonicalHeaderKey(name))
+			a[handshake.Fold(name)] = append(a[handshake.Fold(name)], http.CanonicalHeaderKey(name))
 		}
 	}
 	return a
@@ -71,49 +50,9 @@ func newAliases(ops *headers.HeaderOps) aliases {
 // own spelling is left to the header operation, which replaces or removes it.
 func (a aliases) strip(h http.Header) {
 	for name := range h {
-		if asserted := a[fold(name)]; asserted != nil && !slices.Contains(asserted, name) {
+		if asserted := a[handshake.Fold(name)]; asserted != nil && !slices.Contains(asserted, name) {
 			delete(h, name)
 		}
-	}
-}
-
-// fold maps the spellings of a header field name to one.
-func fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '_' || r == '.':
-			return '-'
-		case 'A' <= r && r <= 'Z':
-			return r + ('a' - 'A')
-		}
-		return r
-	}, name)
-}
-
-// guardConnection removes from Connection the names of fields that a client
-// must not be able to have dropped: the handshake's and the forwarded ones.
-func guardConnection(h http.Header) {
-	values := h["Connection"]
-	kept := make([]string, 0, 2)
-	for _, name := range listOf(values) {
-		folded := fold(name)
-		if !strings.HasPrefix(folded, "sec-websocket-") && !strings.HasPrefix(folded, "x-forwarded-") {
-			kept = append(kept, name)
-		}
-	}
-	if len(values) > 0 {
-		h["Connection"] = []string{strings.Join(kept, ", ")}
-	}
-}
-
-// removeHopByHop removes what concerns one connection only, what Connection
-// names included.
-func removeHopByHop(h http.Header) {
-	for _, name := range listOf(h["Connection"]) {
-		h.Del(name)
-	}
-	for _, name := range hopByHop {
-		delete(h, name)
 	}
 }
 
@@ -202,7 +141,7 @@ func (f forwarder) forward(r *http.Request, h http.Header) {
 
 // lastValue is the last value of a field that may hold a list, or the default.
 func lastValue(h http.Header, name, otherwise string) string {
-	values := listOf(h[name])
+	values := handshake.ListOf(h[name])
 	if len(values) == 0 {
 		return otherwise
 	}

@@ -2,12 +2,12 @@ package wsgateway
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"golang.org/x/net/http/httpguts"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
 func init() {
@@ -44,24 +44,7 @@ func (*MatchWebSocket) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // MatchWithError reports whether r opens a WebSocket. The error is always nil.
 func (MatchWebSocket) MatchWithError(r *http.Request) (bool, error) {
-	return isHandshake(r), nil
-}
-
-// isHandshake reports whether r asks for a WebSocket and for nothing else: an
-// Upgrade header that names further protocols is not a handshake.
-func isHandshake(r *http.Request) bool {
-	switch r.ProtoMajor {
-	case 1:
-		upgrade := r.Header["Upgrade"]
-		return r.Method == http.MethodGet &&
-			httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") &&
-			len(upgrade) == 1 && strings.EqualFold(strings.TrimSpace(upgrade[0]), "websocket")
-	case 2: // the server passes the pseudo-header on among the headers
-		return r.Method == http.MethodConnect && strings.EqualFold(r.Header.Get(":protocol"), "websocket")
-	case 3: // quic-go puts the pseudo-header here
-		return r.Method == http.MethodConnect && strings.EqualFold(r.Proto, "websocket")
-	}
-	return false
+	return handshake.Opens(r), nil
 }
 
 // Interface guards

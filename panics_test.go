@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
@@ -241,7 +242,7 @@ func TestConnectionThatIsGivenUpHalfwayIsForgotten(t *testing.T) {
 		if known {
 			process.Add(c)
 		}
-		got := &connected{answer: &answer{conn: ourUpstream}, lease: lease}
+		got := &connected{answer: &handshake.Answer{Conn: ourUpstream}, lease: lease}
 		h.giveUp(got, upgraded{conn: ourClient}, c)
 		for _, conn := range []net.Conn{client, upstream} {
 			if _, err := conn.Read(make([]byte, 1)); err == nil {

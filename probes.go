@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
@@ -101,7 +102,7 @@ func (p *probes) record(address string, ok bool) (changed bool) {
 }
 
 // shaker makes a handshake with an upstream.
-type shaker func(*http.Request, *reverseproxy.DialInfo) (*answer, error)
+type shaker func(*http.Request, *reverseproxy.DialInfo) (*handshake.Answer, error)
 
 // run probes the members that there are, until the configuration ends.
 func (p *probes) run(ctx context.Context, shake shaker, members func() []balance.Member) {
@@ -170,13 +171,13 @@ func (p *probes) probe(ctx context.Context, shake shaker, address string) (err e
 	if err != nil {
 		return err
 	}
-	if a.conn == nil {
-		_ = a.res.Body.Close()
+	if a.Conn == nil {
+		_ = a.Res.Body.Close()
 		return errRefusedProbe
 	}
-	_ = a.conn.SetWriteDeadline(time.Now().Add(p.timeout))
-	_, _ = a.conn.Write(farewell())
-	return a.conn.Close()
+	_ = a.Conn.SetWriteDeadline(time.Now().Add(p.timeout))
+	_, _ = a.Conn.Write(farewell())
+	return a.Conn.Close()
 }
 
 // request is the handshake of a probe, without what the dialer adds.

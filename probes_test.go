@@ -17,6 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
 func TestProbesTakeOutAndLetInAfterSoManyInARow(t *testing.T) {
@@ -131,7 +133,7 @@ func (s *scripted) serve(conn net.Conn) {
 	}
 	for line := range strings.Lines(head) {
 		if key, ok := strings.CutPrefix(line, "Sec-WebSocket-Key: "); ok {
-			answer = strings.ReplaceAll(answer, "{accept}", acceptOf(strings.TrimSpace(key)))
+			answer = strings.ReplaceAll(answer, "{accept}", handshake.Accept(strings.TrimSpace(key)))
 		}
 	}
 	if _, err := conn.Write([]byte(answer)); err != nil {
@@ -247,7 +249,7 @@ func TestProbeSaysWhatCaddysOwnChecksSay(t *testing.T) {
 					t.Errorf("%s is %q, want %q: %v", name, got, want, r.Header)
 				}
 			}
-			if _, err := appendHead(nil, r, "key"); err != nil {
+			if _, err := handshake.AppendHead(nil, r, "key"); err != nil {
 				t.Errorf("it cannot be sent: %v", err)
 			}
 		})

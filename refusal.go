@@ -2,6 +2,8 @@ package wsgateway
 
 import (
 	"net/http"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
 // The results of a handshake, as in the metric and in logs.
@@ -31,24 +33,20 @@ func badHandshake(status int, reason string) *refusal {
 	return &refusal{status: status, result: resultBadRequest, reason: reason}
 }
 
+// faulty is the refusal of a request that has a fault; nil for one that has none.
+func faulty(fault handshake.Fault) *refusal {
+	if fault.Status == 0 {
+		return nil
+	}
+	return badHandshake(fault.Status, fault.Reason)
+}
+
 // retryAfter is what a client is told to wait when no upstream is left.
 const retryAfter = "5"
 
 func unavailable(w http.ResponseWriter, reason string) *refusal {
 	w.Header().Set("Retry-After", retryAfter)
 	return &refusal{http.StatusServiceUnavailable, resultUnavailable, reason}
-}
-
-// forgetHandshake makes a plain request of a handshake that is refused, for error
-// routes may lead to a proxy that would upgrade it.
-func forgetHandshake(r *http.Request) {
-	removeHopByHop(r.Header)
-	for _, name := range []string{"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
-		delete(r.Header, name)
-	}
-	if r.ProtoMajor == 3 {
-		r.Proto = "HTTP/3.0"
-	}
 }
 
 // closeAfter makes the server close an HTTP/1.1 connection after a handshake

@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"net/http"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -14,10 +15,10 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		h.decorate(r) // error routes may lead to an upstream
 		w.Header().Set("Allow", http.MethodPost)
-		return h.refuse(w, r, plainRequest, badHandshake(http.StatusMethodNotAllowed, "a connection is renewed by POST"))
+		return h.refuse(w, r, handshake.Plain, badHandshake(http.StatusMethodNotAllowed, "a connection is renewed by POST"))
 	}
 	id := r.URL.Query().Get("connection")
-	who, rf := h.admitUser(w, r, plainRequest)
+	who, rf := h.admitUser(w, r, handshake.Plain)
 	h.decorate(r)
 	if rf == nil && who.anonymous {
 		w.Header().Add("WWW-Authenticate", h.authenticator.challenge(h.name, errNoCredential))
@@ -29,7 +30,7 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 	}
-	return h.refuse(w, r, plainRequest, rf)
+	return h.refuse(w, r, handshake.Plain, rf)
 }
 
 // renewalRefusal is the answer where a connection was not renewed. A stranger

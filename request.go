@@ -3,6 +3,7 @@ package wsgateway
 import (
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -79,6 +80,22 @@ func protoOf(r *http.Request) string {
 func originalOf(r *http.Request) (http.Request, bool) {
 	or, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	return or, ok && or.URL != nil
+}
+
+// sentURL is the target of a request as it was sent, before handlers in front may
+// have rewritten it.
+func sentURL(r *http.Request) *url.URL {
+	if or, ok := originalOf(r); ok {
+		return or.URL
+	}
+	return r.URL
+}
+
+// forgetTarget makes an ordinary target of one that is refused, for error routes
+// may lead to a proxy that would pass it on.
+func forgetTarget(r *http.Request) {
+	*sentURL(r) = url.URL{Path: "/"}
+	*r.URL = url.URL{Path: "/"}
 }
 
 func setUpstreamPlaceholder(r *http.Request, address string) {

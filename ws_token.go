@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
 func init() {
@@ -72,7 +74,7 @@ func (p *TokenProvider) Cleanup() error {
 
 // Authenticate implements caddyauth.Authenticator.
 func (p *TokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
-	if misshapen(r) != "" { // matchers in front have not seen a path of it
+	if handshake.Misshapen(r, sentURL(r)) != "" { // matchers in front have not seen a path of it
 		w.Header().Set("WWW-Authenticate", p.auth.challenge("ws_token", errNoCredential))
 		forgetTarget(r)
 		return caddyauth.User{}, false, nil

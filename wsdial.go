@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,34 +24,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/tcpdial"
 )
 
-// What a try at an upstream may end in, other than an answer.
-var (
-	// errDead: it did not take the connection. The next one may be tried.
-	errDead = errors.New("upstream is not there")
-	// errDropped: it took the handshake and ended the connection before it
-	// answered. That may be for what the handshake asks for, so that one other
-	// upstream may be tried, to tell.
-	errDropped = errors.New("upstream dropped the handshake")
-	// errSilent: it took the connection and did not answer in time.
-	errSilent = errors.New("upstream did not answer in time")
-	// errInvalid: what it answered is not a sound answer to the handshake.
-	errInvalid = errors.New("upstream answered the handshake wrongly")
-	// errUnsendable: our handshake cannot be written, for a header operation
-	// or a rewrite produced what HTTP does not allow.
-	errUnsendable = errors.New("handshake cannot be sent")
-)
+const maxKeptHead = 16 << 10 // bytes of a buffer that is kept for the next handshake
 
-// answer is what an upstream said to a handshake: an open connection after a
-// verified 101, or else a refusal with its body.
-type answer struct {
-	res   *http.Response
-	conn  relay.Conn // nil unless it is a 101
-	early []byte     // what arrived behind the 101
-}
+// heads are what heads of handshakes are written to.
+var heads = sync.Pool{New: func() any { return new([]byte) }}
 
 // dialer opens connections to upstreams for handshakes, by the settings of the
 // proxy's transport.
@@ -128,13 +109,15 @@ func shortest(limits ...time.Duration) (least time.Duration) {
 func (d *dialer) answerBy(start time.Time) time.Time {
 	by := start.Add(d.timeout)
 	if d.pauses.answer > 0 {
-		by = earlier(by, time.Now().Add(d.pauses.answer))
+		if silence := time.Now().Add(d.pauses.answer); silence.Before(by) {
+			return silence
+		}
 	}
 	return by
 }
 
 // shake sends the handshake in r to the upstream and verifies what it says.
-func (d *dialer) shake(r *http.Request, info *reverseproxy.DialInfo) (*answer, error) {
+func (d *dialer) shake(r *http.Request, info *reverseproxy.DialInfo) (*handshake.Answer, error) {
 	if addr, ok := d.directly(r, info); ok {
 		a, err := d.shakeDirectly(r, addr)
 		if err != tcpdial.ErrUnsupported { //nolint:errorlint // it is not wrapped
@@ -145,7 +128,7 @@ func (d *dialer) shake(r *http.Request, info *reverseproxy.DialInfo) (*answer, e
 }
 
 // shakeByTransport makes the handshake over a connection of the transport's.
-func (d *dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (*answer, error) {
+func (d *dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (*handshake.Answer, error) {
 	client := r.Context()
 	ctx := context.WithValue(client, caddy.CtxKey("reverse_proxy.dial_info"), info)
 	caddyhttp.SetVar(ctx, "reverse_proxy.tls_h1_only", true)
@@ -154,18 +137,18 @@ func (d *dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (
 	ctx, cancel := context.WithDeadline(ctx, start.Add(d.timeout))
 	r = r.WithContext(ctx)
 
-	key := newKey()
+	key := handshake.NewKey()
 	if d.http == nil || d.viaNetworkProxy(r, info) {
 		a, err := d.roundTrip(r, info, key)
-		if err != nil || a.conn != nil {
+		if err != nil || a.Conn != nil {
 			cancel()
 		} else {
-			a.res.Body = &hookedBody{ReadCloser: a.res.Body, onClose: cancel}
+			a.Res.Body = handshake.HookBody(a.Res.Body, cancel)
 		}
 		return a, err
 	}
 	defer cancel()
-	head, err := appendHead(nil, r, key)
+	head, err := handshake.AppendHead(nil, r, key)
 	if err != nil {
 		return nil, err
 	}
@@ -174,12 +157,12 @@ func (d *dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (
 		if client.Err() != nil {
 			return nil, context.Canceled
 		}
-		if errors.Is(err, errSilent) || errors.Is(err, errDropped) {
+		if errors.Is(err, handshake.ErrSilent) || errors.Is(err, handshake.ErrDropped) {
 			return nil, err
 		}
-		return nil, fmt.Errorf("%w: %w", errDead, err)
+		return nil, fmt.Errorf("%w: %w", handshake.ErrDead, err)
 	}
-	return exchange(client, r, conn, head, key, d.answerBy(start), d.pauses.body)
+	return handshake.Exchange(client, r, conn, head, key, d.answerBy(start), d.pauses.body)
 }
 
 // directly tells whether the upstream is reached by TCP alone, at an address
@@ -193,20 +176,20 @@ func (d *dialer) directly(r *http.Request, info *reverseproxy.DialInfo) (addr ne
 }
 
 // shakeDirectly makes the handshake at such an address.
-func (d *dialer) shakeDirectly(r *http.Request, addr netip.AddrPort) (*answer, error) {
-	key, start := newKey(), time.Now()
+func (d *dialer) shakeDirectly(r *http.Request, addr netip.AddrPort) (*handshake.Answer, error) {
+	key, start := handshake.NewKey(), time.Now()
 	conn, err := d.dialDirectly(r, addr, key, start)
 	if err != nil {
 		return nil, err
 	}
-	return exchange(r.Context(), r, conn, nil, key, d.answerBy(start), d.pauses.body)
+	return handshake.Exchange(r.Context(), r, conn, nil, key, d.answerBy(start), d.pauses.body)
 }
 
 // dialDirectly connects and sends the head of the handshake.
 func (d *dialer) dialDirectly(r *http.Request, addr netip.AddrPort, key string, start time.Time) (net.Conn, error) {
 	head := heads.Get().(*[]byte) //nolint:forcetypeassert // it holds nothing else
 	defer heads.Put(head)
-	written, err := appendHead((*head)[:0], r, key)
+	written, err := handshake.AppendHead((*head)[:0], r, key)
 	if err != nil {
 		return nil, err
 	}
@@ -220,9 +203,9 @@ func (d *dialer) dialDirectly(r *http.Request, addr netip.AddrPort, key string, 
 	case r.Context().Err() != nil:
 		return nil, context.Canceled
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE): // it had taken it: else it is refused
-		return nil, fmt.Errorf("%w: %w", errDropped, err)
+		return nil, fmt.Errorf("%w: %w", handshake.ErrDropped, err)
 	}
-	return nil, fmt.Errorf("%w: %w", errDead, err)
+	return nil, fmt.Errorf("%w: %w", handshake.ErrDead, err)
 }
 
 // overTLS tells whether the transport speaks TLS to the upstream.
@@ -273,10 +256,10 @@ func (d *dialer) dial(ctx context.Context, info reverseproxy.DialInfo) (net.Conn
 	if err := tlsConn.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, fmt.Errorf("%w: %w: TLS handshake: %w", errSilent, errDead, err) // it has not seen what the client wants
+			return nil, fmt.Errorf("%w: %w: TLS handshake: %w", handshake.ErrSilent, handshake.ErrDead, err) // it has not seen what the client wants
 		}
 		if byName {
-			return nil, fmt.Errorf("%w: TLS handshake: %w", errDropped, err)
+			return nil, fmt.Errorf("%w: TLS handshake: %w", handshake.ErrDropped, err)
 		}
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
@@ -307,7 +290,7 @@ func forTransport(d *dialer, r *http.Request, info reverseproxy.DialInfo) *http.
 
 // roundTrip makes the handshake by a transport: one that is not Caddy's own, or
 // one that goes through a network proxy.
-func (d *dialer) roundTrip(r *http.Request, info reverseproxy.DialInfo, key string) (*answer, error) {
+func (d *dialer) roundTrip(r *http.Request, info reverseproxy.DialInfo, key string) (*handshake.Answer, error) {
 	var raw net.Conn
 	trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { raw = got.Conn }}
 	out := forTransport(d, r.WithContext(httptrace.WithClientTrace(r.Context(), trace)), info)
@@ -323,23 +306,23 @@ func (d *dialer) roundTrip(r *http.Request, info reverseproxy.DialInfo, key stri
 	res, err := d.send(out)
 	if err != nil {
 		if _, ok := errors.AsType[reverseproxy.DialError](err); ok {
-			return nil, fmt.Errorf("%w: %w", errDead, err)
+			return nil, fmt.Errorf("%w: %w", handshake.ErrDead, err)
 		}
-		return nil, failedExchange(r.Context(), err)
+		return nil, handshake.Failed(r.Context(), err)
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
-		return &answer{res: res}, nil
+		return &handshake.Answer{Res: res}, nil
 	}
 	stream, ok := res.Body.(io.ReadWriteCloser)
-	reason := checkAnswer(res, key, r.Header)
+	reason := handshake.CheckAnswer(res, key, r.Header)
 	if !ok && reason == "" {
 		reason = "its transport cannot be upgraded"
 	}
 	if reason != "" {
 		_ = res.Body.Close()
-		return nil, fmt.Errorf("%w: %s", errInvalid, reason)
+		return nil, fmt.Errorf("%w: %s", handshake.ErrInvalid, reason)
 	}
-	return &answer{res: res, conn: tracedConn{stream, raw}}, nil
+	return &handshake.Answer{Res: res, Conn: tracedConn{stream, raw}}, nil
 }
 
 // send has the transport make the round trip, for as long as the request's context

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,54 +14,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
-
-// bothWays runs a test with a handshake that is sent by exchange, and with one
-// that was sent as soon as the connection was there.
-func bothWays(t *testing.T, test func(t *testing.T, talk talker)) {
-	for name, sent := range map[string]bool{"sent by exchange": false, "sent at once": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				test(t, func(ctx context.Context, script func(conn net.Conn, head *http.Request)) (*answer, error) {
-					return talk(t, ctx, sent, script)
-				})
-			})
-		})
-	}
-}
-
-type talker func(ctx context.Context, script func(conn net.Conn, head *http.Request)) (*answer, error)
-
-// talk makes a handshake over a pipe whose other end answers by a script.
-func talk(t *testing.T, ctx context.Context, sent bool, script func(conn net.Conn, head *http.Request)) (*answer, error) {
-	t.Helper()
-	near, far := net.Pipe()
-	go func() {
-		defer far.Close()
-		head, err := http.ReadRequest(bufio.NewReader(far))
-		if err != nil {
-			t.Errorf("reading our handshake: %v", err)
-			return
-		}
-		script(far, head)
-	}()
-	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/chat?room=1", nil)
-	r.Host = "backend.example.com"
-	r.Header.Set("Sec-WebSocket-Protocol", "chat")
-	key := newKey()
-	head, err := appendHead(nil, r, key)
-	if err != nil {
-		t.Fatalf("writing our handshake: %v", err)
-	}
-	if sent {
-		if _, err := near.Write(head); err != nil {
-			t.Fatal(err)
-		}
-		head = nil
-	}
-	return exchange(ctx, r, near, head, key, time.Now().Add(10*time.Second), 0)
-}
 
 func say(text string) func(net.Conn, *http.Request) {
 	return func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }
@@ -70,100 +24,7 @@ func say(text string) func(net.Conn, *http.Request) {
 
 func switchProtocols(conn net.Conn, head *http.Request, more string) {
 	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Accept: "+acceptOf(head.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n"+more)
-}
-
-func TestUpgradeKeepsWhatCameBehindTheAnswer(t *testing.T) {
-	t.Parallel()
-	bothWays(t, func(t *testing.T, talk talker) {
-		a, err := talk(t.Context(), func(conn net.Conn, head *http.Request) {
-			if head.Method != http.MethodGet || head.RequestURI != "/chat?room=1" || head.Host != "backend.example.com" {
-				t.Errorf("our handshake is %s %s to %s", head.Method, head.RequestURI, head.Host)
-			}
-			switchProtocols(conn, head, "\x81\x02hi")
-			_, _ = io.WriteString(conn, "\x81\x03you")
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		rest, _ := io.ReadAll(a.conn)
-		if got := string(a.early) + string(rest); got != "\x81\x02hi\x81\x03you" {
-			t.Errorf("got %q", got)
-		}
-		_ = a.conn.Close()
-	})
-}
-
-func TestInterimResponsesArePassedOver(t *testing.T) {
-	t.Parallel()
-	bothWays(t, func(t *testing.T, talk talker) {
-		a, err := talk(t.Context(), func(conn net.Conn, head *http.Request) {
-			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
-			switchProtocols(conn, head, "")
-		})
-		if err != nil || a.conn == nil {
-			t.Fatalf("got %v, %v", a, err)
-		}
-		_ = a.conn.Close()
-	})
-}
-
-func TestRefusalKeepsItsBodyAndItsConnectionIsClosed(t *testing.T) {
-	t.Parallel()
-	bothWays(t, func(t *testing.T, talk talker) {
-		closed := make(chan error, 1)
-		a, err := talk(t.Context(), func(conn net.Conn, _ *http.Request) {
-			_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\ngo away!\nGET /internal HTTP/1.1\r\n")
-			_, err := conn.Read(make([]byte, 1))
-			closed <- err
-		})
-		if err != nil || a.conn != nil {
-			t.Fatalf("got %+v, %v", a, err)
-		}
-		body, _ := io.ReadAll(a.res.Body)
-		if a.res.StatusCode != http.StatusForbidden || string(body) != "go away!\n" {
-			t.Errorf("got %d %q", a.res.StatusCode, body)
-		}
-		_ = a.res.Body.Close()
-		if err := <-closed; !errors.Is(err, io.EOF) {
-			t.Errorf("the upstream's connection ended with %v", err)
-		}
-	})
-}
-
-func TestFailedExchangesAreToldApart(t *testing.T) {
-	t.Parallel()
-	long := "HTTP/1.1 101 Switching Protocols\r\nX-Long: " + strings.Repeat("x", maxAnswerHead) + "\r\n\r\n"
-	for name, row := range map[string]struct {
-		script func(net.Conn, *http.Request)
-		want   error
-	}{
-		"closes before it answers": {say(""), errDropped},
-		"closes in its status":     {say("HTTP/1.1 1"), errDropped},
-		"closes in its answer":     {say("HTTP/1.1 101 Switch"), errDropped},
-		"closes after a hint":      {say("HTTP/1.1 103 Early Hints\r\n\r\n"), errDropped},
-		"silent": {func(conn net.Conn, _ *http.Request) {
-			_, _ = conn.Read(make([]byte, 1))
-		}, errSilent},
-		"not HTTP":        {say("SSH-2.0-OpenSSH_9.2\r\n\r\n"), errInvalid},
-		"endless head":    {say(long), errInvalid},
-		"endless hints":   {say(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10)), errInvalid},
-		"no accept":       {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), errInvalid},
-		"only the status": {say("HTTP/1.1 101 Switching Protocols\r\n\r\n"), errInvalid},
-		"stops in its head": {func(conn net.Conn, _ *http.Request) {
-			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: ")
-			_, _ = conn.Read(make([]byte, 1))
-		}, errSilent},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			bothWays(t, func(t *testing.T, talk talker) {
-				if _, err := talk(t.Context(), row.script); !errors.Is(err, row.want) {
-					t.Errorf("got %v, want %v", err, row.want)
-				}
-			})
-		})
-	}
+		"Sec-WebSocket-Accept: "+handshake.Accept(head.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n"+more)
 }
 
 // TestForeignTransportsTellADropFromADeadUpstream as far as they say what failed.
@@ -173,12 +34,12 @@ func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
 		script func(net.Conn, *http.Request) // nil: takes no connection
 		want   error
 	}{
-		"takes no connection":      {nil, errDead},
-		"closes before it answers": {say(""), errDropped},
-		"closes in its answer":     {say("HTTP/1.1 101 Switching Protocols\r\n"), errDropped},
-		"closes within a line":     {say("HTTP/1.1 101 Switching Protocols\r\nUpgr"), errInvalid},
-		"not HTTP":                 {say("SSH-2.0-OpenSSH_9.2\r\n\r\n"), errInvalid},
-		"no accept":                {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), errInvalid},
+		"takes no connection":      {nil, handshake.ErrDead},
+		"closes before it answers": {say(""), handshake.ErrDropped},
+		"closes in its answer":     {say("HTTP/1.1 101 Switching Protocols\r\n"), handshake.ErrDropped},
+		"closes within a line":     {say("HTTP/1.1 101 Switching Protocols\r\nUpgr"), handshake.ErrInvalid},
+		"not HTTP":                 {say("SSH-2.0-OpenSSH_9.2\r\n\r\n"), handshake.ErrInvalid},
+		"no accept":                {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), handshake.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -237,7 +98,7 @@ type closeNoted struct {
 func (c closeNoted) Close() error { close(c.closed); return nil }
 
 // shakeBy makes a handshake by a transport of someone else's.
-func shakeBy(t *testing.T, ctx context.Context, f *foreign) (*answer, map[string]any, error) {
+func shakeBy(t *testing.T, ctx context.Context, f *foreign) (*handshake.Answer, map[string]any, error) {
 	t.Helper()
 	vars := make(map[string]any)
 	r := requestWith(nil)
@@ -257,7 +118,7 @@ func TestHandshakeTimeoutHoldsForWhateverTransport(t *testing.T) {
 		f := &foreign{wait: time.Minute, answer: &http.Response{StatusCode: 404, Body: body}}
 		start := time.Now()
 		_, vars, err := shakeBy(t, t.Context(), f)
-		if took := time.Since(start); !errors.Is(err, errSilent) || took != 10*time.Second {
+		if took := time.Since(start); !errors.Is(err, handshake.ErrSilent) || took != 10*time.Second {
 			t.Errorf("after %s: %v", took, err)
 		}
 		before := len(vars)
@@ -286,10 +147,10 @@ func TestTransportThatAnswersInTimeIsTaken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, _, err := shakeBy(t, t.Context(), &foreign{wait: time.Second, answer: &http.Response{StatusCode: 404, Body: http.NoBody}})
-		if err != nil || a.res.StatusCode != 404 {
+		if err != nil || a.Res.StatusCode != 404 {
 			t.Errorf("got %v, %v", a, err)
 		}
-		_ = a.res.Body.Close()
+		_ = a.Res.Body.Close()
 	})
 }
 
@@ -306,71 +167,6 @@ func TestPanicOfATransportIsItsRequests(t *testing.T) {
 	})
 }
 
-func TestLeavingClientEndsTheHandshake(t *testing.T) {
-	t.Parallel()
-	bothWays(t, func(t *testing.T, talk talker) {
-		ctx, cancel := context.WithCancel(t.Context())
-		start := time.Now()
-		_, err := talk(ctx, func(conn net.Conn, _ *http.Request) {
-			cancel()
-			_, _ = conn.Read(make([]byte, 1))
-		})
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
-		}
-		if took := time.Since(start); took > patience {
-			t.Errorf("took %s", took)
-		}
-	})
-}
-
-func TestAttackNothingEndsALineOfTheHandshake(t *testing.T) {
-	t.Parallel()
-	for name, edit := range map[string]func(*http.Request){
-		"value":       func(r *http.Request) { r.Header["X-User"] = []string{"a\r\nX-Admin: 1"} },
-		"NUL":         func(r *http.Request) { r.Header["X-User"] = []string{"a\x00"} },
-		"name":        func(r *http.Request) { r.Header["X-User: 1\r\nX-Admin"] = []string{"1"} },
-		"host":        func(r *http.Request) { r.Host = "a\r\nX-Admin: 1" },
-		"query":       func(r *http.Request) { r.URL.RawQuery = "a=1 HTTP/1.1\r\nX-Admin: 1\r\n" },
-		"query space": func(r *http.Request) { r.URL.RawQuery = "a=1 HTTP/1.0" },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := httptest.NewRequest(http.MethodGet, "/", nil)
-			edit(r)
-			if head, err := appendHead(nil, r, newKey()); !errors.Is(err, errUnsendable) {
-				t.Errorf("wrote %q, %v", head, err)
-			}
-		})
-	}
-}
-
-func FuzzHandshakeHead(f *testing.F) {
-	f.Add("X-User", "alice", "room=1", "example.com")
-	f.Add("X-User", "a\r\nX-Admin: 1", "a b", "e\nf")
-	f.Fuzz(func(t *testing.T, name, value, query, host string) {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Header = http.Header{name: {value}}
-		r.URL.RawQuery, r.Host = query, host
-		key := newKey()
-		head, err := appendHead(nil, r, key)
-		if err != nil {
-			return
-		}
-		got, err := http.ReadRequest(bufio.NewReader(strings.NewReader(string(head))))
-		if err != nil {
-			return // a server refuses it whole, as a bad Host
-		}
-		fields := len(got.Header)
-		if _, ours := got.Header[http.CanonicalHeaderKey(name)]; ours {
-			fields--
-		}
-		if fields > 4 || got.Header.Get("Sec-WebSocket-Key") != key {
-			t.Fatalf("the upstream reads %v from %q", got.Header, head)
-		}
-	})
-}
-
 // panickyBody panics when it is closed.
 type panickyBody struct{ io.Reader }
 
@@ -380,7 +176,7 @@ func TestPanicInAnAnswerThatNobodyWaitsForIsContained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := panicsCounted(t)
 		late := &foreign{wait: time.Minute, answer: &http.Response{StatusCode: 404, Body: panickyBody{strings.NewReader("")}}}
-		if _, _, err := shakeBy(t, t.Context(), late); !errors.Is(err, errSilent) {
+		if _, _, err := shakeBy(t, t.Context(), late); !errors.Is(err, handshake.ErrSilent) {
 			t.Errorf("got %v", err)
 		}
 		elapse(2 * time.Minute)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -22,9 +23,6 @@ type upgraded struct {
 	end      func() // to be called when the handler is about to return; nil for none
 }
 
-// negotiated are the fields of an answer that no header operation may touch.
-var negotiated = append(slices.Clone(hopByHop), "Sec-Websocket-Protocol", "Sec-Websocket-Extensions")
-
 // answerHeader makes the header of the client's 101 (or 200) from the verified
 // answer of the upstream. fallback is the subprotocol to select where the
 // upstream selected none.
@@ -36,13 +34,11 @@ func (h *Handler) answerHeader(w http.ResponseWriter, r *http.Request, res *http
 	} else {
 		subprotocol = fallback
 	}
-	removeHopByHop(header)
+	handshake.RemoveHopByHop(header)
 	if ops := h.responseOps; ops != nil && (ops.Require == nil || ops.Require.Match(res.StatusCode, header)) {
 		ops.ApplyTo(header, replacerOf(r))
 	}
-	for _, name := range negotiated {
-		delete(header, name)
-	}
+	handshake.RemoveNegotiated(header)
 
 	out := w.Header()
 	if len(header["Server"]) > 0 {
@@ -60,7 +56,7 @@ func (h *Handler) answerHeader(w http.ResponseWriter, r *http.Request, res *http
 	if r.ProtoMajor == 1 {
 		out["Upgrade"] = []string{"websocket"}
 		out["Connection"] = []string{"Upgrade"}
-		out["Sec-Websocket-Accept"] = []string{acceptOf(strings.TrimSpace(r.Header.Get("Sec-Websocket-Key")))}
+		out["Sec-Websocket-Accept"] = []string{handshake.Accept(strings.TrimSpace(r.Header.Get("Sec-Websocket-Key")))}
 	}
 	return subprotocol
 }

@@ -1,4 +1,4 @@
-package wsgateway
+package handshake
 
 import (
 	"bufio"
@@ -70,11 +70,11 @@ func TestHandshakeWaitsForWhatItsLeavingClientBegan(t *testing.T) {
 				r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
 				over := make(chan error, 1)
 				go func() {
-					a, err := exchange(ctx, r, conn, []byte("GET / HTTP/1.1\r\n\r\n"), "", time.Now().Add(time.Minute), 0)
+					a, err := Exchange(ctx, r, conn, []byte("GET / HTTP/1.1\r\n\r\n"), "", time.Now().Add(time.Minute), 0)
 					if err == nil && row.inBody {
 						leave()
 						<-conn.entered
-						err = errors.Join(a.res.Body.Close(), context.Canceled)
+						err = errors.Join(a.Res.Body.Close(), context.Canceled)
 					}
 					over <- err
 				}()
@@ -114,7 +114,7 @@ func TestClosingTheBodyOfARefusalDoesNotWaitForItsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		_ = a.res.Body.Close()
+		_ = a.Res.Body.Close()
 		if took := time.Since(start); took > 0 {
 			t.Errorf("closing it took %s", took)
 		}
@@ -135,10 +135,10 @@ func TestClientsThatLeaveAtTheAnswerHarmNobody(t *testing.T) {
 		case err != nil:
 			t.Fatal(err)
 		default:
-			if _, err := a.conn.(net.Conn).Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+			if _, err := a.Conn.(net.Conn).Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
 				t.Fatalf("the connection is open, and reading from it fails with %v", err)
 			}
-			_ = a.conn.Close()
+			_ = a.Conn.Close()
 		}
 		leave()
 	}

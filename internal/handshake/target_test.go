@@ -1,12 +1,9 @@
-package wsgateway
+package handshake
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func TestTargetMustBeAPathAsItWasSent(t *testing.T) {
@@ -22,16 +19,15 @@ func TestTargetMustBeAPathAsItWasSent(t *testing.T) {
 		for _, rewritten := range []bool{false, true} {
 			r := &http.Request{Method: http.MethodGet, ProtoMajor: 1, URL: u, RequestURI: target}
 			if rewritten { // as by a rewrite in front
-				r = r.WithContext(context.WithValue(t.Context(), caddyhttp.OriginalRequestCtxKey, http.Request{URL: u}))
 				r.URL = &url.URL{Path: "/elsewhere"}
 			}
-			for what, refused := range map[kind]kind{plainRequest: malformedRequest, handshakeRequest: brokenHandshake} {
+			for what, refused := range map[Kind]Kind{Plain: Malformed, Sound: Broken} {
 				want, status := what, 0
 				if !ok {
 					want, status = refused, http.StatusBadRequest
 				}
-				if got, rf := checkTarget(r, what); got != want || statusOf(rf) != status {
-					t.Errorf("%s (rewritten: %t): kind %d and status %d, want %d and %d", target, rewritten, got, statusOf(rf), want, status)
+				if got, fault := CheckTarget(r, u, what); got != want || fault.Status != status {
+					t.Errorf("%s (rewritten: %t): kind %d and status %d, want %d and %d", target, rewritten, got, fault.Status, want, status)
 				}
 			}
 		}
@@ -42,8 +38,7 @@ func TestTargetThatWasRewrittenToNoPathIsRefused(t *testing.T) {
 	t.Parallel()
 	for path, ok := range map[string]bool{"": true, "/x": true, "x": false} {
 		r := &http.Request{Method: http.MethodGet, ProtoMajor: 1, URL: &url.URL{Path: path}}
-		r = r.WithContext(context.WithValue(t.Context(), caddyhttp.OriginalRequestCtxKey, http.Request{URL: &url.URL{Path: "/ws"}}))
-		if reason := misshapen(r); (reason == "") != ok {
+		if reason := Misshapen(r, &url.URL{Path: "/ws"}); (reason == "") != ok {
 			t.Errorf("%q: %q", path, reason)
 		}
 	}
@@ -53,7 +48,7 @@ func TestPathOverHTTP2IsNoURL(t *testing.T) {
 	t.Parallel()
 	for major, ok := range map[int]bool{1: true, 2: false, 3: false} {
 		u, _ := url.ParseRequestURI("http://h/ws")
-		if reason := misshapen(&http.Request{ProtoMajor: major, URL: u}); (reason == "") != ok {
+		if reason := Misshapen(&http.Request{ProtoMajor: major, URL: u}, u); (reason == "") != ok {
 			t.Errorf("HTTP/%d: %q", major, reason)
 		}
 	}

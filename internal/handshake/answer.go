@@ -1,0 +1,74 @@
+package handshake
+
+import (
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // RFC 6455 asks for it; nothing secret rests on it
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+func validKey(values []string) bool {
+	if len(values) != 1 {
+		return false
+	}
+	// The bits behind the last byte may be set: RFC 4648 section 3.5 leaves that
+	// open, and RFC 6455 asks for no more than 16 bytes.
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(values[0]))
+	return err == nil && len(key) == 16
+}
+
+// NewKey makes the Sec-WebSocket-Key of our own handshake with an upstream.
+func NewKey() string {
+	var key [16]byte
+	_, _ = rand.Read(key[:]) // never fails, says its documentation
+	return base64.StdEncoding.EncodeToString(key[:])
+}
+
+// Accept is the Sec-WebSocket-Accept that answers a key.
+func Accept(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// CheckAnswer verifies an upstream's 101 (RFC 6455 section 4.1). Its reason is
+// empty where the answer is right.
+func CheckAnswer(res *http.Response, key string, offered http.Header) (reason string) {
+	h := res.Header
+	accept := h["Sec-Websocket-Accept"]
+	switch {
+	case len(h["Upgrade"]) != 1 || !strings.EqualFold(h["Upgrade"][0], "websocket"):
+		return "its Upgrade is not websocket"
+	case !httpguts.HeaderValuesContainsToken(h["Connection"], "upgrade"):
+		return "its Connection does not name upgrade"
+	case len(accept) != 1 || accept[0] != Accept(key):
+		return "its Sec-WebSocket-Accept does not answer the key"
+	}
+	protocols := h["Sec-Websocket-Protocol"]
+	if len(protocols) > 1 || len(protocols) == 1 && !slices.Contains(ListOf(offered["Sec-Websocket-Protocol"]), protocols[0]) {
+		return "its Sec-WebSocket-Protocol was not offered"
+	}
+	offers := extensionNames(offered["Sec-Websocket-Extensions"])
+	var seen []string
+	for _, name := range extensionNames(h["Sec-Websocket-Extensions"]) {
+		if !slices.Contains(offers, name) || slices.Contains(seen, name) {
+			return "its Sec-WebSocket-Extensions were not offered"
+		}
+		seen = append(seen, name)
+	}
+	return ""
+}
+
+// extensionNames lists the names in Sec-WebSocket-Extensions values. A comma
+// or semicolon in a quoted parameter could only add names that nobody offers.
+func extensionNames(values []string) []string {
+	list := ListOf(values)
+	for i, item := range list {
+		name, _, _ := strings.Cut(item, ";")
+		list[i] = strings.ToLower(strings.TrimSpace(name))
+	}
+	return list
+}

@@ -1,0 +1,137 @@
+package handshake
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// hopByHop are the fields that concern one connection only (RFC 9110 section
+// 7.6.1), and those of a handshake that are made anew for the upstream.
+var hopByHop = []string{
+	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Content-Length",
+	"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Accept", ":protocol",
+}
+
+// isHopByHop reports whether a field is one of hopByHop, by whatever case.
+func isHopByHop(name string) bool {
+	_, found := hopByHopSet[http.CanonicalHeaderKey(name)]
+	return found
+}
+
+var hopByHopSet = func() map[string]struct{} {
+	set := make(map[string]struct{}, len(hopByHop))
+	for _, name := range hopByHop {
+		set[http.CanonicalHeaderKey(name)] = struct{}{}
+	}
+	return set
+}()
+
+// RemoveHopByHop removes what concerns one connection only, what Connection
+// names included.
+func RemoveHopByHop(h http.Header) {
+	for _, name := range ListOf(h["Connection"]) {
+		h.Del(name)
+	}
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+}
+
+// negotiation are the fields in which the two sides agree on what they will speak.
+var negotiation = []string{"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"}
+
+// RemoveNegotiated removes the fields of an answer that are made of what was
+// negotiated: no header operation has a say in them.
+func RemoveNegotiated(h http.Header) {
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+	for _, name := range negotiation {
+		delete(h, name)
+	}
+}
+
+// GuardConnection removes from Connection the names of fields that a client
+// must not be able to have dropped: the handshake's and the forwarded ones.
+func GuardConnection(h http.Header) {
+	values := h["Connection"]
+	kept := make([]string, 0, 2)
+	for _, name := range ListOf(values) {
+		folded := Fold(name)
+		if !strings.HasPrefix(folded, "sec-websocket-") && !strings.HasPrefix(folded, "x-forwarded-") {
+			kept = append(kept, name)
+		}
+	}
+	if len(values) > 0 {
+		h["Connection"] = []string{strings.Join(kept, ", ")}
+	}
+}
+
+// Forget makes a plain request of a handshake that is refused, for error
+// routes may lead to a proxy that would upgrade it.
+func Forget(r *http.Request) {
+	RemoveHopByHop(r.Header)
+	for _, name := range negotiation {
+		delete(r.Header, name)
+	}
+	if r.ProtoMajor == 3 {
+		r.Proto = "HTTP/3.0"
+	}
+}
+
+// ForgetOffer takes an offer to upgrade to something else from a plain request over
+// HTTP/1, such as that of Java's HttpClient to speak HTTP/2, with what belongs to
+// it: a proxy would pass it on.
+func ForgetOffer(h http.Header) {
+	if h["Upgrade"] == nil && h["Http2-Settings"] == nil {
+		return
+	}
+	delete(h, "Upgrade")
+	delete(h, "Http2-Settings")
+	options := slices.DeleteFunc(ListOf(h["Connection"]), func(option string) bool {
+		return strings.EqualFold(option, "upgrade") || strings.EqualFold(option, "http2-settings")
+	})
+	if len(options) == 0 {
+		delete(h, "Connection")
+		return
+	}
+	h["Connection"] = []string{strings.Join(options, ", ")}
+}
+
+// DropEmptyOffer removes the fields of a handshake that offer nothing: an upstream
+// might take an empty list for a wrong one.
+func DropEmptyOffer(h http.Header) {
+	for _, name := range negotiation {
+		if h[name] != nil && len(ListOf(h[name])) == 0 {
+			delete(h, name)
+		}
+	}
+}
+
+// ListOf splits the values of a header field that holds a list.
+func ListOf(values []string) []string {
+	var list []string
+	for _, v := range values {
+		for item := range strings.SplitSeq(v, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				list = append(list, item)
+			}
+		}
+	}
+	return list
+}
+
+// Fold maps the spellings of a header field name to one.
+func Fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '_' || r == '.':
+			return '-'
+		case 'A' <= r && r <= 'Z':
+			return r + ('a' - 'A')
+		}
+		return r
+	}, name)
+}
