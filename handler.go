@@ -13,6 +13,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
 )
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -32,7 +33,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	rf := faulty(fault)
 	if what == handshake.Sound {
-		stopClocks(w, r)
+		upgrade.StopClocks(w, r)
 	}
 	var who identity
 	if what == handshake.Plain && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
@@ -171,15 +172,15 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 
 // goLive upgrades the client and lets the relay take over.
 func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, got *connected, id string) {
-	var client upgraded
+	var client upgrade.Side
 	var c *live.Conn
 	handedOver := false
 	defer func() { // also where something on the way panics
 		if !handedOver {
 			h.giveUp(got, client, c)
 		}
-		if client.end != nil {
-			client.end()
+		if client.End != nil {
+			client.End()
 		}
 	}()
 	if res := got.answer.Res; who.forwarded.reveals(res.Header[protocolField]) {
@@ -190,7 +191,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 		w.Header().Set(connectionHeader, id)
 	}
 	var err error
-	if client, err = upgrade(w, r, h.writeTimeout()); err != nil {
+	if client, err = upgrade.Take(w, r, h.writeTimeout()); err != nil {
 		h.count(resultCanceled)
 		h.logRefused(r, &refusal{0, resultCanceled, "upgrading the client: " + err.Error()})
 		return // the 101 is written: there is no other answer any more
@@ -202,7 +203,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	h.live.Add(c)
 	reportOpened(h.live.Reporter(h.name), c) // now that it can be found
 	handedOver = true
-	if client.detached {
+	if client.Detached {
 		c.Start()
 		return
 	}
@@ -211,22 +212,22 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 
 // giveUp closes what there is of a connection that the relay has not got: the
 // client's side may be missing, and so may the connection itself.
-func (h *Handler) giveUp(got *connected, client upgraded, c *live.Conn) {
+func (h *Handler) giveUp(got *connected, client upgrade.Side, c *live.Conn) {
 	defer got.lease.Release() // whatever panics of the rest
 	if c != nil {
 		defer h.live.Remove(c)
 	}
-	if client.conn != nil {
-		defer func() { _ = client.conn.Close() }()
+	if client.Conn != nil {
+		defer func() { _ = client.Conn.Close() }()
 	}
 	_ = got.answer.Conn.Close()
 }
 
-func (h *Handler) newRelay(client upgraded, upstream *handshake.Answer) *relay.Relay {
+func (h *Handler) newRelay(client upgrade.Side, upstream *handshake.Answer) *relay.Relay {
 	return relay.New(relay.Config{
-		Client:            client.conn,
+		Client:            client.Conn,
 		Upstream:          upstream.Conn,
-		EarlyFromClient:   client.early,
+		EarlyFromClient:   client.Early,
 		EarlyFromUpstream: upstream.Early,
 		WriteTimeout:      h.writeTimeout(),
 		CloseTimeout:      closeTimeout,

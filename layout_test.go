@@ -55,6 +55,8 @@ var packages = map[string]string{
 	"wsframe":       "github.com/wsgateway/caddy-ws-gateway/internal/wsframe",
 	"panics":        "github.com/wsgateway/caddy-ws-gateway/internal/panics",
 	"live":          "github.com/wsgateway/caddy-ws-gateway/internal/live",
+	"caddyinsides":  "github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides",
+	"upgrade":       "github.com/wsgateway/caddy-ws-gateway/internal/upgrade",
 	"handshake":     "github.com/wsgateway/caddy-ws-gateway/internal/handshake",
 	"origin":        "github.com/wsgateway/caddy-ws-gateway/internal/origin",
 }
@@ -87,7 +89,7 @@ var layout = map[string]struct {
 	"forward.go":           {leaf, "headers", ""},
 	"preflight.go":         {leaf, "httpguts", ""},
 	"headers.go":           {leaf, "caddyhttp headers handshake origin", ""},
-	"serverlogs.go":        {leaf, "caddyhttp zap zapcore", ""},
+	"serverlogs.go":        {leaf, "caddyhttp zap zapcore caddyinsides", ""},
 	"secretfiles.go":       {leaf, "caddy", ""},
 	"rotation.go":          {leaf, "zap", "BearerToken JWTKey"},
 	"panics.go":            {leaf, "caddy prometheus zap panics", "moduleID"},
@@ -96,18 +98,15 @@ var layout = map[string]struct {
 	"balance.go":           {work, "reverseproxy balance live", "Handler"},
 	"logs.go":              {work, "zap zapcore relay panics live", ""},
 	"metrics.go":           {work, "prometheus live", ""},
-	"wsdial.go":            {work, "caddy caddyhttp reverseproxy tcpdial handshake", ""},
-	"wssocket.go":          {work, "caddy caddyhttp", ""},
-	"wsrelay.go":           {work, "relay handshake", "Handler"},
-	"wsdetach.go":          {leaf, "caddyhttp", ""},
-	"wsstream.go":          {work, "caddyhttp quic http3 relay panics", ""},
-	"handler.go":           {pipeline, "caddyhttp http3 relay live handshake", "Handler"},
+	"wsdial.go":            {work, "caddy caddyhttp reverseproxy tcpdial caddyinsides handshake", ""},
+	"wsrelay.go":           {work, "handshake", "Handler"},
+	"handler.go":           {pipeline, "caddyhttp http3 relay live upgrade handshake", "Handler"},
 	"renew.go":             {pipeline, "live handshake", "Handler"},
 	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance handshake", "Handler"},
 	"proxy.go":             {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy balance", "Handler"},
 	"placeholders.go":      {pipeline, "caddy reverseproxy", ""},
 	"queue.go":             {pipeline, "reverseproxy balance", "Handler"},
-	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap live origin", ""},
+	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap live upgrade origin", ""},
 	"admin.go":             {entry, "caddy balance strictjson live", ""},
 	"admin_addresses.go":   {entry, "", ""},
 	"admin_connections.go": {entry, "caddy live", ""},
@@ -127,7 +126,7 @@ var layout = map[string]struct {
 }
 
 // internalLayout says which packages outside the standard library those under
-// internal may import. None may import Caddy.
+// internal may import. Few may import Caddy, and none the handler.
 var internalLayout = map[string]string{
 	"relay":      "panics wsframe",
 	"panics":     "",
@@ -141,6 +140,11 @@ var internalLayout = map[string]string{
 	"live":       "zap relay balance panics",
 	"handshake":  "httpguts relay tcpdial",
 	"origin":     "",
+
+	// These know Caddy, because what they have to do with is Caddy's: parts that it
+	// does not export, and the client's side of a request as its server has it.
+	"caddyinsides": "caddyhttp reverseproxy zap",
+	"upgrade":      "caddy caddyhttp quic http3 caddyinsides panics relay",
 }
 
 func TestFilesImportOnlyWhatTheyMay(t *testing.T) {

@@ -39,6 +39,7 @@ import (
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
+	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
 )
 
 const moduleID = "http.handlers.ws_gateway"
@@ -125,7 +126,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.listenForExit(ctx)
-	knowSockets(ctx)
+	upgrade.KnowSockets(ctx)
 	h.enter()
 	h.watch(ctx)
 	if h.auth != nil {

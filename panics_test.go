@@ -22,6 +22,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
 )
 
 // panickyCore is a log that panics over some messages.
@@ -243,7 +244,7 @@ func TestConnectionThatIsGivenUpHalfwayIsForgotten(t *testing.T) {
 			process.Add(c)
 		}
 		got := &connected{answer: &handshake.Answer{Conn: ourUpstream}, lease: lease}
-		h.giveUp(got, upgraded{conn: ourClient}, c)
+		h.giveUp(got, upgrade.Side{Conn: ourClient}, c)
 		for _, conn := range []net.Conn{client, upstream} {
 			if _, err := conn.Read(make([]byte, 1)); err == nil {
 				t.Error("a side is open")

@@ -5,13 +5,14 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"reflect"
 	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides"
 )
 
 // errServerLoggers is what to tell operators where the server's loggers are not
@@ -23,9 +24,9 @@ var errServerLoggers = errors.New("this version of Caddy does not let the gatewa
 // and its error log. It writes requests there as they came: its copy of one is
 // made before any handler runs, and no handler can reach it.
 func keepFromLogs(server any, carriers *carrierSet) error {
-	loggers, err := loggersOf(server)
-	if err != nil {
-		return err
+	loggers, ok := caddyinsides.Loggers(server)
+	if !ok {
+		return errServerLoggers
 	}
 	secret := new(secretPlaces)
 	for _, logger := range loggers {
@@ -43,23 +44,6 @@ func keepFromLogs(server any, carriers *carrierSet) error {
 		}))
 	}
 	return nil
-}
-
-// loggersOf finds where a server keeps the loggers for requests, of which it
-// may have none for access. It exports neither. They are set when its handlers
-// are provisioned, and first used after that.
-func loggersOf(server any) ([]**zap.Logger, error) {
-	var loggers []**zap.Logger
-	for _, name := range [...]string{"accessLogger", "errorLogger"} {
-		field := reflect.ValueOf(server).Elem().FieldByName(name)
-		if !field.IsValid() || field.Type() != reflect.TypeFor[*zap.Logger]() {
-			return nil, errServerLoggers
-		}
-		if logger := (**zap.Logger)(field.Addr().UnsafePointer()); *logger != nil {
-			loggers = append(loggers, logger)
-		}
-	}
-	return loggers, nil
 }
 
 // secretPlaces are where requests to a server may have credentials: the carriers

@@ -13,31 +13,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// TestServerLoggersAreWhereTheyAreLookedFor tells of a Caddy that keeps them
-// elsewhere.
-func TestServerLoggersAreWhereTheyAreLookedFor(t *testing.T) {
-	t.Parallel()
-	if found, err := loggersOf(new(caddyhttp.Server)); err != nil || len(found) != 0 {
-		t.Errorf("a server without loggers: %d, %v", len(found), err)
-	}
-	logger := zap.NewNop()
-	found, err := loggersOf(&struct{ errorLogger, accessLogger *zap.Logger }{logger, logger})
-	if err != nil || len(found) != 2 || *found[0] != logger || *found[1] != logger {
-		t.Errorf("a server with loggers: %v, %v", found, err)
-	}
-	for name, server := range map[string]any{
-		"one that has another name": &struct{ errorLogger, accessLog *zap.Logger }{},
-		"one of another type": &struct {
-			errorLogger  *zap.Logger
-			accessLogger *zap.SugaredLogger
-		}{},
-	} {
-		if _, err := loggersOf(server); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
-}
-
 // byName is a log that takes the entries of one logger, as those with include
 // and exclude do.
 type byName struct {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
-	"reflect"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -24,6 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/tcpdial"
 )
@@ -92,7 +92,7 @@ func dialTimeless(ctx context.Context, t *http.Transport, network, address strin
 	if err != nil {
 		return nil, err
 	}
-	return unwrapped(conn, reflect.TypeFor[reverseproxy.HTTPTransport]().PkgPath(), "tcpRWTimeoutConn", "TCPConn"), nil
+	return caddyinsides.BelowTimeouts(conn), nil
 }
 
 // shortest is the least of the limits that there are.
@@ -385,6 +385,9 @@ func (c tracedConn) SetWriteDeadline(t time.Time) error {
 	}
 	return c.raw.SetWriteDeadline(t)
 }
+
+// NetConn tells the relay what the connection of a transport is around.
+func (c tracedConn) NetConn() net.Conn { return c.raw }
 
 // dialInfosOf prepares what dialInfo says of upstreams without placeholders.
 func dialInfosOf(pool reverseproxy.UpstreamPool) map[string]*reverseproxy.DialInfo {

@@ -1,4 +1,4 @@
-package wsgateway
+package upgrade
 
 import (
 	"context"
@@ -6,14 +6,16 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides"
 )
 
 // socketKey is what a request's context knows its connection by.
 type socketKey struct{}
 
-// knowSockets has the handler's server note the connection that requests come
+// KnowSockets has the handler's server note the connection that requests come
 // over. Streams of HTTP/2 look at it when a client is slow.
-func knowSockets(ctx caddy.Context) {
+func KnowSockets(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return
@@ -37,8 +39,5 @@ func sharedConnOf(ctx context.Context) net.Conn {
 	if !ok {
 		return nil
 	}
-	return belowPreface(c)
+	return caddyinsides.BelowPreface(c)
 }
-
-// NetConn tells the relay what the connection of a transport is around.
-func (c tracedConn) NetConn() net.Conn { return c.raw }

@@ -1,4 +1,4 @@
-package wsgateway
+package upgrade
 
 import (
 	"io"
@@ -8,6 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 )
+
+// elapse lets time pass in a bubble.
+func elapse(d time.Duration) { <-time.After(d) }
 
 // keptStream is a stream that counts how often its peer was nudged.
 func keptStream(nudged *atomic.Int32) *streamConn {

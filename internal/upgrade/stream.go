@@ -1,4 +1,4 @@
-package wsgateway
+package upgrade
 
 import (
 	"io"
@@ -23,14 +23,14 @@ import (
 // silent for as long as it likes; over HTTP/2 it sets a timer for each read and
 // write, and one that is set as the stream ends keeps that in memory, and with it
 // the server and the configuration. Deadlines of writes are the relay's alone.
-func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (upgraded, error) {
+func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (Side, error) {
 	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	if wr != nil {
 		wr.Override(writeTimeout, 0, 0) // a rate counts from the beginning of the request
 	}
 	w.WriteHeader(http.StatusOK)
 	if err := http.NewResponseController(w).Flush(); err != nil {
-		return upgraded{}, err
+		return Side{}, err
 	}
 	base := innermost(w)
 	rc := http.NewResponseController(base)
@@ -43,16 +43,16 @@ func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 	if h3, ok := base.(http3.HTTPStreamer); ok {
 		return s.overQUIC(h3.HTTPStream()), nil
 	}
-	return upgraded{conn: s}, nil
+	return Side{Conn: s}, nil
 }
 
 // overQUIC makes the stream one that is kept alive. It has to be ended, because the
 // server leaves that to whoever took the stream.
-func (s *streamConn) overQUIC(str *http3.Stream) upgraded {
+func (s *streamConn) overQUIC(str *http3.Stream) Side {
 	s.w, s.flush, s.setDeadline = str, nil, str.SetWriteDeadline
 	s.nudge = func() { _ = str.TryWriteAll(nil) }
 	awake.add(s)
-	return upgraded{conn: s, end: func() {
+	return Side{Conn: s, End: func() {
 		awake.remove(s)
 		str.CancelRead(quic.StreamErrorCode(http3.ErrCodeNoError))
 		_ = str.Close()

@@ -1,4 +1,4 @@
-package wsgateway
+package upgrade
 
 import (
 	"bufio"
@@ -60,10 +60,10 @@ func TestNothingOfTheRequestReachesAHijackedConnection(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r = r.WithContext(caddyhttp.ContextWithIdleTimeouts(r.Context(), rd, wr))
 	wr.Header().Set("X-Answer", "yes")
-	stopClocks(wr, r)
+	StopClocks(wr, r)
 	up, err := hijack(wr, r)
-	if err != nil || up.conn != server.conn {
-		t.Fatalf("got %v, %v", up.conn, err)
+	if err != nil || up.Conn != server.conn {
+		t.Fatalf("got %v, %v", up.Conn, err)
 	}
 	server.conn.strict = true
 	// What Caddy does after the handler.
