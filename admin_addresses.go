@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 )
 
 // listedAddresses is how many upstreams an error names at the most.
@@ -58,12 +60,12 @@ func parametersOf(u *url.URL) (url.Values, error) {
 // and a plus in a query is a space.
 func knownAddress(written string, known []string) (string, bool) {
 	for _, spelling := range []string{written, strings.ReplaceAll(written, " ", "+")} {
-		if address := canonicalAddress(spelling); slices.Contains(known, address) {
+		if address := dial.Canonical(spelling); slices.Contains(known, address) {
 			return address, true
 		}
 	}
 	if scheme, rest, found := strings.Cut(written, ":/"); found && !strings.HasPrefix(rest, "/") {
-		if address := canonicalAddress(scheme + "://" + rest); slices.Contains(known, address) {
+		if address := dial.Canonical(scheme + "://" + rest); slices.Contains(known, address) {
 			return address, true
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -102,7 +103,7 @@ func filterValue(name, written string, known func() []string) string {
 		if address, ok := knownAddress(written, known()); ok {
 			return address
 		}
-		return canonicalAddress(written)
+		return dial.Canonical(written)
 	case "ip":
 		return canonicalIP(strings.Trim(written, "[]"))
 	}

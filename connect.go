@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
@@ -106,7 +107,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	}()
 	info := h.dialInfos[address]
 	if info == nil || info.Upstream != up {
-		made, err := dialInfo(up, dialAddress(up, out))
+		made, err := dial.Info(up, dialAddress(up, out))
 		if err != nil {
 			return nil, &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
 		}
@@ -115,7 +116,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	shake := h.forUpstream(out, info, address, t)
 	start := time.Now()
 	var err error
-	a, err = h.dialer.shake(shake, info)
+	a, err = h.dialer.Shake(shake, info)
 	t.count++
 	t.failed = true
 	t.tried = append(t.tried, address)
@@ -175,7 +176,7 @@ func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 	}
 	h.live.Failed(h.name, address)
 	if errors.Is(err, handshake.ErrSilent) {
-		if h.slow(h.dialer.timeout) {
+		if h.slow(h.dialer.Timeout()) {
 			h.balancer.Fail(address)
 		}
 		return silent

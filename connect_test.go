@@ -19,6 +19,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -46,13 +48,18 @@ func conduct(conn net.Conn, way string) {
 	_, _ = conn.Read(make([]byte, 1))
 }
 
+func switchProtocols(conn net.Conn, head *http.Request, more string) {
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Accept: "+handshake.Accept(head.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n"+more)
+}
+
 // conducting makes the gateway's upstreams behave as listed, each one way at
 // each try, the last one for good. "refuses" takes no connection.
 func conducting(h *Handler, ways [][]string) (tried func() []string) {
 	var mu sync.Mutex
 	var order []string
 	count := make(map[string]int)
-	h.dialer = newDialer(&reverseproxy.HTTPTransport{Transport: &http.Transport{
+	h.dialer = dial.New(&reverseproxy.HTTPTransport{Transport: &http.Transport{
 		DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
 			i := slices.IndexFunc(h.Proxy.Upstreams, func(up *reverseproxy.Upstream) bool { return up.Dial == address })
 			mu.Lock()
@@ -67,7 +74,7 @@ func conducting(h *Handler, ways [][]string) (tried func() []string) {
 			go conduct(far, way)
 			return near, nil
 		},
-	}}, time.Second)
+	}}, time.Second, clientIP)
 	return func() []string {
 		mu.Lock()
 		defer mu.Unlock()

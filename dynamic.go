@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 )
 
 // watchSource asks the source of dynamic upstreams for those who cannot: live
@@ -43,7 +45,7 @@ func (h *Handler) watchSource(ctx context.Context) {
 // be made for that.
 func (h *Handler) askSource(ctx context.Context) (err error) {
 	defer containInto(&err, h.logger, zap.String("gateway", h.name))
-	ctx, cancel := context.WithTimeout(ctx, h.dialer.timeout)
+	ctx, cancel := context.WithTimeout(ctx, h.dialer.Timeout())
 	defer cancel()
 	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
 	ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any))
@@ -63,14 +65,14 @@ func (h *Handler) askSource(ctx context.Context) (err error) {
 func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
 	known := h.dynamicSeen.Load()
 	same := known != nil && slices.EqualFunc(*known, pool, func(address string, up *reverseproxy.Upstream) bool {
-		return address == canonicalAddress(up.Dial)
+		return address == dial.Canonical(up.Dial)
 	})
 	if same {
 		return
 	}
 	addresses := make([]string, len(pool))
 	for i, up := range pool {
-		addresses[i] = canonicalAddress(up.Dial)
+		addresses[i] = dial.Canonical(up.Dial)
 	}
 	h.dynamicSeen.Store(&addresses)
 	h.live.Answered(h.dynamicMember, addresses)

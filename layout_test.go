@@ -57,6 +57,7 @@ var packages = map[string]string{
 	"live":          "github.com/wsgateway/caddy-ws-gateway/internal/live",
 	"caddyinsides":  "github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides",
 	"upgrade":       "github.com/wsgateway/caddy-ws-gateway/internal/upgrade",
+	"dial":          "github.com/wsgateway/caddy-ws-gateway/internal/dial",
 	"handshake":     "github.com/wsgateway/caddy-ws-gateway/internal/handshake",
 	"origin":        "github.com/wsgateway/caddy-ws-gateway/internal/origin",
 }
@@ -71,7 +72,7 @@ var layout = map[string]struct {
 	"config.go":            {data, "caddy reverseproxy", "running"},
 	"config_auth.go":       {data, "caddy", ""},
 	"request.go":           {leaf, "caddy caddyhttp", "identity"},
-	"dynamic.go":           {pipeline, "caddy caddyhttp reverseproxy zap", ""},
+	"dynamic.go":           {pipeline, "caddy caddyhttp reverseproxy zap dial", ""},
 	"refusal.go":           {leaf, "handshake", ""},
 	"releases.go":          {leaf, "", ""},
 	"auth.go":              {leaf, "httpguts", "Auth BearerToken TokenCarrier"},
@@ -93,23 +94,22 @@ var layout = map[string]struct {
 	"secretfiles.go":       {leaf, "caddy", ""},
 	"rotation.go":          {leaf, "zap", "BearerToken JWTKey"},
 	"panics.go":            {leaf, "caddy prometheus zap panics", "moduleID"},
-	"addresses.go":         {leaf, "caddy reverseproxy", ""},
+	"addresses.go":         {leaf, "caddy reverseproxy dial", ""},
 	"matcher.go":           {leaf, "caddy caddyfile caddyhttp handshake", ""},
 	"balance.go":           {work, "reverseproxy balance live", "Handler"},
 	"logs.go":              {work, "zap zapcore relay panics live", ""},
 	"metrics.go":           {work, "prometheus live", ""},
-	"wsdial.go":            {work, "caddy caddyhttp reverseproxy tcpdial caddyinsides handshake", ""},
 	"wsrelay.go":           {work, "handshake", "Handler"},
 	"handler.go":           {pipeline, "caddyhttp http3 relay live upgrade handshake", "Handler"},
 	"renew.go":             {pipeline, "live handshake", "Handler"},
-	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance handshake", "Handler"},
+	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance dial handshake", "Handler"},
 	"proxy.go":             {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy balance", "Handler"},
 	"placeholders.go":      {pipeline, "caddy reverseproxy", ""},
 	"queue.go":             {pipeline, "reverseproxy balance", "Handler"},
-	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap live upgrade origin", ""},
+	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap live upgrade dial origin", ""},
 	"admin.go":             {entry, "caddy balance strictjson live", ""},
-	"admin_addresses.go":   {entry, "", ""},
-	"admin_connections.go": {entry, "caddy live", ""},
+	"admin_addresses.go":   {entry, "dial", ""},
+	"admin_connections.go": {entry, "caddy live dial", ""},
 	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyauth caddyhttp handshake", ""},
 	"auth_provision.go":    {entry, "caddy caddytls caddyhttp zap", ""},
 	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile", ""},
@@ -117,7 +117,7 @@ var layout = map[string]struct {
 	"caddyfile.go":         {entry, "caddyfile httpcaddyfile caddyhttp reverseproxy origin", ""},
 	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile", ""},
 	"exit.go":              {entry, "caddy caddyhttp live", ""},
-	"probes.go":            {work, "caddy caddyhttp reverseproxy zap balance wsframe handshake", "WebSocketHealth contained"},
+	"probes.go":            {work, "caddy caddyhttp reverseproxy zap balance wsframe dial handshake", "Handler WebSocketHealth contained"},
 	"policies.go":          {work, "caddy caddyfile reverseproxy balance", "process"},
 	"rebalance.go":         {pipeline, "caddy zap balance", "Handler Rebalance"},
 	"caddyfile_balance.go": {entry, "caddy caddyfile", ""},
@@ -142,8 +142,10 @@ var internalLayout = map[string]string{
 	"origin":     "",
 
 	// These know Caddy, because what they have to do with is Caddy's: parts that it
-	// does not export, and the client's side of a request as its server has it.
+	// does not export, the client's side of a request as its server has it, and
+	// connections to upstreams as its transport has them.
 	"caddyinsides": "caddyhttp reverseproxy zap",
+	"dial":         "caddy caddyhttp reverseproxy caddyinsides handshake panics relay tcpdial",
 	"upgrade":      "caddy caddyhttp quic http3 caddyinsides panics relay",
 }
 

@@ -37,6 +37,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
@@ -59,7 +60,7 @@ type running struct {
 	balancer      *balancer
 	probes        *probes // nil where upstreams are not probed
 	transport     *transport
-	dialer        *dialer
+	dialer        *dial.Dialer
 	forwarder     forwarder
 	aliases       aliases
 	transportOps  *headers.HeaderOps
@@ -121,7 +122,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionProxy(ctx); err != nil {
 		return err
 	}
-	h.dialer = newDialer(h.transport.RoundTripper, orDefault(h.HandshakeTimeout, defaultHandshakeTimeout))
+	h.dialer = dial.New(h.transport.RoundTripper, orDefault(h.HandshakeTimeout, defaultHandshakeTimeout), clientIP)
 	if err := registerMetrics(ctx.GetMetricsRegistry(), h.live); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (h *Handler) enter() {
 		h.credentials.Accept(h.authenticator.credentials(h.authenticator.current.Load()), h.named)
 	}
 	for _, up := range h.Proxy.Upstreams {
-		if address := canonicalAddress(up.Dial); !hasPlaceholder(address) {
+		if address := dial.Canonical(up.Dial); !hasPlaceholder(address) {
 			h.taken.add(h.live.Show(h.name, address))
 		}
 	}
@@ -168,13 +169,13 @@ func (h *Handler) namedMembers() []string {
 	members := make([]string, 0, len(h.Proxy.Upstreams)+1)
 	repl := caddy.NewReplacer()
 	for _, up := range h.Proxy.Upstreams {
-		address := canonicalAddress(up.Dial)
+		address := dial.Canonical(up.Dial)
 		members = append(members, address)
 		if !hasPlaceholder(address) {
 			continue
 		}
 		if resolved := repl.ReplaceKnown(up.Dial, ""); !hasPlaceholder(resolved) {
-			members = append(members, canonicalAddress(resolved)) // as {env.*}: it is the same for all requests
+			members = append(members, dial.Canonical(resolved)) // as {env.*}: it is the same for all requests
 		}
 	}
 	if h.dynamicMember != "" {
@@ -197,7 +198,7 @@ func (h *Handler) memberOf(up *reverseproxy.Upstream) string {
 	if h.dynamicMember != "" {
 		return h.dynamicMember
 	}
-	return canonicalAddress(up.Dial)
+	return dial.Canonical(up.Dial)
 }
 
 // Cleanup gives back what Provision took. Live connections go on, unless no

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
@@ -154,11 +155,11 @@ func TestProbeThatPanicsIsAFailure(t *testing.T) {
 		})
 		defer unload(t, h)
 		h.probes.logger = logger
-		h.dialer = newDialer(&panickyTransport{panics: true}, time.Minute)
+		h.dialer = dial.New(&panickyTransport{panics: true}, time.Minute, clientIP)
 		before := panicsCounted(t)
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 		defer cancel()
-		go h.probes.run(ctx, h.dialer.shake, h.currentMembers)
+		go h.probes.run(ctx, h.dialer.Shake, h.currentMembers)
 		synctest.Wait()
 		if down := len(h.balancer.Down(h.balancer.members)); down != 2 {
 			t.Errorf("%d are down, want both", down)

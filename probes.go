@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
@@ -155,7 +156,7 @@ func (p *probes) probeAll(ctx context.Context, shake shaker, members []balance.M
 // probe makes one handshake and takes leave.
 func (p *probes) probe(ctx context.Context, shake shaker, address string) (err error) {
 	defer containInto(&err, p.logger, zap.String("gateway", p.gateway), zap.String("upstream", address))
-	info, err := dialInfo(nil, address)
+	info, err := dial.Info(nil, address)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
@@ -173,9 +174,9 @@ func TestProbeIsARealHandshake(t *testing.T) {
 					}}
 				})
 				defer unload(t, h)
-				h.dialer = newDialer(&reverseproxy.HTTPTransport{Transport: &http.Transport{DialContext: upstream.dial}}, time.Minute)
+				h.dialer = dial.New(&reverseproxy.HTTPTransport{Transport: &http.Transport{DialContext: upstream.dial}}, time.Minute, clientIP)
 				start := time.Now()
-				h.probes.probeAll(t.Context(), h.dialer.shake, h.currentMembers())
+				h.probes.probeAll(t.Context(), h.dialer.Shake, h.currentMembers())
 				if took := time.Since(start); took > 2*time.Second {
 					t.Errorf("took %s", took)
 				}
@@ -195,7 +196,7 @@ func TestProbeIsARealHandshake(t *testing.T) {
 				upstream.mu.Lock()
 				upstream.answer = switching
 				upstream.mu.Unlock()
-				h.probes.probeAll(t.Context(), h.dialer.shake, h.currentMembers())
+				h.probes.probeAll(t.Context(), h.dialer.Shake, h.currentMembers())
 				if len(h.balancer.Down(h.balancer.members)) != 0 {
 					t.Error("down although it is well again")
 				}
@@ -233,7 +234,7 @@ func TestProbeSaysWhatCaddysOwnChecksSay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProbes("gw", zap.NewNop(), new(WebSocketHealth), &reverseproxy.HealthChecks{Active: &reverseproxy.ActiveHealthChecks{Headers: row.headers}})
-			info, err := dialInfo(nil, row.address)
+			info, err := dial.Info(nil, row.address)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 )
 
 func TestTriesKeepToRetriesAndDuration(t *testing.T) {
@@ -306,7 +307,7 @@ func TestPanicAfterTheUpstreamAnsweredLeavesNothingOpen(t *testing.T) {
 		})
 		defer unload(t, h)
 		upstream, closed := &scripted{answer: switching}, make(chan struct{})
-		h.dialer = newDialer(&reverseproxy.HTTPTransport{Transport: &http.Transport{
+		h.dialer = dial.New(&reverseproxy.HTTPTransport{Transport: &http.Transport{
 			DialContext: func(context.Context, string, string) (net.Conn, error) {
 				near, far := net.Pipe()
 				go func() {
@@ -315,7 +316,7 @@ func TestPanicAfterTheUpstreamAnsweredLeavesNothingOpen(t *testing.T) {
 				}()
 				return near, nil
 			},
-		}}, time.Minute)
+		}}, time.Minute, clientIP)
 		lease := new(balance.Lease)
 		up, _ := h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
 		address := lease.Address()

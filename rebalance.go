@@ -18,7 +18,7 @@ const watchInterval = time.Second
 // watch starts what goes on beside requests, until the configuration ends.
 func (h *Handler) watch(ctx caddy.Context) {
 	if h.probes != nil {
-		go h.probes.run(ctx, h.dialer.shake, h.currentMembers)
+		go h.probes.run(ctx, h.dialer.Shake, h.currentMembers)
 	}
 	if h.dynamicMember != "" && !placeholderIn(h.dynamicSource()) {
 		go h.watchSource(ctx)

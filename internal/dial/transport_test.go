@@ -1,4 +1,4 @@
-package wsgateway
+package dial
 
 import (
 	"bufio"
@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +18,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
+
+// noClient is the address of a client that is not known.
+func noClient(*http.Request) string { return "" }
+
+// elapse lets time pass in a bubble.
+func elapse(d time.Duration) { <-time.After(d) }
 
 func say(text string) func(net.Conn, *http.Request) {
 	return func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }
@@ -44,7 +53,7 @@ func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := newDialer(&http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+				d := New(&http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
 					if row.script == nil {
 						return nil, reverseproxy.DialError{}
 					}
@@ -56,14 +65,14 @@ func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
 						}
 					}()
 					return near, nil
-				}}, 10*time.Second)
-				r := requestWith(nil)
+				}}, 10*time.Second, noClient)
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
 				r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
-				info, err := dialInfo(nil, "192.0.2.1:80")
+				info, err := Info(nil, "192.0.2.1:80")
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := d.shake(r, &info); !errors.Is(err, row.want) {
+				if _, err := d.Shake(r, &info); !errors.Is(err, row.want) {
 					t.Errorf("got %v, want %v", err, row.want)
 				}
 			})
@@ -101,13 +110,13 @@ func (c closeNoted) Close() error { close(c.closed); return nil }
 func shakeBy(t *testing.T, ctx context.Context, f *foreign) (*handshake.Answer, map[string]any, error) {
 	t.Helper()
 	vars := make(map[string]any)
-	r := requestWith(nil)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r = r.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, vars))
-	info, err := dialInfo(nil, "192.0.2.1:80")
+	info, err := Info(nil, "192.0.2.1:80")
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newDialer(f, 10*time.Second).shake(r, &info)
+	a, err := New(f, 10*time.Second, noClient).Shake(r, &info)
 	return a, vars, err
 }
 
@@ -174,14 +183,28 @@ func (panickyBody) Close() error { panic("in a body") }
 
 func TestPanicInAnAnswerThatNobodyWaitsForIsContained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		before := panicsCounted(t)
+		var contained atomic.Int32
+		panics.Handle(func(*panics.Panic) { contained.Add(1) })
 		late := &foreign{wait: time.Minute, answer: &http.Response{StatusCode: 404, Body: panickyBody{strings.NewReader("")}}}
 		if _, _, err := shakeBy(t, t.Context(), late); !errors.Is(err, handshake.ErrSilent) {
 			t.Errorf("got %v", err)
 		}
 		elapse(2 * time.Minute)
-		if n := panicsCounted(t) - before; n != 1 {
-			t.Errorf("%g panics were contained, want 1", n)
+		if n := contained.Load(); n != 1 {
+			t.Errorf("%d panics were contained, want 1", n)
 		}
 	})
+}
+
+func TestPROXYProtocolTellsOfTheClient(t *testing.T) {
+	t.Parallel()
+	for client, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1:0", "2001:db8::1": "[2001:db8::1]:0", "192.0.2.1:5000": "192.0.2.1:5000",
+		"": "0.0.0.0:0", "@": "0.0.0.0:0", // as on a Unix socket, and for health checks
+	} {
+		d := New(nil, time.Second, func(*http.Request) string { return client })
+		if got := d.clientAddrPort(nil).String(); got != want {
+			t.Errorf("%q: %s, want %s", client, got, want)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package wsgateway
+package dial
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ import (
 func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 	t.Parallel()
 	at := func(address string) reverseproxy.DialInfo {
-		info, err := dialInfo(new(reverseproxy.Upstream), address)
+		info, err := Info(new(reverseproxy.Upstream), address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 			if row.set != nil {
 				row.set(transport)
 			}
-			addr, got := newDialer(transport, time.Minute).directly(r, &row.info)
+			addr, got := New(transport, time.Minute, noClient).directly(r, &row.info)
 			if got != row.want || got && addr.String() != row.info.Address {
 				t.Errorf("got %t, %v", got, addr)
 			}
@@ -89,7 +89,7 @@ func TestDirectConnectionsSuitTheLoop(t *testing.T) {
 	transport := &reverseproxy.HTTPTransport{Transport: new(http.Transport), DialTimeout: caddy.Duration(time.Second)}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 	addr := netip.MustParseAddrPort(l.Addr().String())
-	a, err := newDialer(transport, time.Minute).shakeDirectly(r, addr)
+	a, err := New(transport, time.Minute, noClient).shakeDirectly(r, addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,88 @@
+// Package dial makes handshakes with upstreams: it knows what their addresses mean,
+// and opens connections to them by the settings of the transport of reverse_proxy,
+// directly where that comes to the same.
+//
+// It knows Caddy, for those settings, and the addresses, are Caddy's.
+package dial
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/tcpdial"
+)
+
+// Dialer opens connections to upstreams for handshakes, by the settings of the
+// proxy's transport.
+type Dialer struct {
+	inner    http.RoundTripper
+	http     *reverseproxy.HTTPTransport // nil where inner is something else
+	oneShot  *http.Transport             // for network proxies; never keeps a connection
+	bare     bool                        // a connection of the transport is TCP and no more, TLS aside
+	timeout  time.Duration
+	pauses   pauses
+	clientIP func(*http.Request) string
+}
+
+// pauses are how long the transport lets an upstream be silent, once there is a
+// connection: before it answers, and in the body of a refusal. Zero is no limit. A
+// connection that is open knows nothing of them.
+type pauses struct{ answer, body time.Duration }
+
+// transportKeepAlive is how Caddy's transport asks after a peer where nothing else
+// is configured, and how tcpdial does.
+const transportKeepAlive = 30 * time.Second
+
+// New makes a dialer of the transport. timeout is what an upstream has for its
+// connection and its answer, and clientIP says what the PROXY protocol tells of the
+// client of a request: an address, with or without a port, or nothing.
+func New(transport http.RoundTripper, timeout time.Duration, clientIP func(*http.Request) string) *Dialer {
+	d := &Dialer{inner: transport, timeout: timeout, clientIP: clientIP}
+	if t, ok := transport.(*reverseproxy.HTTPTransport); ok && t.Transport != nil {
+		d.http = t
+		d.bare = t.DialTimeout > 0 && t.ProxyProtocol == "" && t.LocalAddress == "" &&
+			(t.KeepAlive == nil || t.KeepAlive.ProbeInterval == caddy.Duration(transportKeepAlive))
+		d.pauses = pauses{shortest(time.Duration(t.ReadTimeout), time.Duration(t.ResponseHeaderTimeout)), time.Duration(t.ReadTimeout)}
+		d.oneShot = oneShot(t.Transport, d.pauses)
+	}
+	return d
+}
+
+// Timeout is what an upstream has for its connection and its answer.
+func (d *Dialer) Timeout() time.Duration { return d.timeout }
+
+// shortest is the least of the limits that there are.
+func shortest(limits ...time.Duration) (least time.Duration) {
+	for _, limit := range limits {
+		if limit > 0 && (least <= 0 || limit < least) {
+			least = limit
+		}
+	}
+	return least
+}
+
+// answerBy is when an upstream has to have answered that is connected now.
+func (d *Dialer) answerBy(start time.Time) time.Time {
+	by := start.Add(d.timeout)
+	if d.pauses.answer > 0 {
+		if silence := time.Now().Add(d.pauses.answer); silence.Before(by) {
+			return silence
+		}
+	}
+	return by
+}
+
+// Shake sends the handshake in r to the upstream and verifies what it says.
+func (d *Dialer) Shake(r *http.Request, info *reverseproxy.DialInfo) (*handshake.Answer, error) {
+	if addr, ok := d.directly(r, info); ok {
+		a, err := d.shakeDirectly(r, addr)
+		if err != tcpdial.ErrUnsupported { //nolint:errorlint // it is not wrapped
+			return a, err
+		}
+	}
+	return d.shakeByTransport(r, *info)
+}

@@ -1,0 +1,66 @@
+package dial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/tcpdial"
+)
+
+const maxKeptHead = 16 << 10 // bytes of a buffer that is kept for the next handshake
+
+// heads are what heads of handshakes are written to.
+var heads = sync.Pool{New: func() any { return new([]byte) }}
+
+// directly reports whether the upstream is reached by TCP alone, at an address
+// that needs no looking up.
+func (d *Dialer) directly(r *http.Request, info *reverseproxy.DialInfo) (addr netip.AddrPort, ok bool) {
+	if !d.bare || info.Network != "tcp" || d.overTLS(*info) {
+		return addr, false
+	}
+	addr, err := netip.ParseAddrPort(info.Address)
+	return addr, err == nil && !d.viaNetworkProxy(r, *info)
+}
+
+// shakeDirectly makes the handshake at such an address.
+func (d *Dialer) shakeDirectly(r *http.Request, addr netip.AddrPort) (*handshake.Answer, error) {
+	key, start := handshake.NewKey(), time.Now()
+	conn, err := d.dialDirectly(r, addr, key, start)
+	if err != nil {
+		return nil, err
+	}
+	return handshake.Exchange(r.Context(), r, conn, nil, key, d.answerBy(start), d.pauses.body)
+}
+
+// dialDirectly connects and sends the head of the handshake.
+func (d *Dialer) dialDirectly(r *http.Request, addr netip.AddrPort, key string, start time.Time) (net.Conn, error) {
+	head := heads.Get().(*[]byte) //nolint:forcetypeassert // it holds nothing else
+	defer heads.Put(head)
+	written, err := handshake.AppendHead((*head)[:0], r, key)
+	if err != nil {
+		return nil, err
+	}
+	if cap(written) <= maxKeptHead {
+		*head = written
+	}
+	conn, err := tcpdial.Dial(r.Context(), addr, written, start.Add(min(d.timeout, time.Duration(d.http.DialTimeout))))
+	switch {
+	case err == nil, errors.Is(err, tcpdial.ErrUnsupported):
+		return conn, err
+	case r.Context().Err() != nil:
+		return nil, context.Canceled
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE): // it had taken it: else it is refused
+		return nil, fmt.Errorf("%w: %w", handshake.ErrDropped, err)
+	}
+	return nil, fmt.Errorf("%w: %w", handshake.ErrDead, err)
+}
