@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/serverlog"
 )
 
 // loadedAuth is an Auth, compiled, with what its configuration holds of the
@@ -68,7 +70,7 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 		warnOfLeftOut(ctx.Logger(), "auth.jwt.keys", compiled.leftOut, nil)
 	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		if err := keepFromLogs(server, l.carriers); err != nil {
+		if err := serverlog.KeepOut(server, serverlog.Carriers{AppendTokens: l.carriers.appendTokens, Strip: l.carriers.strip}); err != nil {
 			ctx.Logger().Warn(err.Error())
 		}
 	}

@@ -131,6 +131,14 @@ func (s *carrierSet) find(r *http.Request) (tokens []string, from carrier) {
 	return nil, nil
 }
 
+// appendTokens appends whatever the carriers hold.
+func (s *carrierSet) appendTokens(tokens []string, r *http.Request) []string {
+	for _, c := range s.carriers {
+		tokens = append(tokens, c.find(r)...)
+	}
+	return tokens
+}
+
 func (s *carrierSet) strip(r *http.Request) {
 	for _, c := range s.carriers {
 		c.strip(r)

@@ -56,6 +56,7 @@ var packages = map[string]string{
 	"panics":        "github.com/wsgateway/caddy-ws-gateway/internal/panics",
 	"live":          "github.com/wsgateway/caddy-ws-gateway/internal/live",
 	"caddyinsides":  "github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides",
+	"serverlog":     "github.com/wsgateway/caddy-ws-gateway/internal/serverlog",
 	"upgrade":       "github.com/wsgateway/caddy-ws-gateway/internal/upgrade",
 	"dial":          "github.com/wsgateway/caddy-ws-gateway/internal/dial",
 	"handshake":     "github.com/wsgateway/caddy-ws-gateway/internal/handshake",
@@ -90,7 +91,6 @@ var layout = map[string]struct {
 	"forward.go":           {leaf, "headers", ""},
 	"preflight.go":         {leaf, "httpguts", ""},
 	"headers.go":           {leaf, "caddyhttp headers handshake origin", ""},
-	"serverlogs.go":        {leaf, "caddyhttp zap zapcore caddyinsides", ""},
 	"secretfiles.go":       {leaf, "caddy", ""},
 	"rotation.go":          {leaf, "zap", "BearerToken JWTKey"},
 	"panics.go":            {leaf, "caddy prometheus zap panics", "moduleID"},
@@ -111,7 +111,7 @@ var layout = map[string]struct {
 	"admin_addresses.go":   {entry, "dial", ""},
 	"admin_connections.go": {entry, "caddy live dial", ""},
 	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyauth caddyhttp handshake", ""},
-	"auth_provision.go":    {entry, "caddy caddytls caddyhttp zap", ""},
+	"auth_provision.go":    {entry, "caddy caddytls caddyhttp zap serverlog", ""},
 	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile", ""},
 	"caddyfile_words.go":   {leaf, "caddy caddyfile", ""},
 	"caddyfile.go":         {entry, "caddyfile httpcaddyfile caddyhttp reverseproxy origin", ""},
@@ -142,10 +142,11 @@ var internalLayout = map[string]string{
 	"origin":     "",
 
 	// These know Caddy, because what they have to do with is Caddy's: parts that it
-	// does not export, the client's side of a request as its server has it, and
-	// connections to upstreams as its transport has them.
+	// does not export, the client's side of a request and the log of one as its
+	// server has them, and connections to upstreams as its transport has them.
 	"caddyinsides": "caddyhttp reverseproxy zap",
 	"dial":         "caddy caddyhttp reverseproxy caddyinsides handshake panics relay tcpdial",
+	"serverlog":    "caddyhttp zap zapcore caddyinsides",
 	"upgrade":      "caddy caddyhttp quic http3 caddyinsides panics relay",
 }
 

@@ -1,4 +1,9 @@
-package wsgateway
+// Package serverlog keeps credentials out of what Caddy's server logs of a request:
+// its access log and its error log. The server writes requests there as they came:
+// its copy of one is made before any handler runs, and no handler can reach it.
+//
+// It knows Caddy, for the loggers, and the requests in their lines, are Caddy's.
+package serverlog
 
 import (
 	"errors"
@@ -20,10 +25,15 @@ import (
 var errServerLoggers = errors.New("this version of Caddy does not let the gateway keep tokens out of the access log and the error log: " +
 	"filter both, as README shows under Access logs")
 
-// keepFromLogs makes a server leave what the carriers hold out of its access log
-// and its error log. It writes requests there as they came: its copy of one is
-// made before any handler runs, and no handler can reach it.
-func keepFromLogs(server any, carriers *carrierSet) error {
+// Carriers are the places of a request in which a handler takes credentials.
+type Carriers struct {
+	AppendTokens func(tokens []string, r *http.Request) []string // appends the credentials in r
+	Strip        func(r *http.Request)                           // removes them from r
+}
+
+// KeepOut makes a server leave what the carriers hold out of its access log and its
+// error log, as long as it lives. Its error is for operators.
+func KeepOut(server any, carriers Carriers) error {
 	loggers, ok := caddyinsides.Loggers(server)
 	if !ok {
 		return errServerLoggers
@@ -50,10 +60,10 @@ func keepFromLogs(server any, carriers *carrierSet) error {
 // of all its handlers.
 type secretPlaces struct {
 	mu   sync.RWMutex
-	sets []*carrierSet
+	sets []Carriers
 }
 
-func (p *secretPlaces) add(set *carrierSet) {
+func (p *secretPlaces) add(set Carriers) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sets = append(p.sets, set)
@@ -70,10 +80,8 @@ func (p *secretPlaces) clean(r *http.Request) (*http.Request, []string) {
 	cleaned := r.WithContext(r.Context())
 	cleaned.Header = maps.Clone(r.Header)
 	for _, set := range p.sets {
-		for _, c := range set.carriers {
-			tokens = append(tokens, c.find(r)...)
-		}
-		set.strip(cleaned)
+		tokens = set.AppendTokens(tokens, r)
+		set.Strip(cleaned)
 	}
 	for _, name := range shownByCaddy {
 		if values, ok := r.Header[name]; ok {
