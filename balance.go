@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -101,7 +102,7 @@ func newBalancer(ledger *balance.Ledger, settings balance.Settings, proxy *rever
 // membersOf describes a pool for the balance.
 func (b *balancer) membersOf(into []balance.Member, pool reverseproxy.UpstreamPool, r *http.Request) []balance.Member {
 	for i, up := range pool {
-		m := balance.Member{Address: addressOf(up, r), Weight: 1}
+		m := balance.Member{Address: dial.Address(up, r), Weight: 1}
 		if b.weights != nil {
 			m.Weight = b.weights[i]
 		}

@@ -83,7 +83,7 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 	if h.Queue != nil {
 		t.pool = t.pool[:0]
 		for _, up := range pool {
-			t.pool = append(t.pool, addressOf(up, r))
+			t.pool = append(t.pool, dial.Address(up, r))
 		}
 	}
 	ask := balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}
@@ -107,7 +107,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	}()
 	info := h.dialInfos[address]
 	if info == nil || info.Upstream != up {
-		made, err := dial.Info(up, dialAddress(up, out))
+		made, err := dial.Info(up, dial.Written(up, out))
 		if err != nil {
 			return nil, &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
 		}

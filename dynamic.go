@@ -137,3 +137,7 @@ func (h *Handler) dynamicSource() string {
 }
 
 const dynamicPrefix = "dynamic:"
+
+// watchInterval is how often a handler looks at its upstreams by itself, where
+// an option asks for it.
+const watchInterval = time.Second

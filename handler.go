@@ -186,7 +186,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	if res := got.answer.Res; who.forwarded.reveals(res.Header[protocolField]) {
 		delete(res.Header, protocolField) // the fallback stands for it
 	}
-	subprotocol := h.answerHeader(w, r, got.answer.Res, who.fallbackProtocol)
+	subprotocol := answerHeader(w, r, got.answer.Res, who.fallbackProtocol, h.responseOps)
 	if h.Auth != nil && h.Auth.Renew != "" {
 		w.Header().Set(connectionHeader, id)
 	}

@@ -43,12 +43,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
 )
 
-const moduleID = "http.handlers.ws_gateway"
-
 func init() { caddy.RegisterModule(new(Handler)) }
-
-// process is what outlives a configuration: live connections belong to it.
-var process = live.NewSet(live.Reports{Closed: reportClosed, Panicked: reportPanicOf})
 
 // running is what Provision compiles a handler's configuration to.
 type running struct {

@@ -63,3 +63,10 @@ func orCaddys(logger *zap.Logger) *zap.Logger {
 	}
 	return logger
 }
+
+// contained does one round of what goes on beside requests: a panic in it does not
+// keep the next from coming.
+func contained(logger *zap.Logger, gateway string, round func()) {
+	defer contain(logger, zap.String("gateway", gateway))
+	round()
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 )
 
 func init() {
@@ -169,7 +170,7 @@ func (p *BoundedHash) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ 
 func selectFrom(policy balance.Policy, key string, weights []float64, pool reverseproxy.UpstreamPool, r *http.Request) *reverseproxy.Upstream {
 	var candidates []balance.Candidate
 	for i, up := range pool {
-		c := balance.Candidate{Index: i, Address: addressOf(up, r), Weight: 1}
+		c := balance.Candidate{Index: i, Address: dial.Address(up, r), Weight: 1}
 		if weights != nil {
 			c.Weight = weights[i]
 		}

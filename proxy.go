@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 )
 
 // proxied travels with a request through the embedded reverse_proxy.
@@ -203,7 +204,7 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 		return err
 	}
 	choice.balancer = h.balancer
-	h.dialInfos = dialInfosOf(h.Proxy.Upstreams)
+	h.dialInfos = dial.Infos(h.Proxy.Upstreams)
 	if h.transportOps = h.transport.RequestHeaderOps(); h.transportOps != nil {
 		if err := h.transportOps.Provision(ctx); err != nil {
 			return fmt.Errorf("provisioning the transport's header operations: %w", err)

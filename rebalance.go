@@ -11,10 +11,6 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
-// watchInterval is how often a handler looks at its upstreams by itself, where
-// an option asks for it.
-const watchInterval = time.Second
-
 // watch starts what goes on beside requests, until the configuration ends.
 func (h *Handler) watch(ctx caddy.Context) {
 	if h.probes != nil {
@@ -29,13 +25,6 @@ func (h *Handler) watch(ctx caddy.Context) {
 	if h.Rebalance != nil {
 		go h.rebalance(ctx)
 	}
-}
-
-// contained does one round of what goes on beside requests: a panic in it does not
-// keep the next from coming.
-func contained(logger *zap.Logger, gateway string, round func()) {
-	defer contain(logger, zap.String("gateway", gateway))
-	round()
 }
 
 // watchHealth drains the connections of upstreams that health checks take out.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
@@ -13,9 +15,9 @@ import (
 const closeTimeout = 3 * time.Second
 
 // answerHeader makes the header of the client's 101 (or 200) from the verified
-// answer of the upstream. fallback is the subprotocol to select where the
-// upstream selected none.
-func (h *Handler) answerHeader(w http.ResponseWriter, r *http.Request, res *http.Response, fallback string) (subprotocol string) {
+// answer of the upstream, after the header operations. fallback is the subprotocol
+// to select where the upstream selected none.
+func answerHeader(w http.ResponseWriter, r *http.Request, res *http.Response, fallback string, ops *headers.RespHeaderOps) (subprotocol string) {
 	header := res.Header
 	extensions := header["Sec-Websocket-Extensions"]
 	if protocols := header["Sec-Websocket-Protocol"]; len(protocols) > 0 {
@@ -24,7 +26,7 @@ func (h *Handler) answerHeader(w http.ResponseWriter, r *http.Request, res *http
 		subprotocol = fallback
 	}
 	handshake.RemoveHopByHop(header)
-	if ops := h.responseOps; ops != nil && (ops.Require == nil || ops.Require.Match(res.StatusCode, header)) {
+	if ops != nil && (ops.Require == nil || ops.Require.Match(res.StatusCode, header)) {
 		ops.ApplyTo(header, replacerOf(r))
 	}
 	handshake.RemoveNegotiated(header)

@@ -1,14 +1,20 @@
 package wsgateway
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
+	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
 )
 
 // listedAddresses is how many upstreams an error names at the most.
@@ -95,4 +101,59 @@ func listAddresses(known []string) string {
 		list += fmt.Sprintf(" and %d more", more)
 	}
 	return list
+}
+
+const (
+	adminRoot      = "/ws_gateway/"
+	adminUpstreams = adminRoot + "upstreams"
+
+	maxAdminBody = 4 << 10
+)
+
+// readMember reads a JSON object that has no other member than this, a text; it is
+// empty where that is missing.
+func readMember(body io.Reader, name string) (string, error) {
+	data, err := io.ReadAll(io.LimitReader(body, maxAdminBody+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(data) > maxAdminBody:
+		return "", fmt.Errorf("it has more than %d bytes", maxAdminBody)
+	}
+	object, err := strictjson.ParseObject(data)
+	if err != nil {
+		return "", err
+	}
+	for _, member := range object {
+		if string(member.Name) != name {
+			return "", fmt.Errorf("the member %q is unknown", member.Name)
+		}
+	}
+	text, ok := object.Get(name).Text()
+	if !ok && len(object) > 0 {
+		return "", fmt.Errorf("%s must be a text", name)
+	}
+	return text, nil
+}
+
+func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) error {
+	if slices.Contains(methods, r.Method) {
+		return nil
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	return adminMethodError(r, strings.Join(methods, " or "))
+}
+
+// adminError is an answer that says what is wrong with the request.
+func adminError(status int, format string, args ...any) error {
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
+}
+
+func adminMethodError(r *http.Request, allowed string) error {
+	return adminError(http.StatusMethodNotAllowed, "method %s is not allowed here: use %s", r.Method, allowed)
+}
+
+func answerJSON(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(v)
 }
