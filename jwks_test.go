@@ -64,8 +64,10 @@ func down(*http.Request) (*http.Response, error) { return nil, errors.New("conne
 
 func slow(d time.Duration, then func(*http.Request) (*http.Response, error)) func(*http.Request) (*http.Response, error) {
 	return func(r *http.Request) (*http.Response, error) {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
 		select {
-		case <-time.After(d):
+		case <-timer.C:
 			return then(r)
 		case <-r.Context().Done():
 			return nil, r.Context().Err()

@@ -5,12 +5,13 @@ import (
 	"net"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
 // elapse lets the fake time of a synctest bubble pass.
-func elapse(d time.Duration) { <-time.After(d) }
+var elapse = bubble.Elapse
 
 // peer is the far end of one side of a connection.
 type peer struct {

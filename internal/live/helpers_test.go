@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
@@ -28,7 +29,7 @@ func newSet() *Set {
 }
 
 // elapse lets the fake time of a synctest bubble pass.
-func elapse(d time.Duration) { <-time.After(d) }
+var elapse = bubble.Elapse
 
 // peer is the far end of one side of a connection.
 type peer struct {

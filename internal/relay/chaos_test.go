@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
@@ -128,7 +129,7 @@ func TestWhateverHappensStreamsStayWholeAndTheEndComes(t *testing.T) {
 			c := newChaosPeer(f.client, true, rng, time.Millisecond)
 			u := newChaosPeer(f.upstream, false, rng, time.Millisecond)
 			for _, p := range []*chaosPeer{c, u} {
-				p.pause = func(longest int) { time.Sleep(p.units(longest)) }
+				p.pause = func(longest int) { bubble.Elapse(p.units(longest)) }
 				p.start()
 			}
 			// The gateway has the last word, so that every round ends.

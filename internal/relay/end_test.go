@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 var (
@@ -28,7 +30,7 @@ func TestEndTellsBothAndWaitsForTheirReplies(t *testing.T) {
 
 		mustWrite(t, f.upstream, append(text("dropped"), closeFrame(1001, "")...))
 		mustWrite(t, f.client, maskedText("dropped as well"))
-		time.Sleep(2 * time.Second)
+		bubble.Elapse(2 * time.Second)
 		mustWrite(t, f.client, maskedClose(1012, ""))
 		wantEOF(t, f.client)
 		wantEOF(t, f.upstream)
@@ -122,7 +124,7 @@ func TestTimerThatFiredTooEarlyIsSetAgain(t *testing.T) {
 		f.run()
 		begin := time.Now()
 		f.End(restart, goingAway)
-		time.Sleep(time.Second)
+		bubble.Elapse(time.Second)
 		f.timeUp()
 		f.end(t)
 		if took := time.Since(begin); took != 3*time.Second {
@@ -184,7 +186,7 @@ func TestEndBeforeRun(t *testing.T) {
 		f := onPipes(Config{EarlyFromClient: maskedText("dropped")})
 		f.End(restart, goingAway)
 		f.End(Close{1000, "too late"}, Close{1000, "too late"})
-		time.Sleep(time.Hour) // must not count: the conns may still be in their handshakes
+		bubble.Elapse(time.Hour) // must not count: the conns may still be in their handshakes
 		toClient, toUpstream := record(f.client), record(f.upstream)
 		synctest.Wait()
 		if len(toClient)+len(toUpstream) != 0 {

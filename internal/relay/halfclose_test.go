@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
@@ -54,11 +55,11 @@ func TestHalfCloseDeliversTheRestFirst(t *testing.T) {
 		f, halfClose := onHalfClosing(Config{LingerTimeout: time.Second})
 		f.run()
 		mustWriteAsync(t, f.client, maskedText("a question"), f.upstream)
-		time.Sleep(time.Hour) // a long silence before the half-close does not count
+		bubble.Elapse(time.Hour) // a long silence before the half-close does not count
 		halfClose()
 		begin := time.Now()
 		for range 5 {
-			time.Sleep(900 * time.Millisecond)
+			bubble.Elapse(900 * time.Millisecond)
 			mustWriteAsync(t, f.upstream, text("part of an answer"), f.client)
 		}
 		mustReadClose(t, f.upstream, Close{1011, "client vanished"})
@@ -86,7 +87,7 @@ func TestHalfCloseWaitsForASlowReader(t *testing.T) {
 			_, _ = f.upstream.Read(make([]byte, 256))
 			told <- time.Since(begin)
 		}()
-		time.Sleep(5500 * time.Millisecond)
+		bubble.Elapse(5500 * time.Millisecond)
 		mustRead(t, f.client, text("taken late"))
 		if took, want := <-told, 6500*time.Millisecond; took != want {
 			t.Errorf("1011 came after %v, want %v", took, want)
@@ -117,7 +118,7 @@ func TestHalfCloseDoesNotLingerForEver(t *testing.T) {
 						if _, err := f.upstream.Write(text("tick")); err != nil {
 							return
 						}
-						time.Sleep(70 * time.Millisecond)
+						bubble.Elapse(70 * time.Millisecond)
 					}
 				}()
 				defer func() { <-stopped }()

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
@@ -128,7 +129,7 @@ var lastWordsOfAClient = map[string]struct {
 	}, Client, 4001, "why", 0},
 	"a close frame after a while": {errOdd, func(t *testing.T, f *fixture) {
 		for range 5 {
-			time.Sleep(defaultLingerTimeout - 1)
+			bubble.Elapse(defaultLingerTimeout - 1)
 			mustWriteAsync(t, f.client, maskedText("one more"), f.upstream)
 		}
 		mustWriteAsync(t, f.client, maskedClose(4001, "why"), f.upstream)
@@ -179,7 +180,7 @@ func speakForEver(t *testing.T, f *fixture) {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		for err := error(nil); err == nil; time.Sleep(defaultLingerTimeout / 2) {
+		for err := error(nil); err == nil; bubble.Elapse(defaultLingerTimeout / 2) {
 			_, err = f.client.Write(maskedText("one more"))
 		}
 	}()
@@ -204,7 +205,7 @@ func takeSlowly(t *testing.T, f *fixture) {
 		_, _ = f.client.Write(maskedClose(4001, "why"))
 	}()
 	for range len(much) / 10 {
-		time.Sleep(time.Second)
+		bubble.Elapse(time.Second)
 		if _, err := io.ReadFull(f.upstream, make([]byte, 10)); err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +267,7 @@ func TestCloseFrameBehindDataReachesASlowReader(t *testing.T) {
 				go func() {
 					defer f.client.Close()
 					for range len(much) / 10 {
-						time.Sleep(tt.pause)
+						bubble.Elapse(tt.pause)
 						if _, err := io.ReadFull(f.client, make([]byte, 10)); err != nil {
 							return
 						}
@@ -277,7 +278,7 @@ func TestCloseFrameBehindDataReachesASlowReader(t *testing.T) {
 				if took := time.Since(begin); took != tt.after {
 					t.Errorf("over after %v, want %v", took, tt.after)
 				}
-				time.Sleep(time.Minute)
+				bubble.Elapse(time.Minute)
 			})
 		})
 	}

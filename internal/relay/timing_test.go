@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 // The rules of time, on in-memory conns. A synctest bubble also fails if any
@@ -31,7 +33,7 @@ func TestPeerCloseCompletesHandshake(t *testing.T) {
 				mustRead(t, second, hello)
 
 				mustWriteAsync(t, second, text("still on its way"), first)
-				time.Sleep(3 * time.Second)
+				bubble.Elapse(3 * time.Second)
 				reply := closeFrame(4002, "yes")
 				mustWriteAsync(t, second, reply, first)
 				wantEOF(t, first)
@@ -240,7 +242,7 @@ func TestSlowReaderThatMakesProgressIsNotGivenUp(t *testing.T) {
 		sent := maskedText("a byte in a quarter of a minute")
 		go func() { _, _ = f.client.Write(sent) }()
 		for i := range sent {
-			time.Sleep(15 * time.Second)
+			bubble.Elapse(15 * time.Second)
 			mustRead(t, f.upstream, sent[i:i+1])
 		}
 		f.End(Close{1001, ""}, Close{1001, ""})
@@ -255,14 +257,14 @@ func TestLiveConnectionHasNoTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := onPipes(Config{WriteTimeout: time.Second})
 		created := time.Now()
-		time.Sleep(time.Minute)
+		bubble.Elapse(time.Minute)
 		f.run()
 		if at := f.LastActive(); !at.Equal(created) {
 			t.Errorf("last active at %v before anything passed, want %v", at, created)
 		}
 		mustWriteAsync(t, f.client, maskedText("hi"), f.upstream)
 		passed := time.Now()
-		time.Sleep(24 * time.Hour)
+		bubble.Elapse(24 * time.Hour)
 		if at := f.LastActive(); !at.Equal(passed) {
 			t.Errorf("last active at %v, want %v", at, passed)
 		}
