@@ -82,18 +82,35 @@ func conducting(h *Handler, ways [][]string) (tried func() []string) {
 	}
 }
 
+// marks are the failures of an upstream, and 1 if it is out for them.
+type marks struct{ failed, down int }
+
+// expectMarks of upstreams, by their letters; those that are not named have none.
+func expectMarks(t *testing.T, h *Handler, addresses []string, counted map[string]marks) {
+	t.Helper()
+	out := h.balancer.Down(h.balancer.members)
+	for i, address := range addresses {
+		got := marks{failed: int(failures(h.name, address))}
+		if slices.Contains(out, address) {
+			got.down = 1
+		}
+		if want := counted[fmt.Sprintf("%c", 'a'+i)]; got != want {
+			t.Errorf("upstream %c: %+v, want %+v", 'a'+i, got, want)
+		}
+	}
+}
+
 // TestOnlyWhatIsTheUpstreamsFaultCountsAgainstIt: a failure counts if the connect
 // failed, or if another upstream then answered the same handshake.
 func TestOnlyWhatIsTheUpstreamsFaultCountsAgainstIt(t *testing.T) {
 	t.Parallel()
 	const failed, down = 1, 1
-	type marks struct{ failed, down int }
 	for name, row := range map[string]struct {
 		ways    [][]string
 		set     func(*Handler)
 		status  int // 101 for an upgrade
 		tried   string
-		counted map[string]marks // by upstream; those that are not named have none
+		counted map[string]marks
 	}{
 		"one refuses":                   {ways: [][]string{{"refuses"}, {"upgrades"}}, status: 101, tried: "ab", counted: map[string]marks{"a": {failed, down}}},
 		"all refuse":                    {ways: [][]string{{"refuses"}, {"refuses"}}, status: 503, tried: "ab", counted: map[string]marks{"a": {failed, down}, "b": {failed, down}}},
@@ -143,16 +160,7 @@ func TestOnlyWhatIsTheUpstreamsFaultCountsAgainstIt(t *testing.T) {
 				if order := strings.Join(tried(), ""); order != row.tried {
 					t.Errorf("tried %s, want %s", order, row.tried)
 				}
-				out := h.balancer.Down(h.balancer.members)
-				for i, address := range addresses {
-					got := marks{failed: int(failures(h.name, address))}
-					if slices.Contains(out, address) {
-						got.down = down
-					}
-					if want := row.counted[fmt.Sprintf("%c", 'a'+i)]; got != want {
-						t.Errorf("upstream %c: %+v, want %+v", 'a'+i, got, want)
-					}
-				}
+				expectMarks(t, h, addresses, row.counted)
 				if held := heldAt(addresses); held != 0 {
 					t.Errorf("%d places are still held", held)
 				}
