@@ -9,13 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
-
-	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/coder/websocket"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
 func init() {

@@ -14,10 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/coder/websocket"
 )
 
 func TestEchoSendsMessagesBackAsTheyCame(t *testing.T) {
