@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
@@ -25,7 +26,7 @@ import (
 func noClient(*http.Request) string { return "" }
 
 // elapse lets time pass in a bubble.
-func elapse(d time.Duration) { <-time.After(d) }
+var elapse = bubble.Elapse
 
 func say(text string) func(net.Conn, *http.Request) {
 	return func(conn net.Conn, _ *http.Request) { _, _ = io.WriteString(conn, text) }

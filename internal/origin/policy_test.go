@@ -86,82 +86,85 @@ func TestCrossSiteHijackingIsRefused(t *testing.T) {
 	}
 }
 
+// matching lists patterns with origins that they allow and origins that they forbid.
+var matching = []struct {
+	pattern   string
+	allowed   []string
+	forbidden []string
+}{
+	{
+		"https://good.com",
+		[]string{"https://good.com", "https://GOOD.com", "HTTPS://good.com", "https://good.com.", "https://good.com:443", "https://good.com:0443", "wss://good.com"},
+		[]string{"http://good.com", "https://good.com:8443", "https://www.good.com", "https://com"},
+	},
+	{
+		"http://good.com:8080",
+		[]string{"http://good.com:8080", "ws://good.com.:8080"},
+		[]string{"http://good.com", "https://good.com:8080", "http://good.com:80", "http://good.com:18080", "http://good.com:8080x", "http://good.com:-1", "http://good.com:+8080", "http://good.com:73616"},
+	},
+	{"wss://Good.com.:443", []string{"https://good.com"}, []string{"http://good.com"}},
+	{
+		"https://*.good.com",
+		[]string{"https://a.good.com", "https://a.b.GOOD.com.", "https://a.good.com:443", "https://a_b.good.com"},
+		[]string{"https://good.com", "https://.good.com", "https://a..good.com", "https://evilgood.com", "https://a.good.com.evil.com", "http://a.good.com", "https://a.good.com:444", "https://*.good.com"},
+	},
+	{
+		"http://*.localhost:3000",
+		[]string{"http://app.localhost:3000"},
+		[]string{"http://localhost:3000", "http://app.localhost"},
+	},
+	{
+		"https://[2001:DB8::1]:8443",
+		[]string{"https://[2001:db8::1]:8443", "https://[2001:db8:0:0::1]:8443"},
+		[]string{"https://[2001:db8::2]:8443", "https://[2001:db8::1]", "https://2001:db8::1:8443", "https://[2001:db8::1%25eth0]:8443", "https://[2001:db8::1", "https://[2001:db8::1]8443", "https://[]:8443"},
+	},
+	{
+		"http://127.0.0.1",
+		[]string{"http://127.0.0.1:80"},
+		[]string{"http://127.0.0.1.evil.com", "http://[::ffff:127.0.0.1]", "http://localhost"},
+	},
+	{
+		"null",
+		[]string{"null"},
+		[]string{"NULL", "Null", "null ", "https://null", ""},
+	},
+	{
+		"file://",
+		[]string{"file://", "FILE://"},
+		[]string{"file:///", "file://host", "file://localhost", "file:", "null"},
+	},
+	{
+		"app://",
+		[]string{"app://", "APP://"},
+		[]string{"app://host", "app://.", "app:///", "app:", "apps://", "https://"},
+	},
+	{"app://.", []string{"app://."}, []string{"app://", "app://..", "app://a."}},
+	{"app://-", []string{"app://-"}, []string{"app://", "app://--"}},
+	{"capacitor://localhost", []string{"capacitor://localhost", "capacitor://LOCALHOST"}, []string{"capacitor://", "ionic://localhost", "capacitor://localhost:1", "http://localhost"}},
+	{"com.example.app://", []string{"com.example.app://"}, []string{"com.example.apps://", "com.example.app://x"}},
+	{
+		"moz-extension://*",
+		[]string{"moz-extension://4c5e7a4b-5a3b-4f7e-9d5e-0a3c1b2d4e5f", "moz-extension://x"},
+		[]string{"moz-extension://", "chrome-extension://x", "moz-extension://x/", "moz-extension://*"},
+	},
+	{
+		"http://localhost:*",
+		[]string{"http://localhost", "http://localhost:3000", "http://LOCALHOST.:65535", "ws://localhost:1"},
+		[]string{"https://localhost:3000", "http://localhost:0", "http://localhost:*", "http://localhost:65536", "http://a.localhost:3000", "http://localhost.evil.com:3000", "http://127.0.0.1:3000"},
+	},
+	{"https://*.localhost:*", []string{"https://a.localhost:3000", "https://a.b.localhost"}, []string{"https://localhost:3000", "http://a.localhost", "https://a.localhost.evil.com"}},
+	{"http://127.0.0.1:*", []string{"http://127.0.0.1:3000"}, []string{"http://127.0.0.2:3000", "http://localhost:3000", "http://127.0.0.1.evil.com:3000"}},
+	{"http://[::1]:*", []string{"http://[::1]:3000", "http://[0:0::1]"}, []string{"http://[::2]:3000", "http://localhost:3000"}},
+	{
+		"chrome-extension://abcdefgh",
+		[]string{"chrome-extension://abcdefgh"},
+		[]string{"https://abcdefgh", "chrome-extension://abcdefg", "chrome-extension://abcdefgh:1"},
+	},
+}
+
 func TestOriginMatching(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct {
-		pattern   string
-		allowed   []string
-		forbidden []string
-	}{
-		{
-			"https://good.com",
-			[]string{"https://good.com", "https://GOOD.com", "HTTPS://good.com", "https://good.com.", "https://good.com:443", "https://good.com:0443", "wss://good.com"},
-			[]string{"http://good.com", "https://good.com:8443", "https://www.good.com", "https://com"},
-		},
-		{
-			"http://good.com:8080",
-			[]string{"http://good.com:8080", "ws://good.com.:8080"},
-			[]string{"http://good.com", "https://good.com:8080", "http://good.com:80", "http://good.com:18080", "http://good.com:8080x", "http://good.com:-1", "http://good.com:+8080", "http://good.com:73616"},
-		},
-		{"wss://Good.com.:443", []string{"https://good.com"}, []string{"http://good.com"}},
-		{
-			"https://*.good.com",
-			[]string{"https://a.good.com", "https://a.b.GOOD.com.", "https://a.good.com:443", "https://a_b.good.com"},
-			[]string{"https://good.com", "https://.good.com", "https://a..good.com", "https://evilgood.com", "https://a.good.com.evil.com", "http://a.good.com", "https://a.good.com:444", "https://*.good.com"},
-		},
-		{
-			"http://*.localhost:3000",
-			[]string{"http://app.localhost:3000"},
-			[]string{"http://localhost:3000", "http://app.localhost"},
-		},
-		{
-			"https://[2001:DB8::1]:8443",
-			[]string{"https://[2001:db8::1]:8443", "https://[2001:db8:0:0::1]:8443"},
-			[]string{"https://[2001:db8::2]:8443", "https://[2001:db8::1]", "https://2001:db8::1:8443", "https://[2001:db8::1%25eth0]:8443", "https://[2001:db8::1", "https://[2001:db8::1]8443", "https://[]:8443"},
-		},
-		{
-			"http://127.0.0.1",
-			[]string{"http://127.0.0.1:80"},
-			[]string{"http://127.0.0.1.evil.com", "http://[::ffff:127.0.0.1]", "http://localhost"},
-		},
-		{
-			"null",
-			[]string{"null"},
-			[]string{"NULL", "Null", "null ", "https://null", ""},
-		},
-		{
-			"file://",
-			[]string{"file://", "FILE://"},
-			[]string{"file:///", "file://host", "file://localhost", "file:", "null"},
-		},
-		{
-			"app://",
-			[]string{"app://", "APP://"},
-			[]string{"app://host", "app://.", "app:///", "app:", "apps://", "https://"},
-		},
-		{"app://.", []string{"app://."}, []string{"app://", "app://..", "app://a."}},
-		{"app://-", []string{"app://-"}, []string{"app://", "app://--"}},
-		{"capacitor://localhost", []string{"capacitor://localhost", "capacitor://LOCALHOST"}, []string{"capacitor://", "ionic://localhost", "capacitor://localhost:1", "http://localhost"}},
-		{"com.example.app://", []string{"com.example.app://"}, []string{"com.example.apps://", "com.example.app://x"}},
-		{
-			"moz-extension://*",
-			[]string{"moz-extension://4c5e7a4b-5a3b-4f7e-9d5e-0a3c1b2d4e5f", "moz-extension://x"},
-			[]string{"moz-extension://", "chrome-extension://x", "moz-extension://x/", "moz-extension://*"},
-		},
-		{
-			"http://localhost:*",
-			[]string{"http://localhost", "http://localhost:3000", "http://LOCALHOST.:65535", "ws://localhost:1"},
-			[]string{"https://localhost:3000", "http://localhost:0", "http://localhost:*", "http://localhost:65536", "http://a.localhost:3000", "http://localhost.evil.com:3000", "http://127.0.0.1:3000"},
-		},
-		{"https://*.localhost:*", []string{"https://a.localhost:3000", "https://a.b.localhost"}, []string{"https://localhost:3000", "http://a.localhost", "https://a.localhost.evil.com"}},
-		{"http://127.0.0.1:*", []string{"http://127.0.0.1:3000"}, []string{"http://127.0.0.2:3000", "http://localhost:3000", "http://127.0.0.1.evil.com:3000"}},
-		{"http://[::1]:*", []string{"http://[::1]:3000", "http://[0:0::1]"}, []string{"http://[::2]:3000", "http://localhost:3000"}},
-		{
-			"chrome-extension://abcdefgh",
-			[]string{"chrome-extension://abcdefgh"},
-			[]string{"https://abcdefgh", "chrome-extension://abcdefg", "chrome-extension://abcdefgh:1"},
-		},
-	} {
+	for _, row := range matching {
 		t.Run(row.pattern, func(t *testing.T) {
 			t.Parallel()
 			policy := mustPolicy(t, "https://unrelated.example", row.pattern)

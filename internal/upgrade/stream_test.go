@@ -7,10 +7,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 // elapse lets time pass in a bubble.
-func elapse(d time.Duration) { <-time.After(d) }
+var elapse = bubble.Elapse
 
 // keptStream is a stream that counts how often its peer was nudged.
 func keptStream(nudged *atomic.Int32) *streamConn {
