@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 )
 
 // What authenticate answers where a request may not pass. None says anything
@@ -70,12 +72,12 @@ type identity struct {
 
 	// What the upstream is sent of the credential; nothing unless that is
 	// configured.
-	forwarded placed
+	forwarded carrier.Placed
 }
 
 // authenticator is an Auth, compiled.
 type authenticator struct {
-	carriers *carrierSet
+	carriers *carrier.Set
 	current  atomic.Pointer[verifiers]
 	service  *introspector // nil without
 	guests   []*guest
@@ -99,7 +101,7 @@ func newAuthenticator(cfg *Auth) (*authenticator, error) {
 }
 
 func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
-	carriers, err := newCarrierSet(cfg.Token)
+	carriers, err := newCarriers(cfg.Token)
 	if err != nil {
 		return nil, err
 	}
@@ -126,23 +128,23 @@ func assembleAuthenticator(cfg *Auth, parts authParts) (*authenticator, error) {
 // authenticate tells who sent r. Its error is errNoCredential, a
 // credentialError, errInsufficient or errUnavailable. It leaves r as it is.
 func (a *authenticator) authenticate(r *http.Request) (identity, error) {
-	tokens, from := a.carriers.find(r)
+	found := a.carriers.Find(r)
 	var id identity
-	id.fallbackProtocol, id.offersNothingElse = a.carriers.fallbackProtocol(r)
-	if len(tokens) == 0 || !a.verifiesTokens() {
+	id.fallbackProtocol, id.offersNothingElse = a.carriers.FallbackProtocol(r)
+	if len(found.Tokens) == 0 || !a.verifiesTokens() {
 		if !a.optional {
 			return identity{}, errNoCredential
 		}
 		id.anonymous = true
 		return id, nil
 	}
-	g, token, err := a.verifyAny(r.Context(), tokens, time.Now())
+	g, token, err := a.verifyAny(r.Context(), found.Tokens, time.Now())
 	if err != nil {
 		return identity{}, err
 	}
-	id.userID, id.grant, id.ambient = g.userID, g, from.ambient()
+	id.userID, id.grant, id.ambient = g.userID, g, found.Ambient()
 	if a.forward {
-		id.forwarded = placed{from, from.rawOf(r, token)}
+		id.forwarded = found.Placed(r, token)
 	}
 	return id, nil
 }
@@ -231,6 +233,15 @@ func isUnknown(err error) bool {
 		func(unknown credentialError) bool { return err == error(unknown) }) //nolint:errorlint // errors.Is takes all for the first
 }
 
+// newCarriers compiles the places where tokens may be.
+func newCarriers(config []TokenCarrier) (*carrier.Set, error) {
+	places := make([]carrier.Place, 0, len(config))
+	for _, c := range config {
+		places = append(places, carrier.Place(c))
+	}
+	return carrier.New(places)
+}
+
 func (a *authenticator) verifiesTokens() bool {
 	v := a.current.Load()
 	return len(v.static) > 0 || v.jwt != nil || a.service != nil
@@ -239,7 +250,7 @@ func (a *authenticator) verifiesTokens() bool {
 // takesAmbient reports whether a credential that browsers attach by themselves
 // may decide.
 func (a *authenticator) takesAmbient() bool {
-	return a.trustsOthers() || slices.ContainsFunc(a.carriers.carriers, carrier.ambient)
+	return a.trustsOthers() || a.carriers.Ambient()
 }
 
 // credentials lists what may let a connection in with these verifiers, as in
@@ -268,7 +279,7 @@ func (a *authenticator) credentials(v *verifiers) []string {
 // whichever of them decided. The header map of r is changed; values, and the
 // URL that r points to, are replaced and not written into.
 func (a *authenticator) strip(r *http.Request) {
-	a.carriers.strip(r)
+	a.carriers.Strip(r)
 	if a.trustsOthers() { // it is what they use most
 		delete(r.Header, "Authorization")
 	}

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
@@ -117,17 +116,6 @@ func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inheri
 
 // trustsOthers tells whether somebody else may know a credential in a request.
 func (a *authenticator) trustsOthers() bool { return a.inherit || len(a.guests) > 0 }
-
-// ambientElsewhere tells whether a browser may have attached by itself what
-// somebody else took for a credential. Only a scheme that a page has to set
-// itself, and nothing beside it, says that it did not.
-func ambientElsewhere(r *http.Request) bool {
-	value := r.Header.Get("Authorization")
-	scheme, _, _ := strings.Cut(trimBlanks(value), " ")
-	explicit := &headerCarrier{field: "Authorization", scheme: scheme}
-	withCert := r.TLS != nil && len(r.TLS.PeerCertificates) > 0
-	return scheme == "" || explicit.ambient() || len(r.Header[cookieField]) > 0 || withCert
-}
 
 func leaveGrant(r *http.Request, g *grant) { caddyhttp.SetVar(r.Context(), grantVar, g) }
 

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/serverlog"
 )
 
@@ -70,7 +70,7 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 		warnOfLeftOut(ctx.Logger(), "auth.jwt.keys", compiled.leftOut, nil)
 	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		if err := serverlog.KeepOut(server, serverlog.Carriers{AppendTokens: l.carriers.appendTokens, Strip: l.carriers.strip}); err != nil {
+		if err := serverlog.KeepOut(server, serverlog.Carriers{AppendTokens: l.carriers.AppendTokens, Strip: l.carriers.Strip}); err != nil {
 			ctx.Logger().Warn(err.Error())
 		}
 	}
@@ -92,14 +92,13 @@ func (l *loadedAuth) watch(ctx caddy.Context, move func(*verifiers)) {
 
 // warnOfSecrets says, whenever they come into force, which of the secrets can be
 // guessed, and which no browser can send by the carriers that there are.
-func (v *verifiers) warnOfSecrets(logger *zap.Logger, carriers *carrierSet) {
+func (v *verifiers) warnOfSecrets(logger *zap.Logger, carriers *carrier.Set) {
 	if fields := v.static.which(func(t staticToken) bool { return t.short }); len(fields) > 0 {
 		logger.Warn("a static token has fewer than 16 bytes: anyone can try to guess it; "+
 			"where a {$VAR} in front of it is not set, it is not the token that was meant: use {env.VAR}",
 			zap.Strings("fields", fields))
 	}
-	isPlain := func(m marker) bool { return !m.base64url }
-	if fields := v.static.which(func(t staticToken) bool { return !t.plain }); len(fields) > 0 && slices.ContainsFunc(carriers.markers, isPlain) {
+	if fields := v.static.which(func(t staticToken) bool { return !t.plain }); len(fields) > 0 && carriers.PlainSubprotocol() {
 		logger.Warn("a static token has characters that no browser can offer as a subprotocol, such as / or =: "+
 			"make one in base64url without padding, or in hexadecimal, or set base64url on the subprotocol",
 			zap.Strings("fields", fields))

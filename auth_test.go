@@ -13,12 +13,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 )
 
 const testToken = "s3cret-token-of-alice"
@@ -155,7 +154,7 @@ func TestEverythingThatATokenMayBeIsTried(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			r := httptest.NewRequest(http.MethodGet, "/ws?"+row.query, nil)
-			r.Header.Set(cookieField, row.cookie)
+			r.Header.Set(carrier.CookieField, row.cookie)
 			got, err := a.authenticate(r)
 			right := err == row.err                 //nolint:errorlint // which of them matters
 			if row.err == error(errBadCredential) { //nolint:errorlint // as above
@@ -319,138 +318,82 @@ func TestTimingAttackFindsNoEarlyExit(t *testing.T) {
 	}
 }
 
-// FuzzTokenExtraction sends anything in every place a token may be. Whatever
-// was found must be gone after strip, and everything else must still be there.
-func FuzzTokenExtraction(f *testing.F) {
-	f.Add("Bearer abc", "a=1; session=abc; b=2", "a=1&token=abc&b=2", "bearer, abc, chat", "k")
-	f.Add("bearer", `session="x"; session=`, "%74oken=abc&token&x=%zz;y&&", "bearer.abc,bearer,bearer", "")
-	f.Add("Basic abc", "session ; =; ;a", "token=abc#token=abc?token=abc", ",bearer,,bearer.,bearer", " ")
-	f.Add("Bearer \t", "a=session=b", "to%6ben=%2B+", "abc, bearer, abc, bearer.abc", "abc")
-	a, err := newAuthenticator(allCarriers())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, authorization, cookie, query, protocols, key string) {
-		for _, value := range []string{authorization, cookie, query, protocols, key} {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				t.Skip("no server hands such a value on")
-			}
-		}
-		r := httptest.NewRequest(http.MethodGet, "/ws", nil)
-		r.URL.RawQuery, r.RequestURI = query, "/ws?"+query
-		r.Header = http.Header{
-			"Authorization": {authorization},
-			"X-Api-Key":     {key},
-			cookieField:     {cookie, "z=1"},
-			protocolField:   strings.SplitN(protocols, "|", 2),
-			refererField:    {"https://example.com/?" + query},
-		}
-		before := r.Clone(t.Context())
-		a.strip(r)
-
-		if tokens, _ := a.carriers.find(r); len(tokens) > 0 {
-			t.Errorf("a credential is left after strip: %q in\n%s", tokens, dumpRequest(r))
-		}
-		again := dumpRequest(r)
-		if a.strip(r); dumpRequest(r) != again {
-			t.Errorf("a second strip changes\n%s\nto\n%s", again, dumpRequest(r))
-		}
-		checkOthersKept(t, before, r)
-		for _, c := range a.carriers.carriers {
-			checkTokenGone(t, c, before, r)
-		}
-		if id, err := a.authenticate(before); err == nil && id.fallbackProtocol != "" {
-			checkFallback(t, a, before, id.fallbackProtocol)
-		}
-		checkPutAgain(t, a, before, r)
+func TestAuthenticateLeavesTheRequestAsItIs(t *testing.T) {
+	t.Parallel()
+	a := mustAuthenticator(t, &Auth{
+		Token: []TokenCarrier{
+			{From: "header"}, {From: "header", Name: "x-api-key"}, {From: "cookie", Name: "session"},
+			{From: "query", Name: "token"}, {From: "subprotocol"},
+		},
+		Bearer: []BearerToken{{Token: testToken, UserID: "alice"}},
 	})
-}
-
-// checkOthersKept compares what the standard library reads from a request
-// before and after.
-func checkOthersKept(t *testing.T, before, after *http.Request) {
-	t.Helper()
-	named := func(pair string) bool {
-		name, _, _ := strings.Cut(pair, "=")
-		return foldParameter(name) == "token"
+	r := httptest.NewRequest(http.MethodGet, "/ws?a=1&token="+testToken+"&b=2", nil)
+	r.Header = http.Header{
+		"Authorization":       {"Basic YTpi", "Bearer " + testToken},
+		"X-Api-Key":           {testToken},
+		carrier.CookieField:   {"a=1; session=" + testToken + "; b=2"},
+		carrier.ProtocolField: {"chat, bearer, " + testToken, "superchat"},
+		"Referer":             {"https://example.com/page?token=" + testToken + "&x=y"},
 	}
-	var wantPairs []string
-	for pair := range strings.SplitSeq(before.URL.RawQuery, "&") {
-		if named(pair) {
-			continue
-		}
-		pieces := strings.Split(pair, ";")
-		if kept := slices.DeleteFunc(slices.Clone(pieces), named); len(kept) == len(pieces) || strings.Join(kept, ";") != "" {
-			wantPairs = append(wantPairs, strings.Join(kept, ";"))
-		}
+	before := r.Clone(t.Context())
+	if _, err := a.authenticate(r); err != nil {
+		t.Fatal(err)
 	}
-	if want := strings.Join(wantPairs, "&"); after.URL.RawQuery != want {
-		t.Errorf("query %q became %q, want %q", before.URL.RawQuery, after.URL.RawQuery, want)
-	}
-	if strings.Contains(strings.Join(before.Header[cookieField], ""), ",") {
-		return // to some servers they are more cookies than to the standard library
-	}
-	want := slices.DeleteFunc(before.Cookies(), func(c *http.Cookie) bool { return foldParameter(c.Name) == "session" })
-	same := func(a, b *http.Cookie) bool { return a.Name == b.Name && a.Value == b.Value && a.Quoted == b.Quoted }
-	if got := after.Cookies(); !slices.EqualFunc(got, want, same) {
-		t.Errorf("cookies %v became %v, want %v", before.Cookies(), got, want)
+	if got, want := fmt.Sprint(r.RequestURI, r.URL, r.Header), fmt.Sprint(before.RequestURI, before.URL, before.Header); got != want {
+		t.Errorf("the request changed from\n%s\nto\n%s", want, got)
 	}
 }
 
-// checkTokenGone holds that the token one carrier found in the request is not
-// in what its field has become, unless it also stood there as something else.
-func checkTokenGone(t *testing.T, c carrier, before, after *http.Request) {
-	t.Helper()
-	found := c.find(before)
-	if len(found) == 0 {
-		return
-	}
-	token := found[0]
-	switch c := c.(type) {
-	case *headerCarrier:
-		for _, value := range after.Header[c.field] {
-			if _, ours := c.token(value); ours {
-				t.Errorf("%s still holds %q", c.field, value)
+func TestTokenOfTheFirstCarrierDecides(t *testing.T) {
+	t.Parallel()
+	cookie := TokenCarrier{From: "cookie", Name: "session"}
+	query := TokenCarrier{From: "query", Name: "token"}
+	for _, row := range []struct {
+		name     string
+		carriers []TokenCarrier
+		uri      string
+		cookie   string
+		want     identity
+		err      error
+	}{
+		{"a good one before a bad one", []TokenCarrier{cookie, query}, "/?token=bad", "session=" + testToken, identity{userID: "alice", ambient: true}, nil},
+		{"a bad one before a good one", []TokenCarrier{query, cookie}, "/?token=bad", "session=" + testToken, identity{}, errBadCredential},
+		{"an empty one is absent", []TokenCarrier{query, cookie}, "/?token=", "session=" + testToken, identity{userID: "alice", ambient: true}, nil},
+		{"a query is not ambient", []TokenCarrier{query, cookie}, "/?token=" + testToken, "session=bad", identity{userID: "alice"}, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			a := mustAuthenticator(t, &Auth{Token: row.carriers, Bearer: []BearerToken{{Token: testToken, UserID: "alice"}}})
+			r := httptest.NewRequest(http.MethodGet, row.uri, nil)
+			r.Header.Set(carrier.CookieField, row.cookie)
+			got, err := a.authenticate(r)
+			got.grant = nil
+			if !errors.Is(err, row.err) || got != row.want {
+				t.Errorf("authenticate = %+v, %v; want %+v, %v", got, err, row.want, row.err)
 			}
-		}
-	case *cookieCarrier:
-		if count(before.Header[cookieField], token)-1 < count(after.Header[cookieField], token) {
-			t.Errorf("cookie token %q is not gone from %q", token, after.Header[cookieField])
-		}
-	case *queryCarrier:
-		for _, uri := range []string{after.URL.String(), after.RequestURI, after.Header.Get(refererField)} {
-			_, query, _ := strings.Cut(uri, "?")
-			// What it cannot parse it leaves out, and the rest still counts.
-			if values, _ := url.ParseQuery(query); values.Has(c.name) {
-				t.Errorf("query token %q is not gone from %q", token, uri)
-			}
-		}
-	case *subprotocolCarrier:
-		for _, line := range after.Header[protocolField] {
-			for entry := range strings.SplitSeq(line, ", ") {
-				if entry == token || strings.HasPrefix(strings.ToLower(entry), c.marker.name+".") {
-					t.Errorf("subprotocol token %q is not gone from %q", token, line)
-				}
-			}
-		}
+		})
 	}
 }
 
-// checkPutAgain holds that a token that is put where it came is found there again,
-// and nothing else is.
-func checkPutAgain(t *testing.T, a *authenticator, before, stripped *http.Request) {
-	t.Helper()
-	tokens, from := a.carriers.find(before)
-	for _, token := range tokens {
-		r := stripped.Clone(t.Context())
-		placed{from, from.rawOf(before, token)}.putInto(r)
-		again, where := a.carriers.find(r)
-		if where != from || !slices.Contains(again, token) || len(again) > 2 {
-			t.Errorf("%q, put again, is found as %q in\n%s", token, again, dumpRequest(r))
+func TestSubprotocolForTheClientIsAnOfferedOne(t *testing.T) {
+	t.Parallel()
+	a := mustAuthenticator(t, &Auth{
+		Token:    []TokenCarrier{{From: "subprotocol"}},
+		Bearer:   []BearerToken{{Token: testToken, UserID: "alice"}},
+		Optional: true,
+	})
+	for _, row := range []struct {
+		offer string
+		want  identity
+	}{
+		{"bearer, " + testToken + ", chat", identity{userID: "alice", fallbackProtocol: "chat"}},
+		{"bearer." + testToken, identity{userID: "alice", offersNothingElse: true}},
+		{"chat, bearer", identity{anonymous: true}},
+	} {
+		got, err := a.authenticate(requestWithHeader(carrier.ProtocolField, row.offer))
+		got.grant = nil
+		if err != nil || got != row.want {
+			t.Errorf("offer %q: authenticate = %+v, %v; want %+v", row.offer, got, err, row.want)
 		}
 	}
-}
-
-func count(values []string, s string) int {
-	return strings.Count(strings.Join(values, "\n"), s)
 }

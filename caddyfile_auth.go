@@ -272,7 +272,7 @@ func (a *Auth) unmarshalToken(d *caddyfile.Dispenser) error {
 		carrier.Scheme = args[1]
 	}
 	a.Token = append(a.Token, carrier)
-	if _, err := newCarrierSet(a.Token); err != nil {
+	if _, err := newCarriers(a.Token); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil

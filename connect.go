@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
@@ -31,7 +32,7 @@ type connected struct {
 
 // connect finds an upstream that answers the handshake, to which credential
 // belongs. Each is tried at most once, and again only while lb_try_duration lasts.
-func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential placed) (*connected, *refusal) {
+func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential carrier.Placed) (*connected, *refusal) {
 	if h.live.Exiting() {
 		return nil, unavailable(w, "the server is shutting down")
 	}
@@ -39,7 +40,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential pla
 	if err != nil {
 		return nil, badHandshake(http.StatusBadRequest, err.Error())
 	}
-	credential.putInto(out)
+	credential.PutInto(out)
 	t := newTries(h.Proxy.LoadBalancing)
 	defer t.leaveLine()
 	replacerOf(out).Map(t.described.placeholder)

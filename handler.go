@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
@@ -106,10 +107,10 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 	g, redirect := a.askOthers(w, r, inherited)
 	switch {
 	case g != nil:
-		who = identity{userID: g.userID, grant: g, elsewhere: true, ambient: ambientElsewhere(r)}
-		who.fallbackProtocol, who.offersNothingElse = a.carriers.fallbackProtocol(r)
+		who = identity{userID: g.userID, grant: g, elsewhere: true, ambient: carrier.ForeignMayBeAmbient(r)}
+		who.fallbackProtocol, who.offersNothingElse = a.carriers.FallbackProtocol(r)
 		if a.forward {
-			who.forwarded = a.carriers.placedElsewhere(r)
+			who.forwarded = a.carriers.Foreign(r)
 		}
 		return who, nil
 	case err == nil:
@@ -183,8 +184,8 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 			client.End()
 		}
 	}()
-	if res := got.answer.Res; who.forwarded.reveals(res.Header[protocolField]) {
-		delete(res.Header, protocolField) // the fallback stands for it
+	if res := got.answer.Res; who.forwarded.Reveals(res.Header[carrier.ProtocolField]) {
+		delete(res.Header, carrier.ProtocolField) // the fallback stands for it
 	}
 	subprotocol := answerHeader(w, r, got.answer.Res, who.fallbackProtocol, h.responseOps)
 	if h.Auth != nil && h.Auth.Renew != "" {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 )
 
 func mustIntrospector(t *testing.T, s *keyServer, cache time.Duration) *introspector {
@@ -137,12 +139,12 @@ func TestIntrospectionThatIsDownIsWaitedForOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		r := requestWithHeader(cookieField, "session=a%20; session=b%20; session=c%20; session=d%20")
+		r := requestWithHeader(carrier.CookieField, "session=a%20; session=b%20; session=c%20; session=d%20")
 		if _, err := a.authenticate(r); !errors.Is(err, errUnavailable) || s.fetches.Load() != 1 || time.Since(start) > time.Second {
 			t.Errorf("%v after %d calls and %s", err, s.fetches.Load(), time.Since(start))
 		}
 		good := signJWT(t, "HS256", nil, `{"sub":"signed","exp":1900003600}`)
-		r = requestWithHeader(cookieField, "session=unknown; session="+good)
+		r = requestWithHeader(carrier.CookieField, "session=unknown; session="+good)
 		if id, err := a.authenticate(r); err != nil || id.userID != "signed" || s.fetches.Load() != 1 {
 			t.Errorf("beside one that we can read: %v after %d calls", err, s.fetches.Load())
 		}

@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 )
 
 // isPreflight tells whether a request is the question that browsers ask before a
@@ -14,7 +16,7 @@ func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions &&
 		len(r.Header["Origin"]) == 1 && r.Header["Origin"][0] != "" &&
 		len(method) == 1 && httpguts.ValidHeaderFieldName(method[0]) &&
-		len(r.Header["Authorization"]) == 0 && len(r.Header[cookieField]) == 0 &&
+		len(r.Header["Authorization"]) == 0 && len(r.Header[carrier.CookieField]) == 0 &&
 		r.ContentLength == 0 && len(r.TransferEncoding) == 0
 }
 
@@ -22,6 +24,6 @@ func isPreflight(r *http.Request) bool {
 // one of another method. No browser sends them with a preflight.
 func dropMethodOverrides(header http.Header) {
 	for _, field := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
-		eachSpelling(header, field, func(name string) { delete(header, name) })
+		carrier.EachSpelling(header, field, func(name string) { delete(header, name) })
 	}
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 )
 
 // proxied travels with a request through the embedded reverse_proxy.
 type proxied struct {
-	lease     balance.Lease // the place of a plain request
-	forwarded placed        // what the upstream is sent of its credential
+	lease     balance.Lease  // the place of a plain request
+	forwarded carrier.Placed // what the upstream is sent of its credential
 
 	// An upstream's refusal of a handshake. It takes reverse_proxy's way to
 	// the client, so that handle_response, header_down, unhealthy_status and
@@ -92,7 +93,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	t.asserted.dropEmpty(r.Header)
 	if p != nil {
-		r = p.forwarded.onto(r, t.requestOps)
+		r = withCredential(r, p.forwarded, t.requestOps)
 	}
 	return t.RoundTripper.RoundTrip(r)
 }

@@ -1,7 +1,7 @@
-package wsgateway
+package carrier
 
 import (
-	"errors"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/http"
@@ -11,17 +11,35 @@ import (
 	"testing"
 )
 
-// allCarriers configures one carrier of each kind, and testToken.
-func allCarriers() *Auth {
-	return &Auth{
-		Token: []TokenCarrier{
-			{From: "header"},
-			{From: "header", Name: "x-api-key"},
-			{From: "cookie", Name: "session"},
-			{From: "query", Name: "token"},
-			{From: "subprotocol"},
-		},
-		Bearer: []BearerToken{{Token: testToken, UserID: "alice"}},
+const testToken = "s3cret-token-of-alice"
+
+var b64 = base64.RawURLEncoding.EncodeToString
+
+func mustNew(tb testing.TB, places ...Place) *Set {
+	tb.Helper()
+	set, err := New(places)
+	if err != nil {
+		tb.Fatalf("New: %v", err)
+	}
+	return set
+}
+
+func requestWithHeader(field string, values ...string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/ws", nil)
+	for _, value := range values {
+		r.Header.Add(field, value)
+	}
+	return r
+}
+
+// allCarriers configures one carrier of each kind.
+func allCarriers() []Place {
+	return []Place{
+		{From: "header"},
+		{From: "header", Name: "x-api-key"},
+		{From: "cookie", Name: "session"},
+		{From: "query", Name: "token"},
+		{From: "subprotocol"},
 	}
 }
 
@@ -30,8 +48,8 @@ func requestWithEveryCredential() *http.Request {
 	r.Header = http.Header{
 		"Authorization": {"Basic YTpi", "Bearer " + testToken},
 		"X-Api-Key":     {testToken},
-		cookieField:     {"a=1; session=" + testToken + "; b=2"},
-		protocolField:   {"chat, bearer, " + testToken, "superchat"},
+		CookieField:     {"a=1; session=" + testToken + "; b=2"},
+		ProtocolField:   {"chat, bearer, " + testToken, "superchat"},
 		refererField:    {"https://example.com/page?token=" + testToken + "&x=y"},
 		"X-Other":       {"kept"},
 	}
@@ -48,24 +66,11 @@ func dumpRequest(r *http.Request) string {
 	return b.String()
 }
 
-func TestAuthenticateLeavesTheRequestAsItIs(t *testing.T) {
-	t.Parallel()
-	a := mustAuthenticator(t, allCarriers())
-	r := requestWithEveryCredential()
-	before := r.Clone(t.Context())
-	if _, err := a.authenticate(r); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := dumpRequest(r), dumpRequest(before); got != want {
-		t.Errorf("the request changed from\n%s\nto\n%s", want, got)
-	}
-}
-
 func TestStripRemovesEveryCredential(t *testing.T) {
 	t.Parallel()
-	a := mustAuthenticator(t, allCarriers())
+	set := mustNew(t, allCarriers()...)
 	r := requestWithEveryCredential()
-	a.strip(r)
+	set.Strip(r)
 	want := `/ws?a=1&b=2
 /ws?a=1&b=2
 Authorization: ["Basic YTpi"]
@@ -77,19 +82,19 @@ X-Other: ["kept"]
 	if got := dumpRequest(r); got != want {
 		t.Errorf("stripped request is\n%s\nwant\n%s", got, want)
 	}
-	if _, err := a.authenticate(r); !errors.Is(err, errNoCredential) {
-		t.Errorf("authenticating once more: %v, want %v", err, errNoCredential)
+	if found := set.AppendTokens(nil, r); len(found) > 0 {
+		t.Errorf("found once more: %q", found)
 	}
 }
 
 func TestStripWritesIntoNothingShared(t *testing.T) {
 	t.Parallel()
-	a := mustAuthenticator(t, allCarriers())
+	set := mustNew(t, allCarriers()...)
 	original := requestWithEveryCredential()
 	before := dumpRequest(original)
 	shallow := *original
 	shallow.Header = maps.Clone(original.Header)
-	a.strip(&shallow)
+	set.Strip(&shallow)
 	if got := dumpRequest(original); got != before {
 		t.Errorf("stripping a copy changed the original from\n%s\nto\n%s", before, got)
 	}
@@ -97,33 +102,32 @@ func TestStripWritesIntoNothingShared(t *testing.T) {
 
 func TestFirstConfiguredCarrierDecides(t *testing.T) {
 	t.Parallel()
-	cookie := TokenCarrier{From: "cookie", Name: "session"}
-	query := TokenCarrier{From: "query", Name: "token"}
+	cookie := Place{From: "cookie", Name: "session"}
+	query := Place{From: "query", Name: "token"}
 	for _, row := range []struct {
-		name     string
-		carriers []TokenCarrier
-		uri      string
-		cookie   string
-		want     identity
-		err      error
+		name    string
+		places  []Place
+		uri     string
+		cookie  string
+		want    string
+		ambient bool
 	}{
-		{"a good one before a bad one", []TokenCarrier{cookie, query}, "/?token=bad", "session=" + testToken, identity{userID: "alice", ambient: true}, nil},
-		{"a bad one before a good one", []TokenCarrier{query, cookie}, "/?token=bad", "session=" + testToken, identity{}, errBadCredential},
-		{"an empty one is absent", []TokenCarrier{query, cookie}, "/?token=", "session=" + testToken, identity{userID: "alice", ambient: true}, nil},
-		{"a query is not ambient", []TokenCarrier{query, cookie}, "/?token=" + testToken, "session=bad", identity{userID: "alice"}, nil},
+		{"a cookie before a query", []Place{cookie, query}, "/?token=one", "session=two", "two", true},
+		{"a query before a cookie", []Place{query, cookie}, "/?token=one", "session=two", "one", false},
+		{"an empty one is absent", []Place{query, cookie}, "/?token=", "session=two", "two", true},
+		{"neither", []Place{query, cookie}, "/?token=", "session=", "", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			a := mustAuthenticator(t, &Auth{Token: row.carriers, Bearer: allCarriers().Bearer})
+			set := mustNew(t, row.places...)
 			r := httptest.NewRequest(http.MethodGet, row.uri, nil)
-			r.Header.Set(cookieField, row.cookie)
-			got, err := a.authenticate(r)
-			got.grant = nil
-			if !errors.Is(err, row.err) || got != row.want {
-				t.Errorf("authenticate = %+v, %v; want %+v, %v", got, err, row.want, row.err)
+			r.Header.Set(CookieField, row.cookie)
+			found := set.Find(r)
+			if strings.Join(found.Tokens, " or ") != row.want || found.Ambient() != row.ambient {
+				t.Errorf("found %q, ambient %t; want %q, %t", found.Tokens, found.Ambient(), row.want, row.ambient)
 			}
-			a.strip(r)
-			if r.Header.Get(cookieField) != "" || r.URL.RawQuery != "" || r.RequestURI != "/" {
+			set.Strip(r)
+			if r.Header.Get(CookieField) != "" || r.URL.RawQuery != "" || r.RequestURI != "/" {
 				t.Errorf("left after strip:\n%s", dumpRequest(r))
 			}
 		})
@@ -138,20 +142,17 @@ type fieldRow struct {
 	left   []string
 }
 
-func checkField(t *testing.T, config TokenCarrier, field string, rows []fieldRow) {
+func checkField(t *testing.T, config Place, field string, rows []fieldRow) {
 	t.Helper()
-	set, err := newCarrierSet([]TokenCarrier{config})
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := mustNew(t, config)
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			r := requestWithHeader(field, row.values...)
-			if got, _ := set.find(r); strings.Join(got, " or ") != row.token {
+			if got := set.Find(r).Tokens; strings.Join(got, " or ") != row.token {
 				t.Errorf("token of %q is %q, want %q", row.values, got, row.token)
 			}
-			set.strip(r)
+			set.Strip(r)
 			if got := r.Header.Values(field); !slices.Equal(got, row.left) {
 				t.Errorf("%q is stripped to %q, want %q", row.values, got, row.left)
 			}
@@ -164,7 +165,7 @@ func checkField(t *testing.T, config TokenCarrier, field string, rows []fieldRow
 
 func TestHeaderCarrierWithScheme(t *testing.T) {
 	t.Parallel()
-	checkField(t, TokenCarrier{From: "header", Name: "authorization", Scheme: "Token"}, "Authorization", []fieldRow{
+	checkField(t, Place{From: "header", Name: "authorization", Scheme: "Token"}, "Authorization", []fieldRow{
 		{"plain", []string{"Token abc"}, "abc", nil},
 		{"any case and more blanks", []string{" tOKEN \t abc "}, "abc", nil},
 		{"among other schemes", []string{"Basic x", "Token abc", "Bearer y"}, "abc", []string{"Basic x", "Bearer y"}},
@@ -179,7 +180,7 @@ func TestHeaderCarrierWithScheme(t *testing.T) {
 
 func TestHeaderCarrierWithoutScheme(t *testing.T) {
 	t.Parallel()
-	checkField(t, TokenCarrier{From: "header", Name: "x-api-key"}, "X-Api-Key", []fieldRow{
+	checkField(t, Place{From: "header", Name: "x-api-key"}, "X-Api-Key", []fieldRow{
 		{"plain", []string{" abc "}, "abc", nil},
 		{"with blanks inside", []string{"Bearer abc"}, "Bearer abc", nil},
 		{"the first that is not empty", []string{"", "abc", "def"}, "abc", nil},
@@ -189,7 +190,7 @@ func TestHeaderCarrierWithoutScheme(t *testing.T) {
 
 func TestCookieCarrier(t *testing.T) {
 	t.Parallel()
-	checkField(t, TokenCarrier{From: "cookie", Name: "session"}, "Cookie", []fieldRow{
+	checkField(t, Place{From: "cookie", Name: "session"}, "Cookie", []fieldRow{
 		{"alone", []string{"session=abc"}, "abc", nil},
 		{"quoted", []string{`session="abc"`}, "abc", nil},
 		{"with an equals sign", []string{"session=abc=="}, "abc==", nil},
@@ -241,18 +242,15 @@ func TestQueryTokenLeavesURLAndReferer(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			set, err := newCarrierSet([]TokenCarrier{{From: "query", Name: "token"}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			set := mustNew(t, Place{From: "query", Name: "token"})
 			r := httptest.NewRequest(http.MethodGet, "/ws", nil)
 			r.URL.RawQuery = row.query
 			r.RequestURI = "/ws?" + row.query
 			r.Header.Set(refererField, "https://example.com/%2f?"+row.query)
-			if got, _ := set.find(r); strings.Join(got, " or ") != row.token {
+			if got := set.Find(r).Tokens; strings.Join(got, " or ") != row.token {
 				t.Errorf("token is %q, want %q", got, row.token)
 			}
-			set.strip(r)
+			set.Strip(r)
 			suffix := ""
 			if row.left != "" {
 				suffix = "?" + row.left
@@ -272,7 +270,7 @@ func TestQueryTokenLeavesURLAndReferer(t *testing.T) {
 
 func TestSubprotocolCarrier(t *testing.T) {
 	t.Parallel()
-	checkField(t, TokenCarrier{From: "subprotocol"}, "Sec-WebSocket-Protocol", []fieldRow{
+	checkField(t, Place{From: "subprotocol"}, "Sec-WebSocket-Protocol", []fieldRow{
 		{"marker and token", []string{"bearer, abc"}, "abc", nil},
 		{"over two lines", []string{"chat, bearer", "abc,superchat"}, "abc", []string{"chat, superchat"}},
 		{"one entry", []string{"chat,bearer.abc.def"}, "abc.def", []string{"chat"}},
@@ -294,7 +292,7 @@ func TestSubprotocolCarrierWithEncodedTokens(t *testing.T) {
 	t.Parallel()
 	const kubernetes = "base64url.bearer.authorization.k8s.io."
 	text := b64([]byte("a/b=c d"))
-	checkField(t, TokenCarrier{From: "subprotocol", Name: kubernetes, Base64URL: true}, "Sec-WebSocket-Protocol", []fieldRow{
+	checkField(t, Place{From: "subprotocol", Name: kubernetes, Base64URL: true}, "Sec-WebSocket-Protocol", []fieldRow{
 		{"as Kubernetes offers it", []string{kubernetes + text + ", base64.binary.k8s.io"}, "a/b=c d", []string{"base64.binary.k8s.io"}},
 		{"behind others, in another case", []string{"a", strings.ToUpper(kubernetes) + text}, "a/b=c d", []string{"a"}},
 		{"the marker as an entry of its own", []string{kubernetes + "," + text + ", a"}, "a/b=c d", []string{"a"}},
@@ -304,7 +302,7 @@ func TestSubprotocolCarrierWithEncodedTokens(t *testing.T) {
 		{"offered again", []string{kubernetes + text + ", " + text + ", a"}, "a/b=c d", []string{"a"}},
 		{"another marker", []string{"bearer, " + text}, "", []string{"bearer, " + text}},
 	})
-	checkField(t, TokenCarrier{From: "subprotocol", Base64URL: true}, "Sec-WebSocket-Protocol", []fieldRow{
+	checkField(t, Place{From: "subprotocol", Base64URL: true}, "Sec-WebSocket-Protocol", []fieldRow{
 		{"marker and token", []string{"bearer, " + text + ", a"}, "a/b=c d", []string{"a"}},
 		{"one entry with a dot", []string{"bearer." + text + ", a"}, "a/b=c d", []string{"a"}},
 		{"one entry without", []string{"bearer" + text + ", a"}, "a/b=c d", []string{"a"}},
@@ -315,7 +313,7 @@ func TestSubprotocolTokenIsNeverSelected(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, offer, want string
-		carriers          []TokenCarrier
+		carriers          []Place
 	}{
 		{"another protocol", "bearer, " + testToken + ", chat, superchat", "chat", nil},
 		{"another protocol before the token", "chat, bearer." + testToken, "chat", nil},
@@ -324,23 +322,25 @@ func TestSubprotocolTokenIsNeverSelected(t *testing.T) {
 		{"nothing but the token", "bearer." + testToken, "", nil},
 		{"the token offered again", "bearer, " + testToken + ", " + testToken, "bearer", nil},
 		{"an entry that is no protocol", "a b, bearer, " + testToken + ", chat", "chat", nil},
-		{"the token of another marker", "bearer, " + testToken + ", jwt.other, jwt, more, chat", "chat", []TokenCarrier{{From: "subprotocol"}, {From: "subprotocol", Name: "jwt"}}},
-		{"another carrier decided", "bearer, other, chat", "chat", []TokenCarrier{{From: "header"}, {From: "subprotocol"}}},
+		{"the token of another marker", "bearer, " + testToken + ", jwt.other, jwt, more, chat", "chat", []Place{{From: "subprotocol"}, {From: "subprotocol", Name: "jwt"}}},
+		{"another carrier decided", "bearer, other, chat", "chat", []Place{{From: "header"}, {From: "subprotocol"}}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			if row.carriers == nil {
-				row.carriers = []TokenCarrier{{From: "subprotocol"}}
+				row.carriers = []Place{{From: "subprotocol"}}
 			}
-			a := mustAuthenticator(t, &Auth{Token: row.carriers, Bearer: allCarriers().Bearer})
-			r := requestWithHeader(protocolField, row.offer)
+			set := mustNew(t, row.carriers...)
+			r := requestWithHeader(ProtocolField, row.offer)
 			if row.carriers[0].From == "header" {
 				r.Header.Set("Authorization", "Bearer "+testToken)
 			}
-			got, err := a.authenticate(r)
-			got.grant = nil
-			if err != nil || got.fallbackProtocol != row.want || got.offersNothingElse != (row.want == "") {
-				t.Errorf("fallback is %q, nothing else %t, %v; want %q", got.fallbackProtocol, got.offersNothingElse, err, row.want)
+			if tokens := set.Find(r).Tokens; !slices.Equal(tokens, []string{testToken}) {
+				t.Errorf("found %q, want %q", tokens, testToken)
+			}
+			got, nothingElse := set.FallbackProtocol(r)
+			if got != row.want || nothingElse != (row.want == "") {
+				t.Errorf("fallback is %q, nothing else %t; want %q", got, nothingElse, row.want)
 			}
 		})
 	}
@@ -348,14 +348,12 @@ func TestSubprotocolTokenIsNeverSelected(t *testing.T) {
 
 func TestNoFallbackWithoutSubprotocolToken(t *testing.T) {
 	t.Parallel()
-	cfg := allCarriers()
-	cfg.Optional = true
-	a := mustAuthenticator(t, cfg)
+	set := mustNew(t, allCarriers()...)
 	for _, offer := range []string{"chat, superchat", "chat, bearer", ""} {
-		got, err := a.authenticate(requestWithHeader(protocolField, offer))
-		got.grant = nil
-		if err != nil || got != (identity{anonymous: true}) {
-			t.Errorf("offer %q: authenticate = %+v, %v; want anonymous without a fallback", offer, got, err)
+		r := requestWithHeader(ProtocolField, offer)
+		tokens := set.AppendTokens(nil, r)
+		if name, nothingElse := set.FallbackProtocol(r); name != "" || nothingElse || len(tokens) > 0 {
+			t.Errorf("offer %q: fallback is %q, nothing else %t, tokens %q; want none", offer, name, nothingElse, tokens)
 		}
 	}
 }
@@ -363,18 +361,14 @@ func TestNoFallbackWithoutSubprotocolToken(t *testing.T) {
 func TestBrowserAuthenticationSchemesAreAmbient(t *testing.T) {
 	t.Parallel()
 	for scheme, want := range map[string]bool{"Basic": true, "negotiate": true, "Bearer": false, "": false} {
-		a := mustAuthenticator(t, &Auth{
-			Token:  []TokenCarrier{{From: "header", Scheme: scheme}},
-			Bearer: []BearerToken{{Token: testToken}},
-		})
+		set := mustNew(t, Place{From: "header", Scheme: scheme})
 		sent := scheme
 		if sent == "" {
 			sent = "Bearer"
 		}
-		got, err := a.authenticate(requestWithHeader("Authorization", sent+" "+testToken))
-		got.grant = nil
-		if err != nil || got.ambient != want {
-			t.Errorf("scheme %q: ambient is %v, %v; want %v", scheme, got.ambient, err, want)
+		found := set.Find(requestWithHeader("Authorization", sent+" "+testToken))
+		if len(found.Tokens) != 1 || found.Ambient() != want || set.Ambient() != want {
+			t.Errorf("scheme %q: found %q, ambient is %t, %t of the set; want %t", scheme, found.Tokens, found.Ambient(), set.Ambient(), want)
 		}
 	}
 }
@@ -383,31 +377,31 @@ func TestWrongCarrierConfigurations(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name     string
-		carriers []TokenCarrier
+		carriers []Place
 		want     string
 	}{
-		{"unknown place", []TokenCarrier{{From: "body"}}, `auth.token[0]: from "body" is unknown: use header, cookie, query or subprotocol`},
-		{"no place", []TokenCarrier{{}}, "use header, cookie, query or subprotocol"},
-		{"cookie without a name", []TokenCarrier{{From: "cookie"}}, "auth.token[0]: name \"\" is not the name of a cookie"},
-		{"cookie with a bad name", []TokenCarrier{{From: "cookie", Name: "a;b"}}, "not the name of a cookie"},
-		{"query without a name", []TokenCarrier{{From: "query"}}, "not the name of a query parameter"},
-		{"header with a bad name", []TokenCarrier{{From: "header", Name: "X Key"}}, "not the name of a header field"},
-		{"header with a bad scheme", []TokenCarrier{{From: "header", Scheme: "To ken"}}, "not an authentication scheme"},
-		{"the Cookie header", []TokenCarrier{{From: "header", Name: "cookie"}}, "use from cookie"},
-		{"the protocol header", []TokenCarrier{{From: "header", Name: "Sec-WebSocket-Protocol"}}, "use from subprotocol"},
-		{"a header of the handshake", []TokenCarrier{{From: "header", Name: "sec-websocket-key"}}, "belongs to the handshake"},
-		{"a marker with a comma", []TokenCarrier{{From: "subprotocol", Name: "a,b"}}, "cannot be a subprotocol"},
-		{"base64url in a query", []TokenCarrier{{From: "query", Name: "a", Base64URL: true}}, "base64url is for subprotocol only"},
-		{"the same marker, encoded", []TokenCarrier{{From: "subprotocol"}, {From: "subprotocol", Base64URL: true}}, "auth.token[1]: the same carrier"},
-		{"a scheme in a cookie", []TokenCarrier{{From: "cookie", Name: "a", Scheme: "Bearer"}}, "scheme is for header only"},
-		{"the same header", []TokenCarrier{{From: "header"}, {From: "header", Name: "authorization", Scheme: "bearer"}}, "auth.token[1]: the same carrier as auth.token[0]"},
-		{"the same marker", []TokenCarrier{{From: "subprotocol"}, {From: "subprotocol", Name: "bearer"}}, "auth.token[1]: the same carrier"},
-		{"the same marker in another case", []TokenCarrier{{From: "subprotocol"}, {From: "subprotocol", Name: "Bearer"}}, "auth.token[1]: the same carrier"},
-		{"the same query", []TokenCarrier{{From: "query", Name: "t"}, {From: "cookie", Name: "t"}, {From: "query", Name: "t"}}, "auth.token[2]: the same carrier as auth.token[0]"},
+		{"unknown place", []Place{{From: "body"}}, `auth.token[0]: from "body" is unknown: use header, cookie, query or subprotocol`},
+		{"no place", []Place{{}}, "use header, cookie, query or subprotocol"},
+		{"cookie without a name", []Place{{From: "cookie"}}, "auth.token[0]: name \"\" is not the name of a cookie"},
+		{"cookie with a bad name", []Place{{From: "cookie", Name: "a;b"}}, "not the name of a cookie"},
+		{"query without a name", []Place{{From: "query"}}, "not the name of a query parameter"},
+		{"header with a bad name", []Place{{From: "header", Name: "X Key"}}, "not the name of a header field"},
+		{"header with a bad scheme", []Place{{From: "header", Scheme: "To ken"}}, "not an authentication scheme"},
+		{"the Cookie header", []Place{{From: "header", Name: "cookie"}}, "use from cookie"},
+		{"the protocol header", []Place{{From: "header", Name: "Sec-WebSocket-Protocol"}}, "use from subprotocol"},
+		{"a header of the handshake", []Place{{From: "header", Name: "sec-websocket-key"}}, "belongs to the handshake"},
+		{"a marker with a comma", []Place{{From: "subprotocol", Name: "a,b"}}, "cannot be a subprotocol"},
+		{"base64url in a query", []Place{{From: "query", Name: "a", Base64URL: true}}, "base64url is for subprotocol only"},
+		{"the same marker, encoded", []Place{{From: "subprotocol"}, {From: "subprotocol", Base64URL: true}}, "auth.token[1]: the same carrier"},
+		{"a scheme in a cookie", []Place{{From: "cookie", Name: "a", Scheme: "Bearer"}}, "scheme is for header only"},
+		{"the same header", []Place{{From: "header"}, {From: "header", Name: "authorization", Scheme: "bearer"}}, "auth.token[1]: the same carrier as auth.token[0]"},
+		{"the same marker", []Place{{From: "subprotocol"}, {From: "subprotocol", Name: "bearer"}}, "auth.token[1]: the same carrier"},
+		{"the same marker in another case", []Place{{From: "subprotocol"}, {From: "subprotocol", Name: "Bearer"}}, "auth.token[1]: the same carrier"},
+		{"the same query", []Place{{From: "query", Name: "t"}, {From: "cookie", Name: "t"}, {From: "query", Name: "t"}}, "auth.token[2]: the same carrier as auth.token[0]"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := newAuthenticator(&Auth{Token: row.carriers, Bearer: allCarriers().Bearer})
+			_, err := New(row.carriers)
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("error %v does not say %q", err, row.want)
 			}
@@ -415,16 +409,16 @@ func TestWrongCarrierConfigurations(t *testing.T) {
 	}
 }
 
-func checkFallback(t *testing.T, a *authenticator, r *http.Request, fallback string) {
+func checkFallback(t *testing.T, set *Set, r *http.Request, fallback string) {
 	t.Helper()
 	offered := false
-	for entry := range strings.SplitSeq(strings.Join(r.Header[protocolField], ","), ",") {
+	for entry := range strings.SplitSeq(strings.Join(r.Header[ProtocolField], ","), ",") {
 		offered = offered || strings.Trim(entry, " \t") == fallback
 	}
 	if !offered {
-		t.Errorf("fallback %q was not offered in %q", fallback, r.Header[protocolField])
+		t.Errorf("fallback %q was not offered in %q", fallback, r.Header[ProtocolField])
 	}
-	for _, c := range a.carriers.carriers {
+	for _, c := range set.carriers {
 		if _, ok := c.(*subprotocolCarrier); ok && slices.Contains(c.find(r), fallback) {
 			t.Errorf("fallback %q is the token", fallback)
 		}

@@ -1,4 +1,4 @@
-package wsgateway
+package carrier
 
 import (
 	"encoding/base64"
@@ -20,7 +20,7 @@ type marker struct {
 }
 
 func (c *subprotocolCarrier) find(r *http.Request) []string {
-	lines := r.Header[protocolField]
+	lines := r.Header[ProtocolField]
 	if len(lines) == 0 {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (c *subprotocolCarrier) find(r *http.Request) []string {
 
 // rawOf is the whole offer without the other tokens.
 func (c *subprotocolCarrier) rawOf(r *http.Request, token string) string {
-	offered := siftProtocols(r.Header[protocolField], c.markers)
+	offered := siftProtocols(r.Header[ProtocolField], c.markers)
 	for _, t := range offered.tokens {
 		if t.marker == c.marker && t.token == token {
 			at := min(t.at, len(offered.kept))
@@ -45,10 +45,10 @@ func (c *subprotocolCarrier) rawOf(r *http.Request, token string) string {
 }
 
 func (c *subprotocolCarrier) put(r *http.Request, raw string) {
-	r.Header[protocolField] = []string{raw}
+	r.Header[ProtocolField] = []string{raw}
 }
 
-// reveals tells whether the token of such an offer is in one of its entries.
+// reveals reports whether the token of such an offer is in one of its entries.
 func (c *subprotocolCarrier) reveals(raw, entry string) bool {
 	offered := siftProtocols([]string{raw}, c.markers)
 	return slices.ContainsFunc(offered.tokens, func(t offeredToken) bool {
@@ -57,12 +57,12 @@ func (c *subprotocolCarrier) reveals(raw, entry string) bool {
 }
 
 func (c *subprotocolCarrier) strip(r *http.Request) {
-	eachSpelling(r.Header, protocolField, func(field string) {
-		if field != protocolField { // to a server that takes it for the field it may be a part of the list
+	EachSpelling(r.Header, ProtocolField, func(field string) {
+		if field != ProtocolField { // to a server that takes it for the field it may be a part of the list
 			delete(r.Header, field)
 		}
 	})
-	lines := r.Header[protocolField]
+	lines := r.Header[ProtocolField]
 	if len(lines) == 0 {
 		return
 	}
@@ -70,9 +70,9 @@ func (c *subprotocolCarrier) strip(r *http.Request) {
 	switch {
 	case len(offered.tokens) == 0:
 	case len(offered.kept) == 0:
-		delete(r.Header, protocolField)
+		delete(r.Header, ProtocolField)
 	default:
-		r.Header[protocolField] = []string{strings.Join(offered.kept, ", ")}
+		r.Header[ProtocolField] = []string{strings.Join(offered.kept, ", ")}
 	}
 }
 

@@ -1,4 +1,4 @@
-package wsgateway
+package carrier
 
 import (
 	"net/http"
@@ -39,18 +39,18 @@ func (c *cookieCarrier) rawOf(r *http.Request, token string) (raw string) {
 }
 
 func (c *cookieCarrier) put(r *http.Request, raw string) {
-	lines := r.Header[cookieField]
+	lines := r.Header[CookieField]
 	if last := len(lines) - 1; last >= 0 && lines[last] != "" {
 		raw = lines[last] + "; " + raw
 		lines = lines[:last:last]
 	}
-	r.Header[cookieField] = append(slices.Clip(lines), raw)
+	r.Header[CookieField] = append(slices.Clip(lines), raw)
 }
 
 // each calls visit for the first cookies of the name that are not empty.
 func (c *cookieCarrier) each(r *http.Request, visit func(pair, value string)) {
 	n := 0
-	for _, line := range r.Header[cookieField] {
+	for _, line := range r.Header[CookieField] {
 		for pair := range strings.SplitSeq(line, ";") {
 			name, value, _ := strings.Cut(pair, "=")
 			if value = unquote(trimBlanks(value)); trimBlanks(name) != c.name || value == "" {
@@ -74,7 +74,7 @@ func cookieReadings(value string) []string {
 }
 
 func (c *cookieCarrier) strip(r *http.Request) {
-	keepValues(r.Header, cookieField, func(line string) (string, bool) {
+	keepValues(r.Header, CookieField, func(line string) (string, bool) {
 		var kept []string
 		removed := false
 		for pair := range strings.SplitSeq(line, ";") {
@@ -94,7 +94,7 @@ func (c *cookieCarrier) strip(r *http.Request) {
 	})
 }
 
-// reads tells whether some server reads this pair for the cookie.
+// reads reports whether some server reads this pair for the cookie.
 func (c *cookieCarrier) reads(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
 	return trimBlanks(name) == c.name || foldParameter(name) == foldParameter(c.name)
@@ -162,7 +162,7 @@ func (c *queryCarrier) strip(r *http.Request) {
 	}
 	r.RequestURI = c.removeFromURI(r.RequestURI)
 	for _, field := range uriFields {
-		eachSpelling(r.Header, field, func(field string) {
+		EachSpelling(r.Header, field, func(field string) {
 			keepValues(r.Header, field, func(value string) (string, bool) {
 				return c.removeFromURI(value), true
 			})
@@ -207,7 +207,7 @@ func (c *queryCarrier) removeFrom(query string) (rest string, changed bool) {
 	return strings.Join(kept, "&"), true
 }
 
-// reads tells whether some server reads this pair for the parameter.
+// reads reports whether some server reads this pair for the parameter.
 func (c *queryCarrier) reads(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
 	return c.named(name) || foldParameter(name) == foldParameter(c.name)

@@ -1,0 +1,57 @@
+package carrier
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+)
+
+// keepValues replaces the values of a field by what edit makes of them, drops
+// those that edit does not keep, and drops the field when none is left.
+func keepValues(header http.Header, field string, edit func(string) (string, bool)) {
+	values := header[field]
+	if len(values) == 0 {
+		return
+	}
+	kept := make([]string, 0, len(values))
+	for _, value := range values {
+		if edited, keep := edit(value); keep {
+			kept = append(kept, edited)
+		}
+	}
+	if len(kept) == 0 {
+		delete(header, field)
+		return
+	}
+	header[field] = kept
+}
+
+// EachSpelling calls do for every field whose name servers take for that of
+// field. do may delete it.
+func EachSpelling(header http.Header, field string, do func(field string)) {
+	folded := handshake.Fold(field)
+	for name := range header {
+		if len(name) == len(field) && handshake.Fold(name) == folded {
+			do(name)
+		}
+	}
+}
+
+// without leaves out the items of a list that ours reports to be ours.
+func without(list, separator string, ours func(item string) bool) string {
+	var kept []string
+	n := 0
+	for item := range strings.SplitSeq(list, separator) {
+		n++
+		if !ours(item) {
+			kept = append(kept, item)
+		}
+	}
+	if len(kept) == n {
+		return list
+	}
+	return strings.Join(kept, separator)
+}
+
+func trimBlanks(s string) string { return strings.Trim(s, " \t") }
