@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
 // grantVar is where our own provider leaves what it granted, because what
@@ -18,90 +20,109 @@ const grantVar = "ws_gateway.grant"
 // inheritCredential stands in the registry for the word of a handler in front.
 const inheritCredential = "inherit"
 
-// guest is an authentication provider of another module.
-type guest struct {
-	name     string
-	provider caddyauth.Authenticator
-	logger   *zap.Logger
+// provider is an authentication provider of another module.
+type provider struct {
+	name   string
+	module caddyauth.Authenticator
+	logger *zap.Logger
 }
 
-func (g *guest) credential() string { return "provider " + g.name }
+func (p *provider) credential() string { return "provider " + p.name }
 
-// guests are asked in the order of their names.
-func newGuests(modules map[string]any, logger *zap.Logger) ([]*guest, error) {
-	guests := make([]*guest, 0, len(modules))
+// provided is a user that a provider, or a handler in front, has found.
+type provided struct {
+	token.Grant
+
+	metadata  map[string]string // of a provider, instead of claims
+	inherited bool              // a handler in front has set the placeholders of the user
+}
+
+// newProvided is the user where the credential let it in. What our own provider
+// found, where it was that one, is taken over.
+func newProvided(r *http.Request, userID, credential string) *provided {
+	p := &provided{Grant: token.Grant{UserID: userID, Credential: credential}}
+	if own := takeGrant(r); own != nil {
+		p.JTI, p.Expires, p.Issuer = own.JTI, own.Expires, own.Issuer
+	}
+	return p
+}
+
+// newProviders lists the providers in the order of their names, in which they are
+// asked.
+func newProviders(modules map[string]any, logger *zap.Logger) ([]*provider, error) {
+	providers := make([]*provider, 0, len(modules))
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
-		provider, ok := modules[name].(caddyauth.Authenticator)
+		module, ok := modules[name].(caddyauth.Authenticator)
 		if !ok {
 			return nil, errors.New(name + " is not an authentication provider")
 		}
-		guests = append(guests, &guest{name, provider, logger})
+		providers = append(providers, &provider{name, module, logger})
 	}
-	return guests, nil
+	return providers, nil
 }
 
-// ask lets the guest look at the request. Its answer reaches the client only in
-// so far as others do not answer: cookies of a guest that lets in, challenges
+// ask lets the provider look at the request. Its answer reaches the client only in
+// so far as others do not answer: cookies of a provider that lets in, challenges
 // of one that does not.
-func (g *guest) ask(w http.ResponseWriter, r *http.Request) (*grant, *guestAnswer) {
-	answer := &guestAnswer{header: make(http.Header)}
-	user, ok, err := g.provider.Authenticate(answer, r)
+func (p *provider) ask(w http.ResponseWriter, r *http.Request) (*provided, *providerAnswer) {
+	answer := &providerAnswer{header: make(http.Header)}
+	user, ok, err := p.module.Authenticate(answer, r)
 	if err != nil {
-		g.logger.Error("an authentication provider failed", zap.String("provider", g.name), zap.Error(err))
+		p.logger.Error("an authentication provider failed", zap.String("provider", p.name), zap.Error(err))
 		return nil, answer
 	}
 	if !ok {
 		return nil, answer
 	}
 	maps.Copy(w.Header(), answer.header)
-	granted := &grant{userID: user.ID, credential: g.credential(), metadata: user.Metadata}
-	granted.takeOver(takeGrant(r))
-	return granted, nil
+	found := newProvided(r, user.ID, p.credential())
+	found.metadata = user.Metadata
+	return found, nil
 }
 
-// guestAnswer is what a guest wrote.
-type guestAnswer struct {
+// providerAnswer is what a provider wrote.
+type providerAnswer struct {
 	header http.Header
 	status int
 }
 
 // Header implements http.ResponseWriter.
-func (a *guestAnswer) Header() http.Header { return a.header }
+func (a *providerAnswer) Header() http.Header { return a.header }
 
 // WriteHeader implements http.ResponseWriter.
-func (a *guestAnswer) WriteHeader(status int) {
+func (a *providerAnswer) WriteHeader(status int) {
 	if a.status == 0 {
 		a.status = status
 	}
 }
 
 // Write implements http.ResponseWriter. The body of a refusal is Caddy's.
-func (a *guestAnswer) Write(p []byte) (int, error) {
+func (a *providerAnswer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	return len(p), nil
 }
 
-// redirects tells whether the guest sends the client elsewhere to log in.
-func (a *guestAnswer) redirects() bool {
+// redirects reports whether the provider sends the client elsewhere to log in.
+func (a *providerAnswer) redirects() bool {
 	return a.status >= 300 && a.status < 400 && a.header.Get("Location") != ""
 }
 
-// askOthers asks those that can let in a request whose token, if it has any, we
-// do not know: a handler in front, where it counts, and the guests. It returns
-// nil where none does; what they answer is then on w, and redirect is the status
-// with which one of them sends the client elsewhere.
-func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inherited string) (g *grant, redirect int) {
+// askOthers finds the user of a request without a token that is known: the one
+// whom a handler in front has found, where that counts, or whom a provider finds.
+// It returns nil where there is none; what the providers answer is then on w, and
+// redirect is the status with which one of them sends the client elsewhere.
+func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inherited string) (found *provided, redirect int) {
 	if inherited != "" {
-		granted := &grant{userID: inherited, credential: inheritCredential, inherited: true}
-		granted.takeOver(takeGrant(r))
-		return granted, 0
+		found = newProvided(r, inherited, inheritCredential)
+		found.inherited = true
+		return found, 0
 	}
-	for _, guest := range a.guests {
-		granted, answer := guest.ask(w, r)
+	for _, p := range a.providers {
+		found, answer := p.ask(w, r)
 		switch {
-		case granted != nil:
-			w.Header().Del("WWW-Authenticate") // of those before
-			return granted, 0
+		case found != nil:
+			w.Header().Del("WWW-Authenticate") // of the providers before
+			return found, 0
 		case answer.redirects() && redirect == 0:
 			redirect = answer.status
 			maps.Copy(w.Header(), answer.header)
@@ -114,22 +135,16 @@ func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inheri
 	return nil, redirect
 }
 
-// trustsOthers tells whether somebody else may know a credential in a request.
-func (a *authenticator) trustsOthers() bool { return a.inherit || len(a.guests) > 0 }
+// trustsOthers reports whether another handler or module may know a credential in
+// a request.
+func (a *authenticator) trustsOthers() bool { return a.inherit || len(a.providers) > 0 }
 
-func leaveGrant(r *http.Request, g *grant) { caddyhttp.SetVar(r.Context(), grantVar, g) }
+func leaveGrant(r *http.Request, g *token.Grant) { caddyhttp.SetVar(r.Context(), grantVar, g) }
 
-func takeGrant(r *http.Request) *grant {
-	g, _ := caddyhttp.GetVar(r.Context(), grantVar).(*grant)
+func takeGrant(r *http.Request) *token.Grant {
+	g, _ := caddyhttp.GetVar(r.Context(), grantVar).(*token.Grant)
 	return g
 }
 
-// takeOver adds what our own provider found, where it was that one.
-func (g *grant) takeOver(own *grant) {
-	if own != nil {
-		g.jti, g.expires, g.issuer = own.jti, own.expires, own.issuer
-	}
-}
-
 // Interface guards
-var _ http.ResponseWriter = (*guestAnswer)(nil)
+var _ http.ResponseWriter = (*providerAnswer)(nil)

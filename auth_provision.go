@@ -1,48 +1,66 @@
 package wsgateway
 
 import (
-	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
-	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/serverlog"
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
+
+// keySources are the JWK sets at URLs that the loaded configurations name. What
+// was fetched belongs to the process, so that a reload fetches nothing anew.
+var keySources = caddy.NewUsagePool()
+
+// pooledKeySource is a JWK set in keySources.
+type pooledKeySource struct{ *token.KeySource }
+
+// Destruct implements caddy.Destructor: no loaded configuration names the set.
+func (s pooledKeySource) Destruct() error {
+	s.Close()
+	return nil
+}
 
 // loadedAuth is an Auth, compiled, with what its configuration holds of the
 // process.
 type loadedAuth struct {
 	*authenticator
 
-	sources []string  // held in keySources
-	files   rotations // what may change without a reload
+	sources []string // held in keySources
 }
 
 // loadAuth compiles the configuration. What it returns has to be released, also
 // together with an error. It does not wait for the network.
 func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 	l := new(loadedAuth)
-	var parts authParts
-	if config.JWT != nil {
-		sets, err := l.loadKeySets(ctx, config.JWT)
-		if err != nil {
-			return l, fmt.Errorf("auth.jwt.%w", err)
-		}
-		parts.sets = sets
+	carriers, err := newCarriers(config.Token)
+	if err != nil {
+		return l, err
 	}
-	if config.Introspect != nil {
-		service, err := loadIntrospector(ctx, config.Introspect)
-		if err != nil {
-			return l, fmt.Errorf("auth.introspect: %w", err)
-		}
-		parts.service = service
+	if !config.acceptsAnyone() {
+		return l, errors.New("auth accepts nothing, so that nobody could ever pass: add bearer, jwt, introspect, a provider or inherit")
+	}
+	options, err := l.tokenOptions(ctx, config, carriers)
+	if err != nil {
+		return l, err
+	}
+	tokens, err := token.New(options)
+	if err != nil {
+		return l, err
+	}
+	l.authenticator = &authenticator{
+		carriers: carriers, tokens: tokens,
+		inherit: config.Inherit, optional: config.Optional, forward: config.Forward, preflight: config.CORSPreflight,
 	}
 	if len(config.ProvidersRaw) > 0 {
 		modules, err := ctx.LoadModule(config, "ProvidersRaw")
@@ -50,83 +68,28 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 			return l, fmt.Errorf("auth.providers: %w", err)
 		}
 		byName, _ := modules.(map[string]any)
-		if parts.guests, err = newGuests(byName, ctx.Logger()); err != nil {
+		if l.providers, err = newProviders(byName, ctx.Logger()); err != nil {
 			return l, fmt.Errorf("auth.providers: %w", err)
 		}
 	}
 	if config.Renew != "" && !strings.HasPrefix(config.Renew, "/") {
 		return l, fmt.Errorf("auth.renew: %q is not a path: begin it with a slash", config.Renew)
 	}
-	var err error
-	l.files.followTokens(config.Bearer)
-	if config.JWT != nil {
-		l.files.followKeys(config.JWT.Keys)
-	}
-	if l.authenticator, err = assembleAuthenticator(config, parts); err != nil {
-		return l, err
-	}
-	l.current.Load().warnOfSecrets(ctx.Logger(), l.carriers)
-	if compiled := l.current.Load().jwt; compiled != nil {
-		warnOfLeftOut(ctx.Logger(), "auth.jwt.keys", compiled.leftOut, nil)
-	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		if err := serverlog.KeepOut(server, serverlog.Carriers{AppendTokens: l.carriers.AppendTokens, Strip: l.carriers.Strip}); err != nil {
+		if err := serverlog.KeepOut(server, serverlog.Carriers{AppendTokens: carriers.AppendTokens, Strip: carriers.Strip}); err != nil {
 			ctx.Logger().Warn(err.Error())
 		}
 	}
 	return l, nil
 }
 
-// watch takes files over that change, until the configuration ends. move makes
-// other verifiers the ones in force.
-func (l *loadedAuth) watch(ctx caddy.Context, move func(*verifiers)) {
-	if len(l.files) == 0 {
-		return
+// newCarriers compiles the places where tokens may be.
+func newCarriers(config []TokenCarrier) (*carrier.Set, error) {
+	places := make([]carrier.Place, 0, len(config))
+	for _, c := range config {
+		places = append(places, carrier.Place(c))
 	}
-	logger := ctx.Logger()
-	go l.files.watch(ctx, logger, l.current.Load, func(next *verifiers) {
-		next.warnOfSecrets(logger, l.carriers)
-		move(next)
-	})
-}
-
-// warnOfSecrets says, whenever they come into force, which of the secrets can be
-// guessed, and which no browser can send by the carriers that there are.
-func (v *verifiers) warnOfSecrets(logger *zap.Logger, carriers *carrier.Set) {
-	if fields := v.static.which(func(t staticToken) bool { return t.short }); len(fields) > 0 {
-		logger.Warn("a static token has fewer than 16 bytes: anyone can try to guess it; "+
-			"where a {$VAR} in front of it is not set, it is not the token that was meant: use {env.VAR}",
-			zap.Strings("fields", fields))
-	}
-	if fields := v.static.which(func(t staticToken) bool { return !t.plain }); len(fields) > 0 && carriers.PlainSubprotocol() {
-		logger.Warn("a static token has characters that no browser can offer as a subprotocol, such as / or =: "+
-			"make one in base64url without padding, or in hexadecimal, or set base64url on the subprotocol",
-			zap.Strings("fields", fields))
-	}
-	if v.jwt.guessable() {
-		logger.Warn("a secret of auth.jwt has fewer than 32 bytes: whoever has a token of it can try to guess it")
-	}
-}
-
-func loadIntrospector(ctx caddy.Context, config *Introspection) (*introspector, error) {
-	address, err := resolveSecret("url", config.URL)
-	if err != nil {
-		return nil, err
-	}
-	if config.Timeout < 0 {
-		return nil, fmt.Errorf("timeout: %s is negative", time.Duration(config.Timeout))
-	}
-	var authorities any
-	if config.CARaw != nil {
-		if authorities, err = ctx.LoadModule(config, "CARaw"); err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-	}
-	client, err := newHTTPClient(authorities, orDefault(config.Timeout, defaultIntrospectTimeout), maxIntrospectCalls)
-	if err != nil {
-		return nil, fmt.Errorf("ca: %w", err)
-	}
-	return newIntrospector(config, address, client, ctx.Logger())
+	return carrier.New(places)
 }
 
 // release gives back what loadAuth took.
@@ -138,92 +101,110 @@ func (l *loadedAuth) release() {
 		_, _ = keySources.Delete(key)
 	}
 	l.sources = nil
-	if l.authenticator != nil && l.service != nil {
-		l.service.client.CloseIdleConnections()
+	if l.authenticator != nil {
+		l.tokens.Close()
 	}
 }
 
-// loadKeySets makes the process hold the key sets at URLs.
-func (l *loadedAuth) loadKeySets(ctx caddy.Context, config *JWT) ([]keySet, error) {
-	trust := string(config.CARaw)
-	var authorities any
-	if config.CARaw != nil {
-		var err error
-		if authorities, err = ctx.LoadModule(config, "CARaw"); err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
+// tokenOptions makes what a token.Verifier is made of out of the configuration.
+func (l *loadedAuth) tokenOptions(ctx caddy.Context, config *Auth, carriers *carrier.Set) (options token.Options, err error) {
+	logger := ctx.Logger()
+	options = token.Options{
+		MayBeSubprotocol: carriers.PlainSubprotocol(),
+		Resolve:          resolveSecret,
+		FilesIn:          filesIn,
+		Logger:           logger,
+		ReportPanic:      func(p *panics.Panic) { reportPanic(logger, p) },
 	}
-	client, err := newHTTPClient(authorities, jwksTimeout, 0)
-	if err != nil {
-		return nil, fmt.Errorf("ca: %w", err)
+	for _, t := range config.Bearer {
+		options.Static = append(options.Static, token.Static(t))
 	}
-	var sets []keySet
-	for i, place := range config.JWKS {
-		var err error
-		if place.Place, err = resolveSecret("jwks", place.Place); err != nil {
-			return nil, fmt.Errorf("jwks[%d]: %w", i, err)
-		}
-		set, err := l.loadKeySet(ctx, fmt.Sprintf("auth.jwt.jwks[%d]", i), place, trust, client)
+	if config.JWT != nil {
+		options.JWT = config.JWT.options()
+		trust := string(config.JWT.CARaw) // loading clears it
+		authorities, err := loadAuthorities(ctx, config.JWT, config.JWT.CARaw)
 		if err != nil {
-			return nil, fmt.Errorf("jwks[%d]: %w", i, err)
+			return options, fmt.Errorf("auth.jwt.ca: %w", err)
 		}
-		sets = append(sets, set)
+		options.KeySource = func(address string) (*token.KeySource, error) {
+			return l.holdKeySource(ctx, address, trust, authorities)
+		}
 	}
-	return sets, nil
+	if config.Introspect != nil {
+		authorities, err := loadAuthorities(ctx, config.Introspect, config.Introspect.CARaw)
+		if err != nil {
+			return options, fmt.Errorf("auth.introspect: ca: %w", err)
+		}
+		options.Introspection = &token.Introspection{
+			URL:         config.Introspect.URL,
+			AllowHTTP:   config.Introspect.AllowHTTP,
+			Cache:       (*time.Duration)(config.Introspect.Cache),
+			Timeout:     time.Duration(config.Introspect.Timeout),
+			Authorities: authorities,
+		}
+	}
+	return options, nil
 }
 
-func (l *loadedAuth) loadKeySet(ctx caddy.Context, field string, at KeySetPlace, trust string, client *http.Client) (keySet, error) {
-	if !strings.Contains(at.Place, "://") {
-		set := &fileKeySet{name: at.Place, logger: ctx.Logger()}
-		l.files.followSet(field, set)
-		return set, set.read()
+// options are those of a token.Verifier.
+func (j *JWT) options() *token.JWT {
+	o := &token.JWT{
+		Algorithms:    j.Algorithms,
+		Issuer:        j.Issuer,
+		Audience:      j.Audience,
+		UserClaim:     j.UserClaim,
+		Leeway:        (*time.Duration)(j.Leeway),
+		AllowNoExpiry: j.AllowNoExpiry,
 	}
-	if err := checkJWKSURL(at.Place, at.AllowHTTP); err != nil {
+	for _, key := range j.Keys {
+		o.Keys = append(o.Keys, token.Key(key))
+	}
+	for _, place := range j.JWKS {
+		o.JWKS = append(o.JWKS, token.KeySetPlace(place))
+	}
+	for _, requirement := range j.Require {
+		o.Require = append(o.Require, token.Requirement(requirement))
+	}
+	return o
+}
+
+// loadAuthorities loads the module in the CARaw of a configuration; nil stands for
+// the authorities of the system.
+func loadAuthorities(ctx caddy.Context, config any, raw json.RawMessage) (*x509.CertPool, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	module, err := ctx.LoadModule(config, "CARaw")
+	if err != nil {
 		return nil, err
 	}
-	key := at.Place + "\x00" + trust
+	authorities, ok := module.(caddytls.CA)
+	if !ok {
+		return nil, fmt.Errorf("%T is no source of certificate authorities", module)
+	}
+	return authorities.CertPool(), nil
+}
+
+// holdKeySource makes the process hold the JWK set at a URL, until release. Sets
+// that are fetched from the same URL with the same trust are one.
+func (l *loadedAuth) holdKeySource(ctx caddy.Context, address, trust string, authorities *x509.CertPool) (*token.KeySource, error) {
+	key := address + "\x00" + trust
 	value, found, err := keySources.LoadOrNew(key, func() (caddy.Destructor, error) {
-		s := newKeySource(at.Place, client, ctx.Logger())
-		go s.run(s.fetch())
-		return s, nil
+		return pooledKeySource{token.StartKeySource(address, authorities, ctx.Logger())}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	l.sources = append(l.sources, key)
-	source, ok := value.(*keySource)
+	source, ok := value.(pooledKeySource)
 	if !ok {
 		return nil, fmt.Errorf("the pool holds a %T", value)
 	}
 	if found {
-		source.adopt(client, ctx.Logger())
+		source.Adopt(authorities, ctx.Logger())
 	}
-	return source, nil
+	return source.KeySource, nil
 }
 
-// newHTTPClient makes a client that trusts the authorities of a module, or the
-// system's where that is nil, and keeps up to idle connections for the next
-// call. It follows no redirects, which could lead anywhere.
-func newHTTPClient(authorities any, timeout time.Duration, idle int) (*http.Client, error) {
-	transport := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DisableKeepAlives:      idle == 0,
-		MaxIdleConnsPerHost:    idle,
-		IdleConnTimeout:        30 * time.Second,
-		TLSHandshakeTimeout:    timeout,
-		MaxResponseHeaderBytes: 64 << 10,
-		ForceAttemptHTTP2:      true,
-	}
-	if authorities != nil {
-		ca, ok := authorities.(caddytls.CA)
-		if !ok {
-			return nil, fmt.Errorf("%T is no source of certificate authorities", authorities)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: ca.CertPool(), MinVersion: tls.VersionTLS12}
-	}
-	return &http.Client{
-		Transport:     transport,
-		Timeout:       timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
-}
+// Interface guards
+var _ caddy.Destructor = pooledKeySource{}

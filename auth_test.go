@@ -1,13 +1,13 @@
 package wsgateway
 
 import (
+	"context"
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,10 +17,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
 const testToken = "s3cret-token-of-alice"
+
+// newAuthenticator compiles a configuration that holds nothing of the process.
+func newAuthenticator(cfg *Auth) (*authenticator, error) {
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	l, err := loadAuth(ctx, cfg)
+	return l.authenticator, err
+}
 
 func mustAuthenticator(tb testing.TB, cfg *Auth) *authenticator {
 	tb.Helper()
@@ -37,6 +48,18 @@ func requestWithHeader(field string, values ...string) *http.Request {
 		r.Header.Add(field, value)
 	}
 	return r
+}
+
+// hs256Secret is the key of hs256.
+const hs256Secret = "a secret of no fewer than 32 bytes"
+
+// hs256 makes a JWT of claims.
+func hs256(claims string) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	signed := encode([]byte(`{"alg":"HS256"}`)) + "." + encode([]byte(claims))
+	mac := hmac.New(sha256.New, []byte(hs256Secret))
+	mac.Write([]byte(signed))
+	return signed + "." + encode(mac.Sum(nil))
 }
 
 func hexHash(s string) string {
@@ -60,13 +83,13 @@ func TestAuthenticateStaticTokens(t *testing.T) {
 		{"a token known by its hash", "Bearer bobs", identity{userID: "bob"}, nil},
 		{"a token without a user", "Bearer anonymous-machine", identity{}, nil},
 		{"the scheme in another case", "bEARER   " + testToken, identity{userID: "alice"}, nil},
-		{"a hash is not a token", "Bearer " + hexHash("bobs"), identity{}, errBadCredential},
-		{"a hash with its prefix is not a token", "Bearer sha256:" + hexHash("bobs"), identity{}, errBadCredential},
-		{"a prefix of a token", "Bearer " + testToken[:len(testToken)-1], identity{}, errBadCredential},
-		{"a token and more", "Bearer " + testToken + "x", identity{}, errBadCredential},
-		{"a token in another case", "Bearer " + strings.ToUpper(testToken), identity{}, errBadCredential},
-		{"two tokens in one line", "Bearer " + testToken + ", Bearer " + testToken, identity{}, errBadCredential},
-		{"a token of a megabyte", "Bearer " + strings.Repeat("a", 1<<20), identity{}, errBadCredential},
+		{"a hash is not a token", "Bearer " + hexHash("bobs"), identity{}, token.ErrBadCredential},
+		{"a hash with its prefix is not a token", "Bearer sha256:" + hexHash("bobs"), identity{}, token.ErrBadCredential},
+		{"a prefix of a token", "Bearer " + testToken[:len(testToken)-1], identity{}, token.ErrBadCredential},
+		{"a token and more", "Bearer " + testToken + "x", identity{}, token.ErrBadCredential},
+		{"a token in another case", "Bearer " + strings.ToUpper(testToken), identity{}, token.ErrBadCredential},
+		{"two tokens in one line", "Bearer " + testToken + ", Bearer " + testToken, identity{}, token.ErrBadCredential},
+		{"a token of a megabyte", "Bearer " + strings.Repeat("a", 1<<20), identity{}, token.ErrBadCredential},
 		{"another scheme", "Basic " + testToken, identity{}, errNoCredential},
 		{"the scheme glued to the token", "Bearer" + testToken, identity{}, errNoCredential},
 		{"the scheme alone", "Bearer", identity{}, errNoCredential},
@@ -84,18 +107,6 @@ func TestAuthenticateStaticTokens(t *testing.T) {
 	}
 }
 
-func TestAuthenticateLongestTokenIsAccepted(t *testing.T) {
-	t.Parallel()
-	longest := strings.Repeat("x", maxTokenSize)
-	a := mustAuthenticator(t, &Auth{Bearer: []BearerToken{{Token: longest}}})
-	if _, err := a.authenticate(requestWithHeader("Authorization", "Bearer "+longest)); err != nil {
-		t.Errorf("a token of %d bytes: %v", len(longest), err)
-	}
-	if _, err := newAuthenticator(&Auth{Bearer: []BearerToken{{Token: longest + "x"}}}); err == nil {
-		t.Error("a token that is never accepted was configured without an error")
-	}
-}
-
 func TestOptionalLetsOnlyAbsentCredentialsPass(t *testing.T) {
 	t.Parallel()
 	a := mustAuthenticator(t, &Auth{Bearer: []BearerToken{{Token: testToken, UserID: "alice"}}, Optional: true})
@@ -108,7 +119,7 @@ func TestOptionalLetsOnlyAbsentCredentialsPass(t *testing.T) {
 		{"none", httptest.NewRequest(http.MethodGet, "/", nil), identity{anonymous: true}, nil},
 		{"empty", requestWithHeader("Authorization", "Bearer "), identity{anonymous: true}, nil},
 		{"another scheme", requestWithHeader("Authorization", "Basic YTpi"), identity{anonymous: true}, nil},
-		{"bad", requestWithHeader("Authorization", "Bearer nope"), identity{}, errBadCredential},
+		{"bad", requestWithHeader("Authorization", "Bearer nope"), identity{}, token.ErrBadCredential},
 		{"good", requestWithHeader("Authorization", "Bearer "+testToken), identity{userID: "alice"}, nil},
 	} {
 		got, err := a.authenticate(row.r)
@@ -122,46 +133,45 @@ func TestOptionalLetsOnlyAbsentCredentialsPass(t *testing.T) {
 func TestEverythingThatATokenMayBeIsTried(t *testing.T) {
 	t.Parallel()
 	const special = "s3cret+token/of=alice"
-	jwt := func(claims string) string { return signJWT(t, "HS256", nil, claims) }
 	now := time.Now().Unix()
-	good := jwt(fmt.Sprintf(`{"sub":"carol","exp":%d,"scope":"chat"}`, now+3600))
-	weak := jwt(fmt.Sprintf(`{"sub":"carol","exp":%d}`, now+3600))
-	old := jwt(fmt.Sprintf(`{"sub":"carol","exp":%d,"scope":"chat"}`, now-3600))
+	good := hs256(fmt.Sprintf(`{"sub":"carol","exp":%d,"scope":"chat"}`, now+3600))
+	weak := hs256(fmt.Sprintf(`{"sub":"carol","exp":%d}`, now+3600))
+	old := hs256(fmt.Sprintf(`{"sub":"carol","exp":%d,"scope":"chat"}`, now-3600))
 	a := mustAuthenticator(t, &Auth{
 		Token:  []TokenCarrier{{From: "cookie", Name: "session"}, {From: "query", Name: "token"}},
 		Bearer: []BearerToken{{Token: special, UserID: "alice"}, {Token: "s3cret token of bob", UserID: "bob"}},
 		JWT: &JWT{
-			Keys:    []JWTKey{{Key: publicText(t, "HS256")}},
+			Keys:    []JWTKey{{Key: hs256Secret}},
 			Require: []Requirement{{Claim: "scope", Values: []string{"chat"}}},
 		},
 	})
 	for _, row := range []struct {
 		name, cookie, query, user string
-		err                       error
+		err                       string
 	}{
-		{"a cookie as it is", "session=" + special, "", "alice", nil},
-		{"an encoded cookie", "session=" + url.QueryEscape(special), "", "alice", nil},
-		{"the second of two", "session=other; session=" + special, "", "alice", nil},
-		{"the fourth", "session=1; session=2; session=3; session=" + good, "", "carol", nil},
-		{"the fifth", "session=1; session=2; session=3; session=4; session=" + good, "", "", errBadCredential},
-		{"a good one before a bad one", "session=" + good + "; session=bad", "", "carol", nil},
-		{"a plus in the query", "", "token=s3cret+token/of=alice", "alice", nil},
-		{"an encoded plus in the query", "", "token=s3cret%2Btoken%2Fof%3Dalice", "alice", nil},
-		{"a blank in the query", "", "token=s3cret+token+of+bob", "bob", nil},
-		{"what says most is the reason: insufficient", "session=bad; session=" + weak + "; session=" + old, "", "", errInsufficient},
-		{"what says most is the reason: expired", "session=bad; session=" + old + "; session=worse", "", "", errJWTExpired},
+		{"a cookie as it is", "session=" + special, "", "alice", ""},
+		{"an encoded cookie", "session=" + url.QueryEscape(special), "", "alice", ""},
+		{"the second of two", "session=other; session=" + special, "", "alice", ""},
+		{"the fourth", "session=1; session=2; session=3; session=" + good, "", "carol", ""},
+		{"the fifth", "session=1; session=2; session=3; session=4; session=" + good, "", "", "the token is neither a known one nor a JWT"},
+		{"a good one before a bad one", "session=" + good + "; session=bad", "", "carol", ""},
+		{"a plus in the query", "", "token=s3cret+token/of=alice", "alice", ""},
+		{"an encoded plus in the query", "", "token=s3cret%2Btoken%2Fof%3Dalice", "alice", ""},
+		{"a blank in the query", "", "token=s3cret+token+of+bob", "bob", ""},
+		{"what says most is the reason: insufficient", "session=bad; session=" + weak + "; session=" + old, "", "", token.ErrInsufficient.Error()},
+		{"what says most is the reason: expired", "session=bad; session=" + old + "; session=worse", "", "", "the token has expired"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			r := httptest.NewRequest(http.MethodGet, "/ws?"+row.query, nil)
 			r.Header.Set(carrier.CookieField, row.cookie)
 			got, err := a.authenticate(r)
-			right := err == row.err                 //nolint:errorlint // which of them matters
-			if row.err == error(errBadCredential) { //nolint:errorlint // as above
-				right = errors.Is(err, errBadCredential)
+			reason := ""
+			if err != nil {
+				reason = err.Error()
 			}
-			if !right || got.userID != row.user {
-				t.Errorf("authenticate = %q, %v; want %q, %v", got.userID, err, row.user, row.err)
+			if reason != row.err || got.userID != row.user {
+				t.Errorf("authenticate = %q, %q; want %q, %q", got.userID, reason, row.user, row.err)
 			}
 		})
 	}
@@ -195,8 +205,8 @@ func TestTokensFromEnvironmentAndFiles(t *testing.T) {
 			t.Errorf("%s: authenticate = %+v, %v; want user %s", value, got, err, user)
 		}
 	}
-	if _, err := a.authenticate(requestWithHeader("Authorization", "Bearer {env.WSGATEWAY_TEST_TOKEN}")); !errors.Is(err, errBadCredential) {
-		t.Errorf("a placeholder sent by a client: %v, want %v", err, errBadCredential)
+	if _, err := a.authenticate(requestWithHeader("Authorization", "Bearer {env.WSGATEWAY_TEST_TOKEN}")); !errors.Is(err, token.ErrBadCredential) {
+		t.Errorf("a placeholder sent by a client: %v, want %v", err, token.ErrBadCredential)
 	}
 }
 
@@ -259,65 +269,6 @@ func TestNewAuthenticatorLeavesTheConfigurationAsItIs(t *testing.T) {
 	}
 }
 
-func TestChallenge(t *testing.T) {
-	t.Parallel()
-	a := mustAuthenticator(t, &Auth{Bearer: []BearerToken{{Token: testToken}}})
-	for _, row := range []struct {
-		realm string
-		err   error
-		want  string
-	}{
-		{"default", errNoCredential, `Bearer realm="default"`},
-		{"default", errBadCredential, `Bearer realm="default", error="invalid_token", error_description="the token is not valid"`},
-		{"a\"b\\c\r\nX: y", errNoCredential, `Bearer realm="a\"b\\cX: y"`},
-	} {
-		if got := a.challenge(row.realm, row.err); got != row.want {
-			t.Errorf("challenge(%q, %v) = %s, want %s", row.realm, row.err, got, row.want)
-		}
-	}
-}
-
-// The time a comparison takes must not tell how much of a guess is right.
-// Noise on a shared machine hides what a measurement would show, so this holds
-// the shape of the code: hashes, compared in constant time, without a way out
-// of the loop.
-func TestTimingAttackFindsNoEarlyExit(t *testing.T) {
-	t.Parallel()
-	file, err := parser.ParseFile(token.NewFileSet(), "auth.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var loops, compares int
-	for _, decl := range file.Decls {
-		fn, ok := decl.(*ast.FuncDecl)
-		if !ok || fn.Name.Name != "verify" {
-			continue
-		}
-		ast.Inspect(fn.Body, func(n ast.Node) bool {
-			loop, ok := n.(*ast.RangeStmt)
-			if !ok {
-				return true
-			}
-			loops++
-			ast.Inspect(loop.Body, func(n ast.Node) bool {
-				switch n := n.(type) {
-				case *ast.ReturnStmt, *ast.BranchStmt, *ast.IfStmt, *ast.SwitchStmt, *ast.BinaryExpr:
-					t.Errorf("%T in the loop that compares tokens", n)
-				case *ast.SelectorExpr:
-					if n.Sel.Name == "ConstantTimeCompare" {
-						compares++
-					}
-				}
-				return true
-			})
-			return false
-		})
-	}
-	if loops != 1 || compares != 1 {
-		t.Errorf("found %d loops and %d constant-time comparisons in verify, want one of each", loops, compares)
-	}
-}
-
 func TestAuthenticateLeavesTheRequestAsItIs(t *testing.T) {
 	t.Parallel()
 	a := mustAuthenticator(t, &Auth{
@@ -357,7 +308,7 @@ func TestTokenOfTheFirstCarrierDecides(t *testing.T) {
 		err      error
 	}{
 		{"a good one before a bad one", []TokenCarrier{cookie, query}, "/?token=bad", "session=" + testToken, identity{userID: "alice", ambient: true}, nil},
-		{"a bad one before a good one", []TokenCarrier{query, cookie}, "/?token=bad", "session=" + testToken, identity{}, errBadCredential},
+		{"a bad one before a good one", []TokenCarrier{query, cookie}, "/?token=bad", "session=" + testToken, identity{}, token.ErrBadCredential},
 		{"an empty one is absent", []TokenCarrier{query, cookie}, "/?token=", "session=" + testToken, identity{userID: "alice", ambient: true}, nil},
 		{"a query is not ambient", []TokenCarrier{query, cookie}, "/?token=" + testToken, "session=bad", identity{userID: "alice"}, nil},
 	} {
@@ -395,5 +346,32 @@ func TestSubprotocolForTheClientIsAnOfferedOne(t *testing.T) {
 		if err != nil || got != row.want {
 			t.Errorf("offer %q: authenticate = %+v, %v; want %+v", row.offer, got, err, row.want)
 		}
+	}
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	for name, row := range map[string]struct {
+		token  string
+		config *Auth
+	}{
+		"static": {testToken, &Auth{Bearer: []BearerToken{{Token: testToken, UserID: "alice"}}}},
+		"HS256": {
+			hs256(`{"iss":"https://issuer.example","sub":"alice","aud":["ws","api"],"exp":4000000000,"scope":"chat read"}`),
+			&Auth{JWT: &JWT{
+				Keys: []JWTKey{{Key: hs256Secret}}, Issuer: []string{"https://issuer.example"}, Audience: []string{"ws"},
+				Require: []Requirement{{Claim: "scope", Values: []string{"chat"}}},
+			}},
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			a := mustAuthenticator(b, row.config)
+			r := requestWithHeader("Authorization", "Bearer "+row.token)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := a.authenticate(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -1,13 +1,14 @@
 package wsgateway
 
 import (
-	"encoding/hex"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
 // authWords are the words of an auth block. Each is given a dispenser over its
@@ -117,7 +118,7 @@ func (a *Auth) unmarshalIntrospect(d *caddyfile.Dispenser) error {
 	}
 	d.Reset()
 	d.Next() // an error is about the line, not about the end of its block
-	if err := checkIntrospectURL(args[0], a.Introspect.AllowHTTP); err != nil {
+	if err := token.CheckIntrospectionURL(args[0], a.Introspect.AllowHTTP); err != nil {
 		return d.Errf("introspect: %w", err)
 	}
 	return checkAllowHTTP(d, args[0], a.Introspect.AllowHTTP)
@@ -306,19 +307,16 @@ func (a *Auth) unmarshalBearer(d *caddyfile.Dispenser) error {
 // adaptToken replaces a token that stands in the Caddyfile by its hash, so
 // that it does not show in the running configuration. Placeholders are
 // resolved when the configuration is loaded and stay as they are.
-func adaptToken(d *caddyfile.Dispenser, token string) (BearerToken, error) {
-	if strings.Contains(token, "{http.") { // Caddy's shorthands make it of {file.name} as well
+func adaptToken(d *caddyfile.Dispenser, text string) (BearerToken, error) {
+	if strings.Contains(text, "{http.") { // Caddy's shorthands make it of {file.name} as well
 		return BearerToken{}, d.Err("a bearer token cannot depend on the request: use {env.*}, or {file.*} with a path that has a slash or a dot in it")
 	}
-	if hasPlaceholder(token) {
-		return BearerToken{Token: token}, nil
+	if hasPlaceholder(text) {
+		return BearerToken{Token: text}, nil
 	}
-	hash, quality, err := hashOfToken(token)
+	hashed, err := token.Hashed(text, resolveSecret)
 	if err != nil {
 		return BearerToken{}, d.Errf("bearer: %w", err)
 	}
-	return BearerToken{
-		Token: hashPrefix + hex.EncodeToString(hash[:]),
-		Short: quality.short, Unofferable: quality.unofferable,
-	}, nil
+	return BearerToken(hashed), nil
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
 // jwtWords are the words of a jwt block. Each is given a dispenser over its own
@@ -85,9 +87,9 @@ func (j *JWT) unmarshalKey(d *caddyfile.Dispenser) error {
 	case strings.Contains(key.Key, "{http."): // Caddy's shorthands make it of {file.name} as well
 		return d.Err("a key cannot depend on the request: use {env.*}, or {file.*} with a path that has a slash or a dot in it")
 	case hasPlaceholder(key.Key) && !json.Valid([]byte(key.Key)):
-		err = checkAlgorithms(key.Algorithms)
+		err = token.CheckAlgorithms(key.Algorithms)
 	default:
-		_, err = newVerifyKeys(key.Key, key.Algorithms)
+		err = token.CheckKey(token.Key(key), resolveSecret)
 	}
 	if err != nil {
 		return d.Errf("key: %w", err)
@@ -145,7 +147,7 @@ func checkPlace(d *caddyfile.Dispenser, at KeySetPlace) error {
 		return nil
 	}
 	if strings.Contains(at.Place, "://") {
-		if err := checkJWKSURL(at.Place, at.AllowHTTP); err != nil {
+		if err := token.CheckKeySetURL(at.Place, at.AllowHTTP); err != nil {
 			return d.Errf("jwks: %w", err)
 		}
 	}
@@ -159,7 +161,7 @@ func (j *JWT) unmarshalAlgorithms(d *caddyfile.Dispenser) (err error) {
 	if j.Algorithms, err = lineArgs(d, "algorithms <algorithm...>", 1, -1); err != nil {
 		return err
 	}
-	if err := checkAlgorithms(j.Algorithms); err != nil {
+	if err := token.CheckAlgorithms(j.Algorithms); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil

@@ -56,3 +56,28 @@ func TestPlaceholdersOfTheRequestAreFoundInASource(t *testing.T) {
 		}
 	}
 }
+
+func TestPlaceOfAKeySetIsATextOrAnObject(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]KeySetPlace{
+		`"https://a.example/keys"`:                             {Place: "https://a.example/keys"},
+		`{"place":"/etc/keys.json"}`:                           {Place: "/etc/keys.json"},
+		` {"place":"http://a.internal/k","allow_http":true}`:   {Place: "http://a.internal/k", AllowHTTP: true},
+		`{"place":"http://a.internal/k","allow_http":"true"}`:  {},
+		`{"place":"http://a.internal/k","allowed_http":false}`: {},
+		`["https://a.example/keys"]`:                           {},
+		`5`:                                                    {},
+	} {
+		var got KeySetPlace
+		err := json.Unmarshal([]byte(text), &got)
+		if (err == nil) != (want.Place != "") || err == nil && got != want {
+			t.Errorf("%s is %+v, %v", text, got, err)
+			continue
+		}
+		written, err := json.Marshal(got)
+		var again KeySetPlace
+		if err != nil || json.Unmarshal(written, &again) != nil || again != got {
+			t.Errorf("%s is written as %s", text, written)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
 )
 
@@ -69,7 +70,7 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handsha
 	}
 	// What others verified may be a cookie. It need not be, so that a handshake
 	// without an Origin, which no browser sends, may pass.
-	ambient, strict := who.ambient, what == handshake.Sound && !who.elsewhere
+	ambient, strict := who.ambient, what == handshake.Sound && who.provided == nil
 	if inFront && (h.authenticator == nil || who.anonymous) {
 		ambient, strict = true, false
 	}
@@ -89,12 +90,14 @@ const onlyTokenOffered = "no subprotocol but the token is offered, and a browser
 func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
 	a := h.authenticator
 	who, err := a.authenticate(r)
-	if a.preflight && (who.anonymous || errors.Is(err, errNoCredential)) && isPreflight(r) {
+	absent := who.anonymous || errors.Is(err, errNoCredential) // no carrier holds a token
+	unknown := errors.Is(err, token.ErrBadCredential)          // it may be somebody else's
+	decided := !absent && !unknown
+	if a.preflight && absent && isPreflight(r) {
 		dropMethodOverrides(r.Header)
 		return identity{anonymous: true}, nil
 	}
-	unknown := errors.Is(err, errBadCredential)
-	if !a.trustsOthers() || !who.anonymous && !unknown && !errors.Is(err, errNoCredential) {
+	if decided || !a.trustsOthers() {
 		if err != nil {
 			return who, h.refuseUser(w, r, err)
 		}
@@ -104,10 +107,10 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 	if a.inherit && !unknown {
 		inherited = userOf(r)
 	}
-	g, redirect := a.askOthers(w, r, inherited)
+	found, redirect := a.askOthers(w, r, inherited)
 	switch {
-	case g != nil:
-		who = identity{userID: g.userID, grant: g, elsewhere: true, ambient: carrier.ForeignMayBeAmbient(r)}
+	case found != nil:
+		who = identity{userID: found.UserID, grant: &found.Grant, provided: found, ambient: carrier.ForeignMayBeAmbient(r)}
 		who.fallbackProtocol, who.offersNothingElse = a.carriers.FallbackProtocol(r)
 		if a.forward {
 			who.forwarded = a.carriers.Foreign(r)
@@ -259,11 +262,11 @@ func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *
 }
 
 // authorityOf is what a connection lives by that the grant, if any, let in.
-func authorityOf(g *grant) live.Authority {
+func authorityOf(g *token.Grant) live.Authority {
 	if g == nil {
 		return live.Authority{}
 	}
-	return live.NewAuthority(g.jti, g.credential, g.issuer, g.expires)
+	return live.NewAuthority(g.JTI, g.Credential, g.Issuer, g.Expires)
 }
 
 func (h *Handler) earlyClose() live.EarlyClose {
@@ -278,13 +281,13 @@ func (h *Handler) earlyClose() live.EarlyClose {
 
 // refuseUser turns an error of authentication into the answer.
 func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) *refusal {
-	if errors.Is(err, errUnavailable) {
+	if errors.Is(err, token.ErrUnavailable) {
 		return unavailable(w, err.Error())
 	}
-	if h.authenticator.verifiesTokens() || w.Header().Get("WWW-Authenticate") == "" {
-		w.Header().Add("WWW-Authenticate", h.authenticator.challenge(h.name, err))
+	if !h.authenticator.tokens.IsEmpty() || w.Header().Get("WWW-Authenticate") == "" {
+		w.Header().Add("WWW-Authenticate", token.Challenge(h.name, err))
 	}
-	if errors.Is(err, errInsufficient) {
+	if errors.Is(err, token.ErrInsufficient) {
 		return &refusal{http.StatusForbidden, resultForbidden, err.Error()}
 	}
 	reason := err.Error()

@@ -126,7 +126,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.enter()
 	h.watch(ctx)
 	if h.auth != nil {
-		h.auth.watch(ctx, h.moveTo)
+		h.auth.tokens.Watch(ctx, h.moveTo)
 	}
 	h.live.WarnOfTLS(h.logger)
 	return nil
@@ -142,7 +142,7 @@ func (h *Handler) enter() {
 	if h.authenticator != nil {
 		h.credentials = h.live.NewCredentials()
 		h.taken.add(h.credentials.Release)
-		h.credentials.Accept(h.authenticator.credentials(h.authenticator.current.Load()), h.named)
+		h.credentials.Accept(h.authenticator.credentials(h.authenticator.tokens.Credentials()), h.named)
 	}
 	for _, up := range h.Proxy.Upstreams {
 		if address := dial.Canonical(up.Dial); !hasPlaceholder(address) {
@@ -179,12 +179,13 @@ func (h *Handler) namedMembers() []string {
 	return members
 }
 
-// moveTo puts other verifiers into force. Their credentials are accepted before,
-// and those that are gone are withdrawn after, which ends what they let in.
-func (h *Handler) moveTo(next *verifiers) {
-	credentials := h.authenticator.credentials(next)
+// moveTo puts a change of the credentials of tokens into force, which apply does.
+// They are accepted before, and those that are gone are withdrawn after, which
+// ends what they let in.
+func (h *Handler) moveTo(ofTokens []string, apply func()) {
+	credentials := h.authenticator.credentials(ofTokens)
 	h.credentials.Accept(credentials, h.named)
-	h.authenticator.current.Store(next)
+	apply()
 	h.credentials.KeepOnly(credentials)
 }
 

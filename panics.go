@@ -1,7 +1,6 @@
 package wsgateway
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -15,9 +14,6 @@ import (
 // A panic within a request is net/http's to recover. Whatever runs beside
 // requests has to be contained by who starts it: a goroutine, a timer, what others
 // call at an exit or from goroutines of their own.
-
-// errPanicked stands for the answer that a panic has prevented.
-var errPanicked = errors.New("it panicked; the log says where")
 
 var panicsTotal = prometheus.NewCounter(prometheus.CounterOpts{
 	Namespace: "caddy",
@@ -41,7 +37,7 @@ func contain(logger *zap.Logger, fields ...zap.Field) {
 // containInto makes a panic in what defers it the error that this returns.
 func containInto(err *error, logger *zap.Logger, fields ...zap.Field) {
 	if value := recover(); value != nil {
-		*err = errPanicked
+		*err = panics.ErrPanicked
 		reportPanic(logger, panics.Caught(value), fields...)
 	}
 }

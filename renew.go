@@ -5,6 +5,7 @@ import (
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
 // connectionHeader tells a client the ID of its connection.
@@ -21,11 +22,11 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	who, rf := h.admitUser(w, r, handshake.Plain)
 	h.decorate(r)
 	if rf == nil && who.anonymous {
-		w.Header().Add("WWW-Authenticate", h.authenticator.challenge(h.name, errNoCredential))
+		w.Header().Add("WWW-Authenticate", token.Challenge(h.name, errNoCredential))
 		rf = &refusal{http.StatusUnauthorized, resultUnauthorized, errNoCredential.Error()}
 	}
 	if rf == nil {
-		if rf = renewalRefusal(h.live.Renew(h.name, id, who.grant.userID, authorityOf(who.grant), h.credentials.Lead)); rf == nil {
+		if rf = renewalRefusal(h.live.Renew(h.name, id, who.grant.UserID, authorityOf(who.grant), h.credentials.Lead)); rf == nil {
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}

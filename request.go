@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
 func replacerOf(r *http.Request) *caddy.Replacer {
@@ -42,21 +44,21 @@ func clientIP(r *http.Request) string {
 // found does not count here.
 func setUser(r *http.Request, who identity) {
 	repl := replacerOf(r)
-	if who.grant != nil && who.grant.inherited {
+	if who.provided != nil && who.provided.inherited {
 		return
 	}
 	repl.DeleteByPrefix("http.auth.user.")
 	if who.grant == nil {
 		return
 	}
-	set := func(name, value string) {
-		if !hasControlChars(value) {
-			repl.Set("http.auth.user."+name, value)
+	set := func(name, value string) { repl.Set("http.auth.user."+name, value) }
+	who.grant.EachClaim(set)
+	if who.provided != nil {
+		for name, value := range who.provided.metadata {
+			if !token.HasControlChars(value) {
+				set(name, value)
+			}
 		}
-	}
-	who.grant.claims.each(set)
-	for name, value := range who.grant.metadata {
-		set(name, value)
 	}
 	repl.Set("http.auth.user.id", who.userID) // whatever a claim of that name says
 }

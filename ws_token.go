@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
 func init() {
@@ -61,7 +62,7 @@ func (*TokenProvider) CaddyModule() caddy.ModuleInfo {
 func (p *TokenProvider) Provision(ctx caddy.Context) (err error) {
 	p.auth, err = loadAuth(ctx, &Auth{Token: p.Token, Bearer: p.Bearer, JWT: p.JWT, Introspect: p.Introspect})
 	if err == nil {
-		p.auth.watch(ctx, p.auth.current.Store)
+		p.auth.tokens.Watch(ctx, func(_ []string, apply func()) { apply() })
 	}
 	return err
 }
@@ -75,7 +76,7 @@ func (p *TokenProvider) Cleanup() error {
 // Authenticate implements caddyauth.Authenticator.
 func (p *TokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
 	if handshake.Misshapen(r, sentURL(r)) != "" { // matchers in front have not seen a path of it
-		w.Header().Set("WWW-Authenticate", p.auth.challenge("ws_token", errNoCredential))
+		w.Header().Set("WWW-Authenticate", token.Challenge("ws_token", errNoCredential))
 		forgetTarget(r)
 		return caddyauth.User{}, false, nil
 	}
@@ -83,14 +84,14 @@ func (p *TokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (ca
 	who, err := p.auth.authenticate(r)
 	stripEverywhere(p.auth.authenticator, r)
 	switch {
-	case errors.Is(err, errUnavailable):
+	case errors.Is(err, token.ErrUnavailable):
 		return caddyauth.User{}, false, err
 	case err != nil:
-		w.Header().Set("WWW-Authenticate", p.auth.challenge("ws_token", err))
+		w.Header().Set("WWW-Authenticate", token.Challenge("ws_token", err))
 		return caddyauth.User{}, false, nil
 	}
 	user := caddyauth.User{ID: who.userID, Metadata: make(map[string]string)}
-	who.grant.claims.each(func(name, value string) {
+	who.grant.EachClaim(func(name, value string) {
 		if name != "id" { // it would take the place of the ID
 			user.Metadata[name] = value
 		}

@@ -4,6 +4,7 @@
 package panics
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -74,6 +75,32 @@ func Contain() {
 	if value := recover(); value != nil {
 		Report(Caught(value))
 	}
+}
+
+// ContainTo recovers a panic of the function that defers it, and hands it to
+// report, or to Report where report is nil.
+func ContainTo(report func(*Panic)) {
+	if value := recover(); value != nil {
+		reportTo(report, Caught(value))
+	}
+}
+
+// ErrPanicked stands for the answer that a panic has prevented.
+var ErrPanicked = errors.New("it panicked; the log says where")
+
+// ContainInto is ContainTo that also sets the error that the function returns.
+func ContainInto(err *error, report func(*Panic)) {
+	if value := recover(); value != nil {
+		*err = ErrPanicked
+		reportTo(report, Caught(value))
+	}
+}
+
+func reportTo(report func(*Panic), p *Panic) {
+	if report == nil {
+		report = Report
+	}
+	report(p)
 }
 
 // Report hands a panic that is part of no connection's outcome to the function that

@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"crypto"
@@ -74,7 +74,7 @@ func TestJWTAttackPublicKeyAsSecret(t *testing.T) {
 				t.Errorf("%s: accepted a token signed with the %s for a secret", algorithm, name)
 			}
 		}
-		if _, err := newVerifyKeys(text, []string{"HS256"}); err == nil {
+		if _, err := newVerifyKeys(text, []string{"HS256"}, resolve); err == nil {
 			t.Errorf("%s: the PEM loads for HS256", algorithm)
 		}
 	}
@@ -86,7 +86,7 @@ func TestJWTAttackKeyFromTheToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := mustVerifier(t, &JWT{Keys: []JWTKey{{Key: publicText(t, "RS256")}}})
+	v := mustVerifier(t, &JWT{Keys: []Key{{Key: publicText(t, "RS256")}}})
 	for name, header := range map[string]map[string]any{
 		"jwk": {"jwk": jose.JSONWebKey{Key: &mine.PublicKey}},
 		"jku": {"jku": "http://127.0.0.1:1/keys"},
@@ -110,7 +110,7 @@ func TestJWTAttackWrongKeyWithTheSameKid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := mustVerifier(t, &JWT{Keys: []JWTKey{{Key: string(jwk)}}})
+	v := mustVerifier(t, &JWT{Keys: []Key{{Key: string(jwk)}}})
 	mine, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +197,7 @@ func TestJWTAttackSignatures(t *testing.T) {
 
 func TestJWTErrorsShowNothingOfTheToken(t *testing.T) {
 	t.Parallel()
-	v := mustVerifier(t, &JWT{Keys: []JWTKey{{Key: publicText(t, "HS256")}}, Audience: []string{"x"}})
+	v := mustVerifier(t, &JWT{Keys: []Key{{Key: publicText(t, "HS256")}}, Audience: []string{"x"}})
 	const hush = "hush-hush"
 	for _, token := range []string{
 		hush, signJWT(t, "HS256", map[string]any{"kid": hush}, `{"sub":"`+hush+`","exp":1}`),
@@ -242,7 +242,7 @@ func TestJWTKeysThatDoNotLoad(t *testing.T) {
 		"unknown placeholder":          {"{hush.hush}", nil, "unknown placeholder"},
 		"a variable that is not set":   {"{env.WSGW_NO_SUCH}", nil, "WSGW_NO_SUCH"},
 	} {
-		_, err := newVerifyKeys(row.text, row.algorithms)
+		_, err := newVerifyKeys(row.text, row.algorithms, resolve)
 		if err == nil || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "hush-hush") {
 			t.Errorf("%s: error %v, want %q in it", name, err, row.want)
 		}
@@ -286,7 +286,7 @@ func FuzzJWT(f *testing.F) {
 		if (err == nil) != (token == good) {
 			t.Fatalf("%q: %v", token, err)
 		}
-		if err != nil && !errors.Is(err, errBadCredential) {
+		if err != nil && !errors.Is(err, ErrBadCredential) {
 			t.Fatalf("%q: %v is not a bad credential", token, err)
 		}
 	})

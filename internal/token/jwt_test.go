@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"crypto"
@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/go-jose/go-jose/v4"
 )
 
@@ -112,7 +111,7 @@ func mustVerifier(tb testing.TB, config *JWT, sets ...keySet) *jwtVerifier {
 // verifierOf accepts one key.
 func verifierOf(tb testing.TB, algorithm string) *jwtVerifier {
 	tb.Helper()
-	return mustVerifier(tb, &JWT{Keys: []JWTKey{{Key: publicText(tb, algorithm)}}})
+	return mustVerifier(tb, &JWT{Keys: []Key{{Key: publicText(tb, algorithm)}}})
 }
 
 func TestJWTOfEveryAlgorithmIsVerified(t *testing.T) {
@@ -126,8 +125,8 @@ func TestJWTOfEveryAlgorithmIsVerified(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if g.userID != "alice" || g.jti != "id-1" || !g.expires.Equal(noon.Add(time.Hour+defaultLeeway)) {
-				t.Errorf("got user %q, jti %q, end %s", g.userID, g.jti, g.expires)
+			if g.UserID != "alice" || g.JTI != "id-1" || !g.Expires.Equal(noon.Add(time.Hour+defaultLeeway)) {
+				t.Errorf("got user %q, jti %q, end %s", g.UserID, g.JTI, g.Expires)
 			}
 			for _, other := range algorithmNames {
 				foreign := signJWT(t, other, nil, soundClaims)
@@ -199,7 +198,7 @@ func TestJWTVectorsOfTheStandards(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			keys, err := newVerifyKeys(row.key, nil)
+			keys, err := newVerifyKeys(row.key, nil, resolve)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -210,7 +209,7 @@ func TestJWTVectorsOfTheStandards(t *testing.T) {
 			if _, err := token.signedByOne(keys); err != nil {
 				t.Fatal(err)
 			}
-			v := mustVerifier(t, &JWT{Keys: []JWTKey{{Key: row.key}}, Issuer: []string{"joe"}})
+			v := mustVerifier(t, &JWT{Keys: []Key{{Key: row.key}}, Issuer: []string{"joe"}})
 			_, err = v.verify(t.Context(), row.token, time.Unix(1300819379, 0))
 			if strings.HasPrefix(name, "A.") && err != nil {
 				t.Error(err)
@@ -221,7 +220,7 @@ func TestJWTVectorsOfTheStandards(t *testing.T) {
 		})
 	}
 	// A.5 is not signed at all.
-	v := mustVerifier(t, &JWT{Keys: []JWTKey{{Key: publicText(t, "RS256")}}})
+	v := mustVerifier(t, &JWT{Keys: []Key{{Key: publicText(t, "RS256")}}})
 	if _, err := v.verify(t.Context(), "eyJhbGciOiJub25lIn0."+joe+".", time.Unix(1300819379, 0)); err == nil {
 		t.Error("the unsecured JWS of A.5 was accepted")
 	}
@@ -270,13 +269,13 @@ func TestJWTRequirementsAndUserAreChecked(t *testing.T) {
 	claim := func(old, replacement string) string { return changedClaims(t, old, replacement) }
 	checkClaims(t, []claimsRow{
 		{"scope with the word alone", claim("chat read", "chat"), nil},
-		{"scope with the word as a part", claim("chat read", "chatter read"), errInsufficient},
+		{"scope with the word as a part", claim("chat read", "chatter read"), ErrInsufficient},
 		{"scope a list", claim(`"chat read"`, `["read","write"]`), nil},
-		{"no scope", claim(`"scope":"chat read",`, ""), errInsufficient},
-		{"nested list without the value", claim(`"editor"`, `"reader"`), errInsufficient},
+		{"no scope", claim(`"scope":"chat read",`, ""), ErrInsufficient},
+		{"nested list without the value", claim(`"editor"`, `"reader"`), ErrInsufficient},
 		{"nested string", claim(`["user","editor"]`, `"editor"`), nil},
-		{"nested string with the word", claim(`["user","editor"]`, `"no editor"`), errInsufficient},
-		{"nested object missing", claim(`"realm_access":`, `"realm":`), errInsufficient},
+		{"nested string with the word", claim(`["user","editor"]`, `"no editor"`), ErrInsufficient},
+		{"nested object missing", claim(`"realm_access":`, `"realm":`), ErrInsufficient},
 		{"no user", claim(`"sub":"alice",`, ""), nil},
 		{"user with a line break", claim(`"alice"`, `"a\r\nX-Admin: 1"`), errJWTUser},
 		{"user an object", claim(`"alice"`, `{"id":1}`), errJWTUser},
@@ -297,9 +296,9 @@ type claimsRow struct {
 // checkClaims has tokens verified at noon, with a leeway of 10 s.
 func checkClaims(t *testing.T, rows []claimsRow) {
 	t.Helper()
-	leeway := caddy.Duration(10 * time.Second)
+	leeway := 10 * time.Second
 	v := mustVerifier(t, &JWT{
-		Keys: []JWTKey{{Key: publicText(t, "HS256")}}, Leeway: &leeway,
+		Keys: []Key{{Key: publicText(t, "HS256")}}, Leeway: &leeway,
 		Issuer: []string{"other", "https://issuer.example"}, Audience: []string{"ws"},
 		Require: []Requirement{{Claim: "scope", Values: []string{"write", "chat"}}, {Claim: "realm_access.roles", Values: []string{"editor"}}},
 	})
@@ -326,8 +325,8 @@ func changedClaims(t *testing.T, old, replacement string) string {
 
 func TestJWTSettings(t *testing.T) {
 	t.Parallel()
-	zero := caddy.Duration(0)
-	key := []JWTKey{{Key: publicText(t, "HS256")}}
+	zero := time.Duration(0)
+	key := []Key{{Key: publicText(t, "HS256")}}
 	for _, row := range []struct {
 		name   string
 		config JWT
@@ -354,8 +353,8 @@ func TestJWTSettings(t *testing.T) {
 				algorithm = row.claims
 			}
 			g, err := mustVerifier(t, &config).verify(t.Context(), signJWT(t, algorithm, nil, row.claims), noon)
-			if !errors.Is(err, row.want) || err == nil && g.userID != row.user {
-				t.Errorf("got user %q, %v; want %q, %v", g.userID, err, row.user, row.want)
+			if !errors.Is(err, row.want) || err == nil && g.UserID != row.user {
+				t.Errorf("got user %q, %v; want %q, %v", g.UserID, err, row.user, row.want)
 			}
 		})
 	}
@@ -369,7 +368,7 @@ func TestJWTPlaceholdersAreEveryScalarClaim(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make(map[string]string)
-	g.claims.each(func(name, value string) { got[name] = value })
+	g.EachClaim(func(name, value string) { got[name] = value })
 	want := map[string]string{
 		"iss": "https://issuer.example", "sub": "alice", "exp": "1900003600", "nbf": "1899999000", "iat": "1899999000",
 		"jti": "id-1", "scope": "chat read", "email": "alice@example.com", "admin": "true", "level": "7",
@@ -395,36 +394,28 @@ func TestVerifyingAllocatesLittleBeyondTheSignature(t *testing.T) {
 	}
 }
 
-func BenchmarkAuthenticate(b *testing.B) {
-	b.Run("static", func(b *testing.B) {
-		a := mustAuthenticator(b, &Auth{Bearer: []BearerToken{{Token: testToken, UserID: "alice"}}})
-		r := requestWithHeader("Authorization", "Bearer "+testToken)
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := a.authenticate(r); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+func BenchmarkVerify(b *testing.B) {
 	for _, algorithm := range []string{"HS256", "RS256", "ES256", "EdDSA"} {
-		keys := []JWTKey{{Key: publicText(b, algorithm)}}
+		keys := []Key{{Key: publicText(b, algorithm)}}
 		claims := strings.ReplaceAll(soundClaims, "1899999000", "1600000000")
 		text := signJWT(b, algorithm, map[string]any{"kid": "key-1"}, claims)
 		b.Run(algorithm, func(b *testing.B) {
-			a := mustAuthenticator(b, &Auth{JWT: &JWT{
+			options := testOptions()
+			options.JWT = &JWT{
 				Keys: keys, Issuer: []string{"https://issuer.example"}, Audience: []string{"ws"},
 				Require: []Requirement{{Claim: "scope", Values: []string{"chat"}}},
-			}})
-			r := requestWithHeader("Authorization", "Bearer "+text)
+			}
+			v := mustNew(b, options)
+			tokens := []string{text}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := a.authenticate(r); err != nil {
+				if _, _, err := v.VerifyAny(b.Context(), tokens, time.Now()); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 		b.Run(algorithm+"/signature alone", func(b *testing.B) {
-			verify, err := newVerifyKeys(keys[0].Key, nil)
+			verify, err := newVerifyKeys(keys[0].Key, nil, resolve)
 			if err != nil {
 				b.Fatal(err)
 			}

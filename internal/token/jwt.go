@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"context"
@@ -14,68 +14,21 @@ import (
 
 // Why a JWT is refused. All of it is the same to the client, and none of it
 // shows anything that the token holds.
-const (
-	errJWTMalformed = credentialError("the token is neither a known one nor a JWT")
-	errJWTHeader    = credentialError("the token's header is not one of a signed JWT")
-	errJWTCritical  = credentialError("the token demands an extension that is not supported")
-	errJWTAlgorithm = credentialError("the token's algorithm is not accepted")
-	errJWTKey       = credentialError("no key is known for the token")
-	errJWTSignature = credentialError("the token's signature is not valid")
-	errJWTClaims    = credentialError("the token's claims are damaged")
-	errJWTNoExpiry  = credentialError("the token never expires")
-	errJWTExpired   = credentialError("the token has expired")
-	errJWTNotYet    = credentialError("the token is not valid yet")
-	errJWTIssuer    = credentialError("the token is from another issuer")
-	errJWTAudience  = credentialError("the token is for another audience")
-	errJWTUser      = credentialError("the token's user claim cannot be a user ID")
+var (
+	errJWTMalformed = unknownToken("the token is neither a known one nor a JWT")
+	errJWTHeader    = unknownToken("the token's header is not one of a signed JWT")
+	errJWTAlgorithm = unknownToken("the token's algorithm is not accepted")
+	errJWTKey       = unknownToken("no key is known for the token")
+	errJWTCritical  = refusedToken("the token demands an extension that is not supported")
+	errJWTSignature = refusedToken("the token's signature is not valid")
+	errJWTClaims    = refusedToken("the token's claims are damaged")
+	errJWTNoExpiry  = refusedToken("the token never expires")
+	errJWTExpired   = refusedToken("the token has expired")
+	errJWTNotYet    = refusedToken("the token is not valid yet")
+	errJWTIssuer    = refusedToken("the token is from another issuer")
+	errJWTAudience  = refusedToken("the token is for another audience")
+	errJWTUser      = refusedToken("the token's user claim cannot be a user ID")
 )
-
-const defaultLeeway = 30 * time.Second
-
-// grant is what a good token gives.
-type grant struct {
-	userID     string
-	jti        string
-	expires    time.Time // the end of it, leeway included; zero for never
-	credential string    // what let it in, as in verifyKey
-	issuer     string    // of whose users userID is one, where a token says so
-	claims     claims
-
-	metadata  map[string]string // of a guest, instead of claims
-	inherited bool              // the placeholders of the user are set
-}
-
-// keySet is keys that may change.
-type keySet interface {
-	// keys returns those that are known. It waits for the first ones; its error
-	// is errUnavailable where there are none yet.
-	keys(ctx context.Context) ([]*verifyKey, error)
-
-	// credentials are what stands for its keys in the registry.
-	credentials() []string
-
-	// renew fetches them again, unless that was tried just now, and tells
-	// whether it did.
-	renew(ctx context.Context) bool
-}
-
-// fixedKeys is a key set that does not change.
-type fixedKeys []*verifyKey
-
-// keys implements keySet.
-func (f fixedKeys) keys(context.Context) ([]*verifyKey, error) { return f, nil }
-
-// credentials implements keySet.
-func (f fixedKeys) credentials() []string {
-	names := make([]string, 0, len(f))
-	for _, k := range f {
-		names = append(names, k.credential)
-	}
-	return names
-}
-
-// renew implements keySet.
-func (fixedKeys) renew(context.Context) bool { return false }
 
 // jwtVerifier is a JWT, compiled.
 type jwtVerifier struct {
@@ -85,20 +38,12 @@ type jwtVerifier struct {
 	algorithms []string // nil for all
 	rules      claimRules
 	leftOut    []leftOutKey // of the static ones
+	resolve    Resolver     // of configured keys
 }
 
-// claimRules are what the claims of a token must be.
-type claimRules struct {
-	issuers, audiences []string
-	require            requirements
-	userClaim          string
-	leeway             time.Duration
-	allowNoExpiry      bool
-}
-
-func newJWTVerifier(config *JWT, sets []keySet) (*jwtVerifier, error) {
-	v := &jwtVerifier{sets: sets, algorithms: config.Algorithms}
-	if err := checkAlgorithms(config.Algorithms); err != nil {
+func (o *Options) newJWTVerifier(config *JWT, sets []keySet) (*jwtVerifier, error) {
+	v := &jwtVerifier{sets: sets, algorithms: config.Algorithms, resolve: o.Resolve}
+	if err := CheckAlgorithms(config.Algorithms); err != nil {
 		return nil, fmt.Errorf("algorithms: %w", err)
 	}
 	for i, key := range config.Keys {
@@ -107,7 +52,7 @@ func newJWTVerifier(config *JWT, sets []keySet) (*jwtVerifier, error) {
 			return nil, fmt.Errorf("keys[%d]: %w", i, err)
 		}
 		v.places = append(v.places, keys)
-		if text, err := resolveKey(key.Key); err == nil {
+		if text, err := resolveKey(key.Key, o.Resolve); err == nil {
 			v.leftOut = append(v.leftOut, leftOutOf([]byte(text), true)...)
 		}
 	}
@@ -115,14 +60,14 @@ func newJWTVerifier(config *JWT, sets []keySet) (*jwtVerifier, error) {
 	if len(v.static) == 0 && len(sets) == 0 {
 		return nil, errors.New("there is no key, so that no token could ever be accepted: add a key or a JWK set")
 	}
-	rules, err := newClaimRules(config)
+	rules, err := o.newClaimRules(config)
 	v.rules = rules
 	return v, err
 }
 
 // compileKey makes the keys of one place in the configuration.
-func (v *jwtVerifier) compileKey(config JWTKey) ([]*verifyKey, error) {
-	keys, err := newVerifyKeys(config.Key, config.Algorithms)
+func (v *jwtVerifier) compileKey(config Key) ([]*verifyKey, error) {
+	keys, err := newVerifyKeys(config.Key, config.Algorithms, v.resolve)
 	if err != nil {
 		return nil, err
 	}
@@ -143,30 +88,6 @@ func (v *jwtVerifier) withKeys(place int, keys []*verifyKey) *jwtVerifier {
 	return &other
 }
 
-func newClaimRules(config *JWT) (rules claimRules, err error) {
-	rules = claimRules{userClaim: config.UserClaim, leeway: defaultLeeway, allowNoExpiry: config.AllowNoExpiry}
-	if rules.issuers, err = resolveTexts("issuer", config.Issuer); err != nil {
-		return rules, err
-	}
-	if rules.audiences, err = resolveTexts("audience", config.Audience); err != nil {
-		return rules, err
-	}
-	if rules.userClaim == "" {
-		rules.userClaim = "sub"
-	}
-	if rules.userClaim, err = resolveText("user_claim", rules.userClaim); err != nil {
-		return rules, err
-	}
-	if config.Leeway != nil {
-		rules.leeway = time.Duration(*config.Leeway)
-	}
-	if rules.leeway < 0 {
-		return rules, fmt.Errorf("leeway: %s is negative", rules.leeway)
-	}
-	rules.require, err = newRequirements(config.Require)
-	return rules, err
-}
-
 func (v *jwtVerifier) credentials() []string {
 	names := fixedKeys(v.static).credentials()
 	for _, set := range v.sets {
@@ -175,7 +96,7 @@ func (v *jwtVerifier) credentials() []string {
 	return names
 }
 
-// guessable tells whether a secret is shorter than RFC 7518 asks for.
+// guessable reports whether a secret is shorter than RFC 7518 asks for.
 func (v *jwtVerifier) guessable() bool {
 	return v != nil && slices.ContainsFunc(v.static, func(k *verifyKey) bool {
 		secret, ok := k.key.([]byte)
@@ -187,27 +108,27 @@ func (v *jwtVerifier) accepts(algorithm string) bool {
 	return len(v.algorithms) == 0 || slices.Contains(v.algorithms, algorithm)
 }
 
-// verify tells what the token grants now. The error is a credentialError,
-// errInsufficient or errUnavailable.
-func (v *jwtVerifier) verify(ctx context.Context, text string, now time.Time) (grant, error) {
+// verify finds what the token grants now. The error is a credentialError,
+// ErrInsufficient or ErrUnavailable.
+func (v *jwtVerifier) verify(ctx context.Context, text string, now time.Time) (Grant, error) {
 	t, err := parseJWT(text)
 	if err != nil {
-		return grant{}, err
+		return Grant{}, err
 	}
 	if !v.accepts(t.algorithm) {
-		return grant{}, errJWTAlgorithm
+		return Grant{}, errJWTAlgorithm
 	}
 	key, err := v.signer(ctx, t)
 	if err != nil {
-		return grant{}, err
+		return Grant{}, err
 	}
 	// Only now: until here it is a stranger's.
 	payload, err := t.payload()
 	if err != nil {
-		return grant{}, err
+		return Grant{}, err
 	}
 	g, err := v.rules.apply(claims{payload}, now)
-	g.credential = key.credential
+	g.Credential = key.credential
 	return g, err
 }
 
@@ -249,7 +170,7 @@ func signedByOneOf(ctx context.Context, t *signedToken, set keySet) (*verifyKey,
 
 // worse is which of two reasons to give where no key did it.
 func worse(a, b error) error {
-	if errors.Is(b, errUnavailable) || errors.Is(a, errJWTKey) {
+	if errors.Is(b, ErrUnavailable) || errors.Is(a, errJWTKey) {
 		return b
 	}
 	return a
@@ -309,7 +230,7 @@ func parseJWT(text string) (*signedToken, error) {
 // errJWTSignature where none that fits did it.
 func (t *signedToken) signedByOne(keys []*verifyKey) (*verifyKey, error) {
 	method := signingMethods[t.algorithm]
-	err := error(errJWTKey)
+	var err error = errJWTKey
 	for _, k := range keys {
 		if !k.fits(t.algorithm, t.kid) {
 			continue
@@ -332,59 +253,4 @@ func (t *signedToken) payload() (strictjson.Object, error) {
 		return nil, errJWTClaims
 	}
 	return payload, nil
-}
-
-// apply tells what claims grant (RFC 7519, section 4.1). Their signature was
-// verified.
-func (rules *claimRules) apply(c claims, now time.Time) (grant, error) {
-	g := grant{claims: c}
-	var err error
-	if g.expires, err = rules.lifetime(c, now); err != nil {
-		return g, err
-	}
-	if len(rules.issuers) > 0 && !isAny(c.Get("iss"), rules.issuers) {
-		return g, errJWTIssuer
-	}
-	if len(rules.audiences) > 0 && !c.hasAny("aud", rules.audiences) {
-		return g, errJWTAudience
-	}
-	var ok bool
-	if g.userID, ok = c.userID(rules.userClaim); !ok {
-		return g, errJWTUser
-	}
-	g.jti, _ = c.Get("jti").Text()
-	g.issuer, _ = c.Get("iss").Text()
-	if !rules.require.met(c) {
-		return g, errInsufficient
-	}
-	return g, nil
-}
-
-// lifetime checks the dates and returns the end, leeway included.
-func (rules *claimRules) lifetime(c claims, now time.Time) (end time.Time, err error) {
-	expires, present, ok := c.date("exp")
-	switch {
-	case !ok:
-		return end, errJWTClaims
-	case !present && !rules.allowNoExpiry:
-		return end, errJWTNoExpiry
-	case present:
-		end = expires.Add(rules.leeway)
-		if !now.Before(end) {
-			return end, errJWTExpired
-		}
-	}
-	begins, _, ok := c.dateOrNull("nbf")
-	switch {
-	case !ok:
-		return end, errJWTClaims
-	case now.Add(rules.leeway).Before(begins):
-		return end, errJWTNotYet
-	}
-	// When it was issued says nothing of whether it is good (RFC 7519, section
-	// 4.1.6): the issuer's clock may be ahead.
-	if _, _, ok = c.dateOrNull("iat"); !ok {
-		return end, errJWTClaims
-	}
-	return end, nil
 }

@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"bufio"
@@ -12,9 +12,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 )
 
 // gauge counts what is under way, and the most there ever was.
@@ -44,9 +41,9 @@ func verifyAll(t *testing.T, i *introspector, prefix string, n, atATime int) (go
 				switch _, err := i.verify(t.Context(), fmt.Sprint(prefix, k), time.Now()); {
 				case err == nil:
 					goods.Add(1)
-				case errors.Is(err, errBadCredential):
+				case errors.Is(err, ErrBadCredential):
 					bads.Add(1)
-				case errors.Is(err, errUnavailable):
+				case errors.Is(err, ErrUnavailable):
 					others.Add(1)
 				default:
 					t.Error(err)
@@ -74,12 +71,8 @@ func TestIntrospectionAttackFloodOfTokensLeavesTheServiceAndUsersAlone(t *testin
 	}
 	service.Start()
 	t.Cleanup(service.Close)
-	client, err := newHTTPClient(nil, time.Minute, maxIntrospectCalls)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hour := caddy.Duration(time.Hour)
-	i, err := newIntrospector(&Introspection{Cache: &hour, Timeout: hour}, service.URL, client, zap.NewNop())
+	hour := time.Hour
+	i, err := testOptions().newIntrospector(&Introspection{URL: service.URL, Cache: &hour, Timeout: hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,14 +157,11 @@ func TestIntrospectionOverAConnectionThatWasClosedIsAskedAgain(t *testing.T) {
 			}()
 		}
 	}()
-	client, err := newHTTPClient(nil, time.Minute, 1)
+	i, err := testOptions().newIntrospector(&Introspection{URL: "http://" + ln.Addr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := newIntrospector(new(Introspection), "http://"+ln.Addr().String(), client, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
+	i.client = newHTTPClient(nil, time.Minute, 1)
 	for n := range 3 {
 		if _, err := i.verify(t.Context(), fmt.Sprint("g", n), time.Now()); err != nil {
 			t.Errorf("call %d: %v", n+1, err)
@@ -191,17 +181,17 @@ func TestHTTPIsForLoopbackAddressesUnlessAllowed(t *testing.T) {
 		"http://localhost.example/":       false,
 		"http://127.0.0.1@auth.example/":  false,
 	} {
-		_, err := newIntrospector(new(Introspection), address, http.DefaultClient, zap.NewNop())
+		_, err := testOptions().newIntrospector(&Introspection{URL: address})
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
 		}
-		if _, err := newIntrospector(&Introspection{AllowHTTP: true}, address, http.DefaultClient, zap.NewNop()); err != nil {
+		if _, err := testOptions().newIntrospector(&Introspection{URL: address, AllowHTTP: true}); err != nil {
 			t.Errorf("%s, where it is allowed: %v", address, err)
 		}
-		if err := checkJWKSURL(address, false); (err == nil) != ok {
+		if err := CheckKeySetURL(address, false); (err == nil) != ok {
 			t.Errorf("%s, for a key set: %v", address, err)
 		}
-		if err := checkJWKSURL(address, true); err != nil {
+		if err := CheckKeySetURL(address, true); err != nil {
 			t.Errorf("%s, for a key set where it is allowed: %v", address, err)
 		}
 	}

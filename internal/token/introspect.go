@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
 )
 
@@ -31,18 +32,19 @@ const (
 )
 
 // errTokenInactive is the service's word.
-const errTokenInactive = credentialError("the introspection service says that the token is not active")
+var errTokenInactive = refusedToken("the introspection service says that the token is not active")
 
-// errIntrospectBusy is an errUnavailable.
-var errIntrospectBusy = fmt.Errorf("%w: the introspection service has too many tokens to look at", errUnavailable)
+// errIntrospectBusy is an ErrUnavailable.
+var errIntrospectBusy = fmt.Errorf("%w: the introspection service has too many tokens to look at", ErrUnavailable)
 
 // introspector asks a service about tokens (RFC 7662) and remembers its answers.
 type introspector struct {
-	url     string
-	client  *http.Client
-	timeout time.Duration // how long a token waits for its turn
-	logger  *zap.Logger
-	turns   chan struct{} // holds one for each call that is under way
+	url         string
+	client      *http.Client
+	timeout     time.Duration // how long a token waits for its turn
+	logger      *zap.Logger
+	reportPanic func(*panics.Panic) // nil for panics.Report
+	turns       chan struct{}       // holds one for each call that is under way
 
 	mu      sync.Mutex // guards what follows
 	pending map[tokenKey]*inquiry
@@ -54,31 +56,47 @@ type introspector struct {
 // inquiry is an answer that is under way.
 type inquiry struct {
 	done  chan struct{} // closed when the rest is there
-	grant *grant
+	grant *Grant
 	err   error
 }
 
-func newIntrospector(config *Introspection, address string, client *http.Client, logger *zap.Logger) (*introspector, error) {
-	if err := checkIntrospectURL(address, config.AllowHTTP); err != nil {
+func (o *Options) newIntrospector(config *Introspection) (*introspector, error) {
+	address, err := o.Resolve("url", config.URL)
+	if err != nil {
 		return nil, err
+	}
+	if config.Timeout < 0 {
+		return nil, fmt.Errorf("timeout: %s is negative", config.Timeout)
+	}
+	if err := CheckIntrospectionURL(address, config.AllowHTTP); err != nil {
+		return nil, err
+	}
+	timeout := config.Timeout
+	if timeout == 0 {
+		timeout = defaultIntrospectTimeout
 	}
 	ttl := defaultIntrospectCache
 	if config.Cache != nil {
-		ttl = time.Duration(*config.Cache)
+		ttl = *config.Cache
 	}
 	if ttl < 0 {
 		return nil, fmt.Errorf("cache: %s is negative", ttl)
 	}
 	return &introspector{
-		url: address, client: client, timeout: orDefault(config.Timeout, defaultIntrospectTimeout), logger: logger,
-		turns:   make(chan struct{}, maxIntrospectCalls),
-		pending: make(map[tokenKey]*inquiry),
-		good:    newAnswers(ttl, maxIntrospectCached),
-		bad:     newAnswers(ttl, maxIntrospectCached),
+		url:         address,
+		client:      newHTTPClient(config.Authorities, timeout, maxIntrospectCalls),
+		timeout:     timeout,
+		logger:      o.Logger,
+		reportPanic: o.ReportPanic,
+		turns:       make(chan struct{}, maxIntrospectCalls),
+		pending:     make(map[tokenKey]*inquiry),
+		good:        newAnswers(ttl, maxIntrospectCached),
+		bad:         newAnswers(ttl, maxIntrospectCached),
 	}, nil
 }
 
-func checkIntrospectURL(address string, allowHTTP bool) error {
+// CheckIntrospectionURL refuses what would let someone on the way read the tokens.
+func CheckIntrospectionURL(address string, allowHTTP bool) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
@@ -93,7 +111,7 @@ func checkIntrospectURL(address string, allowHTTP bool) error {
 func (i *introspector) credential() string { return credentialAt("introspect", canonicalURL(i.url)) }
 
 // verify asks about a token, once for any number of requests at a time.
-func (i *introspector) verify(ctx context.Context, token string, now time.Time) (*grant, error) {
+func (i *introspector) verify(ctx context.Context, token string, now time.Time) (*Grant, error) {
 	key := sha256.Sum256([]byte(token))
 	i.mu.Lock()
 	if known := i.known(key, now); known != nil {
@@ -115,7 +133,7 @@ func (i *introspector) verify(ctx context.Context, token string, now time.Time) 
 	case <-asked.done:
 		return unlessOver(asked.grant, asked.err, now)
 	case <-ctx.Done():
-		return nil, errUnavailable
+		return nil, ErrUnavailable
 	}
 }
 
@@ -128,8 +146,8 @@ func (i *introspector) known(key tokenKey, now time.Time) *rememberedAnswer {
 }
 
 // unlessOver is what the service said, for as long as the token lasts.
-func unlessOver(g *grant, err error, now time.Time) (*grant, error) {
-	if err == nil && !g.expires.IsZero() && !now.Before(g.expires) {
+func unlessOver(g *Grant, err error, now time.Time) (*Grant, error) {
+	if err == nil && !g.Expires.IsZero() && !now.Before(g.Expires) {
 		return nil, errTokenInactive
 	}
 	return g, err
@@ -137,7 +155,7 @@ func unlessOver(g *grant, err error, now time.Time) (*grant, error) {
 
 // ask fills the answer in when it is the token's turn.
 func (i *introspector) ask(ctx context.Context, token string, key tokenKey, asked *inquiry) {
-	defer contain(nil)
+	defer panics.Contain()
 	if !i.takeTurn() {
 		i.mu.Lock()
 		asked.err = errIntrospectBusy
@@ -164,15 +182,15 @@ func (i *introspector) takeTurn() bool {
 }
 
 // learn passes on what came of a call, and remembers it.
-func (i *introspector) learn(key tokenKey, asked *inquiry, g *grant, err error) {
-	failed := err != nil && !errors.Is(err, errBadCredential)
+func (i *introspector) learn(key tokenKey, asked *inquiry, g *Grant, err error) {
+	failed := err != nil && !errors.Is(err, ErrBadCredential)
 	i.mu.Lock()
 	turned := failed != i.down
 	i.down = failed
 	asked.grant, asked.err = g, err
 	switch {
 	case failed:
-		asked.err = errUnavailable // and it is asked anew
+		asked.err = ErrUnavailable // and it is asked anew
 	case err != nil:
 		i.bad.put(key, nil, err, time.Now())
 	default:
@@ -190,8 +208,8 @@ func (i *introspector) learn(key tokenKey, asked *inquiry, g *grant, err error) 
 }
 
 // call makes one request. The client's own is no part of it.
-func (i *introspector) call(ctx context.Context, token string) (g *grant, err error) {
-	defer containInto(&err, i.logger) // handshakes wait for the answer
+func (i *introspector) call(ctx context.Context, token string) (g *Grant, err error) {
+	defer panics.ContainInto(&err, i.reportPanic) // handshakes wait for the answer
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url, strings.NewReader(form))
 	if err != nil {
@@ -211,7 +229,7 @@ func (i *introspector) call(ctx context.Context, token string) (g *grant, err er
 	return i.grantOf(claims{object})
 }
 
-func (i *introspector) grantOf(c claims) (*grant, error) {
+func (i *introspector) grantOf(c claims) (*Grant, error) {
 	active, ok := c.Get("active").Bool()
 	if !ok {
 		return nil, errors.New("the answer does not say whether the token is active")
@@ -219,20 +237,20 @@ func (i *introspector) grantOf(c claims) (*grant, error) {
 	if !active {
 		return nil, errTokenInactive
 	}
-	g := &grant{claims: c, credential: i.credential()}
-	if g.expires, _, ok = c.dateOrNull("exp"); !ok {
+	g := &Grant{claims: c, Credential: i.credential()}
+	if g.Expires, _, ok = c.dateOrNull("exp"); !ok {
 		return nil, errors.New("the exp of the answer is no date")
 	}
 	for _, claim := range [...]string{"sub", "username"} {
 		if v := c.Get(claim); v == nil || v.IsNull() {
 			continue
 		}
-		if g.userID, ok = c.userID(claim); !ok {
+		if g.UserID, ok = c.userID(claim); !ok {
 			return nil, errJWTUser
 		}
 		break
 	}
-	g.jti, _ = c.Get("jti").Text()
-	g.issuer, _ = c.Get("iss").Text()
+	g.JTI, _ = c.Get("jti").Text()
+	g.Issuer, _ = c.Get("iss").Text()
 	return g, nil
 }

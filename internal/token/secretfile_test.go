@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"bytes"
@@ -59,15 +59,15 @@ func TestSecretsInFilesArePlain(t *testing.T) {
 		"JSON":                             {"\ufeff \n{\"keys\":[]}\n", `{"keys":[]}`, nil},
 		"a secret that begins with braces": {"{brace} and more", "{brace} and more", nil},
 	} {
-		got, err := readSecretFile(writeFile(t, "secret", row.content))
+		got, err := ReadSecretFile(writeFile(t, "secret", row.content))
 		if !errors.Is(err, row.err) || got != row.want {
 			t.Errorf("%s: %q, %v, want %q, %v", name, got, err, row.want, row.err)
 		}
 	}
-	if _, err := readSecretFile(writeFile(t, "large", strings.Repeat("x", maxSecretFile+1))); !errors.Is(err, errFileLarge) {
+	if _, err := ReadSecretFile(writeFile(t, "large", strings.Repeat("x", maxSecretFile+1))); !errors.Is(err, errFileLarge) {
 		t.Errorf("a large one: %v", err)
 	}
-	if _, err := readSecretFile(t.TempDir()); err == nil {
+	if _, err := ReadSecretFile(t.TempDir()); err == nil {
 		t.Error("a directory is no secret")
 	}
 }
@@ -79,7 +79,7 @@ func TestKeysAreReadFromFilesThatPeopleMake(t *testing.T) {
 	pem := publicText(t, "ES256")
 	jwk := `{"kty":"oct","k":"` + strings.Repeat("A", 43) + `"}`
 	for name, clean := range map[string]string{"secret": secret, "PEM": pem, "JWK": jwk, "JWK set": `{"keys":[` + jwk + `]}`} {
-		want, err := newVerifyKeys(clean, nil)
+		want, err := newVerifyKeys(clean, nil, resolve)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,41 +89,13 @@ func TestKeysAreReadFromFilesThatPeopleMake(t *testing.T) {
 			"blanks":    clean + " \n\n",
 			"all of it": "\ufeff" + strings.ReplaceAll(clean, "\n", " \r\n") + "\t\r\n\r\n",
 		} {
-			got, err := newVerifyKeys("{file."+writeFile(t, "key", content)+"}", nil)
+			got, err := newVerifyKeys("{file."+writeFile(t, "key", content)+"}", nil, resolve)
 			if err != nil {
 				t.Errorf("%s with %s: %v", name, how, err)
 			} else if got[0].credential != want[0].credential {
 				t.Errorf("%s with %s is another key", name, how)
 			}
 		}
-	}
-}
-
-// TestErrorsOfSecretFilesSayWhatToDo and show nothing of the secret.
-func TestErrorsOfSecretFilesSayWhatToDo(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for content, want := range map[string]string{
-		" hush-hush":               "begins with white space",
-		"\xff\xfeh\x00u\x00":       "UTF-16",
-		"hush-hush\x00\xff\n":      "base64",
-		"\n":                       "empty",
-		"hush-hush\nand a second":  "control characters",
-		strings.Repeat("h", 17000): "longer than",
-	} {
-		name := writeFile(t, filepath.Join(dir, "secret"), content)
-		_, err := newStaticTokens([]BearerToken{{Token: "{file." + name + "}"}})
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
-			t.Errorf("%.20q: %v, want one that says %q", content, err, want)
-		}
-	}
-	_, err := newStaticTokens([]BearerToken{{Token: "{file." + filepath.Join(dir, "none") + "}"}})
-	if err == nil || !strings.Contains(err.Error(), "none} cannot be read: no such file") {
-		t.Errorf("a file that is not there: %v", err)
-	}
-	var failed error
-	if text, err := secretReplacer(&failed).ReplaceOrErr("a{file."+writeFile(t, "part", "b\r\n")+"}c", true, true); err != nil || text != "abc" {
-		t.Errorf("a part of a text: %q, %v", text, err)
 	}
 }
 

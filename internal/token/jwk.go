@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
+	"go.uber.org/zap"
 )
 
 // keysFromJSON reads a JWK or a JWK set from the configuration, where every key
@@ -90,7 +91,7 @@ func keyFromJWK(text []byte, algorithms []string) (*verifyKey, error) {
 		}
 		algorithms = []string{jwk.Algorithm}
 	}
-	if err := checkAlgorithms(algorithms); err != nil {
+	if err := CheckAlgorithms(algorithms); err != nil {
 		return nil, err
 	}
 	k, err := newVerifyKey(material, algorithms)
@@ -139,7 +140,7 @@ func (u keyUsage) verifies() bool {
 	return (u.Use == "" || u.Use == "sig") && (u.Ops == nil || slices.Contains(u.Ops, "verify"))
 }
 
-// encrypts tells whether the key is for an algorithm of RFC 7518, section 4,
+// encrypts reports whether the key is for an algorithm of RFC 7518, section 4,
 // although it does not say so by its use.
 func (u keyUsage) encrypts() bool {
 	return u.Algorithm == "dir" || slices.ContainsFunc([]string{"RSA1_5", "RSA-OAEP", "ECDH-ES", "PBES2-", "A128", "A192", "A256"},
@@ -176,4 +177,15 @@ func leftOutOf(set []byte, secrets bool) []leftOutKey {
 		}
 	}
 	return all
+}
+
+// warnOfLeftOut says which keys of a set sign tokens that nobody can verify, but
+// for those of which it was said.
+func warnOfLeftOut(logger *zap.Logger, place string, keys, said []leftOutKey) {
+	for _, k := range keys {
+		if !slices.Contains(said, k) {
+			logger.Warn("a key of a key set is left out, so that tokens that it signs are refused",
+				zap.String("place", place), zap.String("kid", k.id), zap.String("reason", k.reason))
+		}
+	}
 }

@@ -1,21 +1,15 @@
-package wsgateway
+package token
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/caddyserver/caddy/v2"
 )
-
-const filePlaceholder = "file."
 
 // maxSecretFile is more than a token, a key or a set of keys ever has.
 const maxSecretFile = 1 << 20
@@ -30,8 +24,8 @@ var (
 		"encode it with base64, or make another secret")
 )
 
-// readSecretFile reads a file that holds one secret, or keys.
-func readSecretFile(name string) (string, error) {
+// ReadSecretFile reads a file that holds one secret, or keys.
+func ReadSecretFile(name string) (string, error) {
 	file, err := os.Open(name) //nolint:gosec // the operator names it
 	if err != nil {
 		return "", err
@@ -45,14 +39,6 @@ func readSecretFile(name string) (string, error) {
 		return "", errFileLarge
 	}
 	return secretIn(content)
-}
-
-// withoutName is an error of readSecretFile for where the name stands already.
-func withoutName(err error) error {
-	if at, ok := errors.AsType[*fs.PathError](err); ok {
-		return fmt.Errorf("cannot be read: %w", at.Err)
-	}
-	return err
 }
 
 // secretIn returns the secret in what people make of a file: with a byte order
@@ -86,21 +72,6 @@ func isBinary(s string) bool {
 	})
 }
 
-// isInFile reports whether a configured text comes out of a file.
-func isInFile(configured string) bool { return len(filesIn(configured)) > 0 }
-
-var filePlaceholders = regexp.MustCompile(`\{` + regexp.QuoteMeta(filePlaceholder) + `([^}]*)\}`)
-
-// filesIn names the files that a configured text comes out of.
-func filesIn(configured string) []string {
-	matches := filePlaceholders.FindAllStringSubmatch(configured, -1)
-	names := make([]string, 0, len(matches))
-	for _, match := range matches {
-		names = append(names, match[1])
-	}
-	return names
-}
-
 // checkRereadable refuses what gives what it holds once only, or waits for
 // somebody to write: pipes, terminals, sockets.
 func checkRereadable(names ...string) error {
@@ -114,26 +85,4 @@ func checkRereadable(names ...string) error {
 		}
 	}
 	return nil
-}
-
-// secretReplacer replaces as Caddy's does, but for files, which it reads as
-// secrets. The first error with one of them goes to failed.
-func secretReplacer(failed *error) *caddy.Replacer {
-	others := caddy.NewReplacer().WithoutFile()
-	repl := caddy.NewEmptyReplacer()
-	repl.Map(func(name string) (any, bool) {
-		file, ok := strings.CutPrefix(name, filePlaceholder)
-		if !ok {
-			return others.Get(name)
-		}
-		text, err := readSecretFile(file)
-		if err != nil {
-			if *failed == nil {
-				*failed = fmt.Errorf("the file of {%s} %w", name, withoutName(err))
-			}
-			return nil, true
-		}
-		return text, true
-	})
-	return repl
 }

@@ -1,11 +1,9 @@
-package wsgateway
+package token
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
@@ -66,7 +64,7 @@ func (c claims) dateOrNull(name string) (at time.Time, present, ok bool) {
 	return c.date(name)
 }
 
-// hasAny tells whether the claim, a string or a list of strings, holds one of
+// hasAny reports whether the claim, a string or a list of strings, holds one of
 // the values.
 func (c claims) hasAny(name string, values []string) bool {
 	v := c.Get(name)
@@ -88,7 +86,7 @@ func (c claims) userID(claim string) (id string, ok bool) {
 		return "", true
 	}
 	id, ok = scalar(v)
-	return id, ok && !hasControlChars(id)
+	return id, ok && !HasControlChars(id)
 }
 
 // scalar is the text of a string, a number or a boolean.
@@ -114,7 +112,7 @@ func (c claims) each(set func(name, value string)) {
 		found[name] = v
 	})
 	for name, v := range found {
-		if value, ok := scalar(v); ok && !hasControlChars(value) {
+		if value, ok := scalar(v); ok && !HasControlChars(value) {
 			set(name, value)
 		}
 	}
@@ -129,67 +127,4 @@ func (c claims) walk(prefix string, visit func(name string, v strictjson.Value))
 			claims{inner}.walk(name+".", visit)
 		}
 	}
-}
-
-// requirements must all be met.
-type requirements []Requirement
-
-func newRequirements(configs []Requirement) (requirements, error) {
-	var all requirements
-	for i, config := range configs {
-		field := fmt.Sprintf("require[%d]", i)
-		switch {
-		case config.Claim == "":
-			return nil, fmt.Errorf("%s: claim is empty: name one such as \"scope\"", field)
-		case len(config.Values) == 0:
-			return nil, fmt.Errorf("%s: values is empty, so that no token could ever pass: give at least one", field)
-		}
-		claim, err := resolveText(field+".claim", config.Claim)
-		if err != nil {
-			return nil, err
-		}
-		values, err := resolveTexts(field+".values", config.Values)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, Requirement{Claim: claim, Values: values})
-	}
-	return all, nil
-}
-
-func (rs requirements) met(c claims) bool {
-	for _, r := range rs {
-		if !r.met(c) {
-			return false
-		}
-	}
-	return true
-}
-
-func (r Requirement) met(c claims) bool {
-	v := c.lookup(r.Claim)
-	if elements, ok := v.Elements(); ok {
-		return slices.ContainsFunc(elements, r.holds)
-	}
-	if r.holds(v) {
-		return true
-	}
-	// Only scopes are lists in a string (RFC 8693, section 4.2): in a name, a
-	// word means nothing.
-	name := r.Claim[strings.LastIndexByte(r.Claim, '.')+1:]
-	text, ok := v.Text()
-	if !ok || name != "scope" && name != "scp" {
-		return false
-	}
-	for word := range strings.SplitSeq(text, " ") {
-		if slices.Contains(r.Values, word) {
-			return true
-		}
-	}
-	return false
-}
-
-func (r Requirement) holds(v strictjson.Value) bool {
-	text, ok := scalar(v)
-	return ok && slices.Contains(r.Values, text)
 }

@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"context"
@@ -15,56 +15,42 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// rotating is an authenticator whose files are looked at, in a bubble of fake
-// time.
+// rotating is a Verifier whose files are looked at, in a bubble of fake time.
 type rotating struct {
-	*authenticator
+	*Verifier
+
 	logs  *observer.ObservedLogs
 	moves int
 }
 
-func newRotating(t *testing.T, config *Auth) *rotating {
+func newRotating(t *testing.T, options *Options) *rotating {
 	t.Helper()
-	var files rotations
-	files.followTokens(config.Bearer)
-	var sets []keySet
-	if config.JWT != nil {
-		files.followKeys(config.JWT.Keys)
-		for i, name := range config.JWT.JWKS {
-			set := &fileKeySet{name: name.Place}
-			files.followSet(fmt.Sprintf("auth.jwt.jwks[%d]", i), set)
-			if err := set.read(); err != nil {
-				t.Fatal(err)
-			}
-			sets = append(sets, set)
-		}
-	}
-	a, err := assembleAuthenticator(config, authParts{sets: sets})
-	if err != nil {
-		t.Fatal(err)
-	}
 	core, logs := observer.New(zapcore.InfoLevel)
-	r := &rotating{authenticator: a, logs: logs}
+	options.Resolve, options.FilesIn, options.Logger = resolve, filesIn, zap.New(core)
+	r := &rotating{Verifier: mustNew(t, options), logs: logs}
+	logs.TakeAll() // of short secrets
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	go files.watch(ctx, zap.New(core), a.current.Load, func(next *verifiers) {
+	r.Watch(ctx, func(_ []string, apply func()) {
 		r.moves++
-		a.current.Store(next)
+		apply()
 	})
 	return r
 }
 
-// expect tells who passes, by their tokens; "" is nobody.
+// expect holds which users pass, by their tokens; "" is nobody.
 func (r *rotating) expect(t *testing.T, when string, want map[string]string) {
 	t.Helper()
 	for token, user := range want {
-		g, err := r.verifyOurselves(t.Context(), token, noon)
+		g, err := r.verifyHere(t.Context(), token, noon)
 		switch {
 		case user == "" && err == nil:
-			t.Errorf("%s, %.20s passes as %q", when, token, g.userID)
-		case user != "" && (err != nil || g.userID != user):
+			t.Errorf("%s, %.20s passes as %q", when, token, g.UserID)
+		case user != "" && (err != nil || g.UserID != user):
 			t.Errorf("%s, %.20s does not pass as %q: %v", when, token, user, err)
 		}
 	}
@@ -102,7 +88,7 @@ func TestTokenInAFileIsTakenOverWhenItChanges(t *testing.T) {
 	}
 	name := writeFile(t, "token", "first-token-of-16\n")
 	synctest.Test(t, func(t *testing.T) {
-		r := newRotating(t, &Auth{Bearer: []BearerToken{{Token: "{file." + name + "}", UserID: "alice"}, {Token: "written-out-token", UserID: "bob"}}})
+		r := newRotating(t, &Options{Static: []Static{{Token: "{file." + name + "}", UserID: "alice"}, {Token: "written-out-token", UserID: "bob"}}})
 		old, next := map[string]string{"first-token-of-16": "alice", "second-token-of-16": ""}, map[string]string{"first-token-of-16": "", "second-token-of-16": "alice", "written-out-token": "bob"}
 		r.expect(t, "at first", old)
 		pass(time.Hour)
@@ -151,7 +137,7 @@ func TestRotationOfOneFileDoesNotWaitForAnother(t *testing.T) {
 	t.Parallel()
 	one, two := writeFile(t, "one", "token-number-one"), writeFile(t, "two", "token-number-two")
 	synctest.Test(t, func(t *testing.T) {
-		r := newRotating(t, &Auth{Bearer: []BearerToken{{Token: "{file." + one + "}", UserID: "a"}, {Token: "{file." + two + "}", UserID: "b"}}})
+		r := newRotating(t, &Options{Static: []Static{{Token: "{file." + one + "}", UserID: "a"}, {Token: "{file." + two + "}", UserID: "b"}}})
 		_ = os.Remove(one)
 		writeFile(t, two, "token-number-three")
 		pass(twoLooks)
@@ -172,25 +158,25 @@ func TestTokenHandsOverToTheNext(t *testing.T) {
 	dir := t.TempDir()
 	current, last := filepath.Join(dir, "current"), filepath.Join(dir, "last")
 	for _, order := range [][]string{{current, last}, {last, current}} {
-		writeFile(t, current, "token-of-monday")
-		writeFile(t, last, "token-of-monday")
+		writeFile(t, current, "the-token-of-monday")
+		writeFile(t, last, "the-token-of-monday")
 		synctest.Test(t, func(t *testing.T) {
-			var tokens []BearerToken
+			var tokens []Static
 			for _, name := range order {
-				tokens = append(tokens, BearerToken{Token: "{file." + name + "}", UserID: "svc"})
+				tokens = append(tokens, Static{Token: "{file." + name + "}", UserID: "svc"})
 			}
-			r := newRotating(t, &Auth{Bearer: tokens})
-			writeFile(t, current, "token-of-tuesday")
+			r := newRotating(t, &Options{Static: tokens})
+			writeFile(t, current, "the-token-of-tuesday")
 			pass(twoLooks)
-			r.expect(t, "on tuesday", map[string]string{"token-of-monday": "svc", "token-of-tuesday": "svc"})
-			writeFile(t, last, "token-of-tuesday")
-			writeFile(t, current, "token-of-wednesday")
+			r.expect(t, "on tuesday", map[string]string{"the-token-of-monday": "svc", "the-token-of-tuesday": "svc"})
+			writeFile(t, last, "the-token-of-tuesday")
+			writeFile(t, current, "the-token-of-wednesday")
 			pass(twoLooks)
-			r.expect(t, "on wednesday", map[string]string{"token-of-monday": "", "token-of-tuesday": "svc", "token-of-wednesday": "svc"})
+			r.expect(t, "on wednesday", map[string]string{"the-token-of-monday": "", "the-token-of-tuesday": "svc", "the-token-of-wednesday": "svc"})
 			r.lines(t, zapcore.WarnLevel, 0)
 		})
 	}
-	if _, err := newStaticTokens([]BearerToken{{Token: "written-out-token", UserID: "a"}, {Token: "written-out-token", UserID: "a"}}); err == nil {
+	if _, err := newStaticTokens([]Static{{Token: "written-out-token", UserID: "a"}, {Token: "written-out-token", UserID: "a"}}); err == nil {
 		t.Error("the same token, written out twice, is accepted")
 	}
 }
@@ -210,11 +196,11 @@ func TestKeyInAFileIsTakenOverWhenItChanges(t *testing.T) {
 	by := func(algorithm string) string { return signJWT(t, algorithm, nil, soundClaims) }
 	bySecret := func(secret string) string { return signJWTWith(t, []byte(secret), "HS256", nil, soundClaims) }
 	synctest.Test(t, func(t *testing.T) {
-		r := newRotating(t, &Auth{JWT: &JWT{
-			Keys: []JWTKey{{Key: "{file." + secret + "}"}, {Key: publicText(t, "RS256")}, {Key: "{file." + pem + "}", Algorithms: []string{"ES256"}}},
+		r := newRotating(t, &Options{JWT: &JWT{
+			Keys: []Key{{Key: "{file." + secret + "}"}, {Key: publicText(t, "RS256")}, {Key: "{file." + pem + "}", Algorithms: []string{"ES256"}}},
 			JWKS: []KeySetPlace{{Place: set}},
 		}})
-		before := r.credentials(r.current.Load())
+		before := r.Credentials()
 		r.expect(t, "at first", map[string]string{by("HS256"): "alice", by("ES256"): "alice", bySecret(inSet): "alice", by("RS256"): "alice", bySecret(nextInSet): "", bySecret("another secret that has 32 bytes"): ""})
 		writeFile(t, secret, "another secret that has 32 bytes\r\n")
 		writeFile(t, set, "\ufeff"+jwks(nextInSet)+"\r\n")
@@ -222,7 +208,7 @@ func TestKeyInAFileIsTakenOverWhenItChanges(t *testing.T) {
 		pass(twoLooks)
 		r.expect(t, "after a change", map[string]string{by("HS256"): "", by("ES256"): "alice", bySecret(inSet): "", by("RS256"): "alice", bySecret(nextInSet): "alice", bySecret("another secret that has 32 bytes"): "alice"})
 		r.lines(t, zapcore.WarnLevel, 1)
-		after := r.credentials(r.current.Load())
+		after := r.Credentials()
 		if before[0] == after[0] || before[1] != after[1] || before[3] != after[3] || len(after) != 4 {
 			t.Errorf("credentials were %q and are %q", before, after)
 		}
@@ -242,7 +228,7 @@ func TestPanicInALookIsContained(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		looks := 0
-		all := rotations{{field: "x", text: func() (string, error) {
+		all := []*rotation{{field: "x", text: func() (string, error) {
 			if looks++; looks == 1 {
 				panic("boom")
 			}
@@ -250,10 +236,12 @@ func TestPanicInALookIsContained(t *testing.T) {
 		}}}
 		ctx, cancel := context.WithCancel(t.Context())
 		core, logs := observer.New(zapcore.WarnLevel)
-		go all.watch(ctx, zap.New(core), func() *verifiers { return new(verifiers) }, func(*verifiers) {})
+		caught := 0
+		f := &follower{all: all, logger: zap.New(core), reportPanic: func(*panics.Panic) { caught++ }}
+		go f.watch(ctx, func() *material { return new(material) }, func(*material) {})
 		pass(2 * rotationInterval)
-		if looks != 2 || logs.Len() != 2 {
-			t.Errorf("looked %d times, with %d lines", looks, logs.Len())
+		if looks != 2 || logs.Len() != 1 || caught != 1 {
+			t.Errorf("looked %d times, with %d lines and %d panics", looks, logs.Len(), caught)
 		}
 		cancel()
 	})
@@ -268,17 +256,16 @@ func TestWhatCanBeReadOnceIsReadOnce(t *testing.T) {
 	}
 	written := make(chan error, 1)
 	go func() { written <- os.WriteFile(name, []byte("token-through-a-pipe\n"), 0o600) }()
-	var files rotations
-	configs := []BearerToken{{Token: "{file." + name + "}", UserID: "alice"}}
-	files.followTokens(configs)
-	tokens, err := newStaticTokens(configs)
-	if err != nil || tokens.verify("token-through-a-pipe") == nil || len(files) != 0 {
-		t.Errorf("%v, and %d files are followed", err, len(files))
+	options := testOptions()
+	options.Static = []Static{{Token: "{file." + name + "}", UserID: "alice"}}
+	v, err := New(*options)
+	if err != nil || v.current.Load().static.verify("token-through-a-pipe") == nil || len(v.files.all) != 0 {
+		t.Errorf("%v: %+v", err, v)
 	}
 	if err := <-written; err != nil {
 		t.Error(err)
 	}
-	r := &rotation{files: []string{name}, text: func() (string, error) { return readSecretFile(name) }}
+	r := &rotation{files: []string{name}, text: func() (string, error) { return ReadSecretFile(name) }}
 	if _, err := r.read(); err == nil {
 		t.Error("a file that has become a pipe is read")
 	}
@@ -287,9 +274,9 @@ func TestWhatCanBeReadOnceIsReadOnce(t *testing.T) {
 // TestSpellingOfAKeySetsNameIsNoCredential so that a reload may change it.
 func TestSpellingOfAKeySetsNameIsNoCredential(t *testing.T) {
 	t.Parallel()
-	same := (&fileKeySet{name: "testdata/keys.json"}).credential()
+	same := (&keyFile{name: "testdata/keys.json"}).credential()
 	for name, want := range map[string]bool{"./testdata/keys.json": true, "testdata//keys.json": true, "testdata/others.json": false} {
-		if got := (&fileKeySet{name: name}).credential() == same; got != want {
+		if got := (&keyFile{name: name}).credential() == same; got != want {
 			t.Errorf("%s: the same is %t", name, got)
 		}
 	}

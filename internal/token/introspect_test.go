@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"errors"
@@ -9,20 +9,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
-
-	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 )
 
 func mustIntrospector(t *testing.T, s *keyServer, cache time.Duration) *introspector {
 	t.Helper()
-	i, err := newIntrospector(&Introspection{Cache: (*caddy.Duration)(&cache)}, "https://user:hush-hush@auth.example/introspect",
-		&http.Client{Transport: s, Timeout: time.Second}, zap.NewNop())
+	i, err := testOptions().newIntrospector(&Introspection{Cache: &cache, URL: "https://user:hush-hush@auth.example/introspect"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	i.client = &http.Client{Transport: s, Timeout: time.Second}
 	return i
 }
 
@@ -39,7 +34,7 @@ func TestIntrospectionAsksOnceForManyAndForAWhile(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 200 {
 			wg.Go(func() {
-				if g, err := i.verify(t.Context(), "token", time.Now()); err != nil || g.userID != "alice" {
+				if g, err := i.verify(t.Context(), "token", time.Now()); err != nil || g.UserID != "alice" {
 					t.Error(err)
 				}
 			})
@@ -73,7 +68,7 @@ func TestIntrospectionIsNotCachedPastItsEnd(t *testing.T) {
 		s := &keyServer{answer: sayJSON(`{"active":true,"sub":"alice","jti":"j","exp":%d}`, end.Unix())}
 		i := mustIntrospector(t, s, time.Hour)
 		g, err := i.verify(t.Context(), "token", time.Now())
-		if err != nil || !g.expires.Equal(end) || g.jti != "j" {
+		if err != nil || !g.Expires.Equal(end) || g.JTI != "j" {
 			t.Fatalf("%+v, %v", g, err)
 		}
 		elapse(10 * time.Second)
@@ -93,7 +88,7 @@ func TestIntrospectionTakesNullForAbsent(t *testing.T) {
 			`{"active":true,"sub":7}`:                                          "7",
 		} {
 			i := mustIntrospector(t, &keyServer{answer: sayJSON("%s", answer)}, 0)
-			if g, err := i.verify(t.Context(), "token", time.Now()); err != nil || g.userID != user || !g.expires.IsZero() {
+			if g, err := i.verify(t.Context(), "token", time.Now()); err != nil || g.UserID != user || !g.Expires.IsZero() {
 				t.Errorf("%s: %+v, %v", answer, g, err)
 			}
 		}
@@ -110,7 +105,7 @@ func TestIntrospectionThatFailsIsAskedAnew(t *testing.T) {
 		} {
 			s.set(answer)
 			start := time.Now()
-			if _, err := i.verify(t.Context(), "token", time.Now()); !errors.Is(err, errUnavailable) {
+			if _, err := i.verify(t.Context(), "token", time.Now()); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if waited := time.Since(start); waited > time.Second {
@@ -131,21 +126,16 @@ func TestIntrospectionThatIsDownIsWaitedForOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &keyServer{answer: slow(time.Hour, down)}
-		a, err := assembleAuthenticator(&Auth{
-			Token: []TokenCarrier{{From: "cookie", Name: "session"}}, Introspect: new(Introspection),
-			JWT: &JWT{Keys: []JWTKey{{Key: publicText(t, "HS256")}}},
-		}, authParts{service: mustIntrospector(t, s, time.Hour)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		options := testOptions()
+		options.JWT = &JWT{Keys: []Key{{Key: publicText(t, "HS256")}}}
+		v := mustNew(t, options)
+		v.service = mustIntrospector(t, s, time.Hour)
 		start := time.Now()
-		r := requestWithHeader(carrier.CookieField, "session=a%20; session=b%20; session=c%20; session=d%20")
-		if _, err := a.authenticate(r); !errors.Is(err, errUnavailable) || s.fetches.Load() != 1 || time.Since(start) > time.Second {
+		if _, _, err := v.VerifyAny(t.Context(), []string{"a%20", "a ", "b%20", "b ", "c"}, start); !errors.Is(err, ErrUnavailable) || s.fetches.Load() != 1 || time.Since(start) > time.Second {
 			t.Errorf("%v after %d calls and %s", err, s.fetches.Load(), time.Since(start))
 		}
 		good := signJWT(t, "HS256", nil, `{"sub":"signed","exp":1900003600}`)
-		r = requestWithHeader(carrier.CookieField, "session=unknown; session="+good)
-		if id, err := a.authenticate(r); err != nil || id.userID != "signed" || s.fetches.Load() != 1 {
+		if g, _, err := v.VerifyAny(t.Context(), []string{"unknown", good}, time.Now()); err != nil || g.UserID != "signed" || s.fetches.Load() != 1 {
 			t.Errorf("beside one that we can read: %v after %d calls", err, s.fetches.Load())
 		}
 	})
@@ -155,14 +145,11 @@ func TestIntrospectionComesAfterWhatWeKnowOurselves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &keyServer{answer: sayJSON(`{"active":true,"sub":"service"}`)}
-		a, err := assembleAuthenticator(&Auth{
-			Bearer:     []BearerToken{{Token: "static", UserID: "static"}},
-			JWT:        &JWT{Keys: []JWTKey{{Key: publicText(t, "HS256")}}},
-			Introspect: new(Introspection),
-		}, authParts{service: mustIntrospector(t, s, time.Hour)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		options := testOptions()
+		options.Static = []Static{{Token: "static", UserID: "static"}}
+		options.JWT = &JWT{Keys: []Key{{Key: publicText(t, "HS256")}}}
+		v := mustNew(t, options)
+		v.service = mustIntrospector(t, s, time.Hour)
 		good := signJWT(t, "HS256", nil, `{"sub":"signed","exp":1900003600}`)
 		for _, row := range []struct {
 			name, token, user string
@@ -177,8 +164,8 @@ func TestIntrospectionComesAfterWhatWeKnowOurselves(t *testing.T) {
 			{"a megabyte", strings.Repeat("a", 1<<20), "", 0},
 		} {
 			before := s.fetches.Load()
-			g, _, err := a.verifyAny(t.Context(), []string{row.token}, time.Now())
-			if (err == nil) != (row.user != "") || err == nil && g.userID != row.user {
+			g, _, err := v.VerifyAny(t.Context(), []string{row.token}, time.Now())
+			if (err == nil) != (row.user != "") || err == nil && g.UserID != row.user {
 				t.Errorf("%s: %+v, %v", row.name, g, err)
 			}
 			if asked := s.fetches.Load() - before; asked != row.asked {

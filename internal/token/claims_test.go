@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"crypto"
@@ -76,7 +76,7 @@ func slow(d time.Duration, then func(*http.Request) (*http.Response, error)) fun
 }
 
 // startSource runs a source in a bubble, where it ends with the test.
-func startSource(t *testing.T, s *keyServer) *keySource {
+func startSource(t *testing.T, s *keyServer) *KeySource {
 	t.Helper()
 	source := newKeySource("https://issuer.example/keys", &http.Client{
 		Transport: s, Timeout: jwksTimeout,
@@ -84,7 +84,7 @@ func startSource(t *testing.T, s *keyServer) *keySource {
 	}, zap.NewNop())
 	go source.run(source.fetch())
 	t.Cleanup(func() {
-		_ = source.Destruct()
+		source.Close()
 		synctest.Wait()
 	})
 	return source
@@ -219,7 +219,7 @@ func TestKeySetThatWasNeverThereMakesHandshakesUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := mustVerifier(t, new(JWT), startSource(t, server))
 		start := time.Now()
-		if _, err := v.verify(t.Context(), token, time.Now()); !errors.Is(err, errUnavailable) {
+		if _, err := v.verify(t.Context(), token, time.Now()); !errors.Is(err, ErrUnavailable) {
 			t.Error(err)
 		}
 		if waited := time.Since(start); waited != jwksPatience {
@@ -231,7 +231,7 @@ func TestKeySetThatWasNeverThereMakesHandshakesUnavailable(t *testing.T) {
 		server.set(down)
 		other := mustVerifier(t, new(JWT), startSource(t, server))
 		synctest.Wait()
-		if _, err := other.verify(t.Context(), token, time.Now()); !errors.Is(err, errUnavailable) {
+		if _, err := other.verify(t.Context(), token, time.Now()); !errors.Is(err, ErrUnavailable) {
 			t.Error(err)
 		}
 	})
@@ -251,29 +251,4 @@ func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.n.Add(int64(n))
 	return n, err
-}
-
-func TestPlaceOfAKeySetIsATextOrAnObject(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]KeySetPlace{
-		`"https://a.example/keys"`:                             {Place: "https://a.example/keys"},
-		`{"place":"/etc/keys.json"}`:                           {Place: "/etc/keys.json"},
-		` {"place":"http://a.internal/k","allow_http":true}`:   {Place: "http://a.internal/k", AllowHTTP: true},
-		`{"place":"http://a.internal/k","allow_http":"true"}`:  {},
-		`{"place":"http://a.internal/k","allowed_http":false}`: {},
-		`["https://a.example/keys"]`:                           {},
-		`5`:                                                    {},
-	} {
-		var got KeySetPlace
-		err := json.Unmarshal([]byte(text), &got)
-		if (err == nil) != (want.Place != "") || err == nil && got != want {
-			t.Errorf("%s is %+v, %v", text, got, err)
-			continue
-		}
-		written, err := json.Marshal(got)
-		var again KeySetPlace
-		if err != nil || json.Unmarshal(written, &again) != nil || again != got {
-			t.Errorf("%s is written as %s", text, written)
-		}
-	}
 }

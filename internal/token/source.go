@@ -1,22 +1,19 @@
-package wsgateway
+package token
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 const (
@@ -34,12 +31,8 @@ const (
 	jwksPatience = 5 * time.Second
 )
 
-// keySources are the key sets that the loaded configurations name. What was
-// fetched belongs to the process, so that a reload fetches nothing anew.
-var keySources = caddy.NewUsagePool()
-
-// keySource is a JWK set at a URL.
-type keySource struct {
+// KeySource is a JWK set at a URL. What it has fetched stays when a fetch fails.
+type KeySource struct {
 	url    string
 	cancel context.CancelFunc
 	ctx    context.Context //nolint:containedctx // its life is that of the source
@@ -54,20 +47,28 @@ type keySource struct {
 	asked    time.Time     // when a fetch was last made because of an unknown key
 }
 
-func newKeySource(address string, client *http.Client, logger *zap.Logger) *keySource {
-	s := &keySource{url: address, client: client, logger: logger}
+func newKeySource(address string, client *http.Client, logger *zap.Logger) *KeySource {
+	s := &KeySource{url: address, client: client, logger: logger}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// Destruct implements caddy.Destructor: no loaded configuration names the set.
-func (s *keySource) Destruct() error {
-	s.cancel()
-	return nil
+// StartKeySource fetches the set at a URL in the background, and keeps it fresh
+// until Close. It trusts the authorities, or those of the system where they are
+// nil.
+func StartKeySource(address string, authorities *x509.CertPool, logger *zap.Logger) *KeySource {
+	s := newKeySource(address, newHTTPClient(authorities, jwksTimeout, 0), logger)
+	go s.run(s.fetch())
+	return s
 }
 
-// adopt makes the newest configuration's client and logger the ones to use.
-func (s *keySource) adopt(client *http.Client, logger *zap.Logger) {
+// Close ends the fetching.
+func (s *KeySource) Close() { s.cancel() }
+
+// Adopt makes other authorities and another logger the ones to use, as a newer
+// configuration may have them.
+func (s *KeySource) Adopt(authorities *x509.CertPool, logger *zap.Logger) {
+	client := newHTTPClient(authorities, jwksTimeout, 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.client, s.logger = client, logger
@@ -75,8 +76,8 @@ func (s *keySource) adopt(client *http.Client, logger *zap.Logger) {
 
 // run keeps the set fresh for as long as the source lives. The first fetch is
 // under way.
-func (s *keySource) run(fetched <-chan struct{}) {
-	defer contain(nil)
+func (s *KeySource) run(fetched <-chan struct{}) {
+	defer panics.Contain()
 	for ; s.ctx.Err() == nil; fetched = s.fetch() {
 		<-fetched
 		timer := time.NewTimer(s.pause())
@@ -89,7 +90,7 @@ func (s *keySource) run(fetched <-chan struct{}) {
 }
 
 // pause is how long to wait for the next fetch that nobody asks for.
-func (s *keySource) pause() time.Duration {
+func (s *KeySource) pause() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	base := jwksInterval
@@ -101,13 +102,13 @@ func (s *keySource) pause() time.Duration {
 
 // fetch starts a fetch unless one is under way. The channel is closed when it
 // is over.
-func (s *keySource) fetch() <-chan struct{} {
+func (s *KeySource) fetch() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fetchLocked()
 }
 
-func (s *keySource) fetchLocked() <-chan struct{} {
+func (s *KeySource) fetchLocked() <-chan struct{} {
 	if s.fetching == nil {
 		s.fetching = make(chan struct{})
 		go s.fetchNow(s.client, s.fetching)
@@ -115,8 +116,8 @@ func (s *keySource) fetchLocked() <-chan struct{} {
 	return s.fetching
 }
 
-func (s *keySource) fetchNow(client *http.Client, done chan struct{}) {
-	defer contain(nil)
+func (s *KeySource) fetchNow(client *http.Client, done chan struct{}) {
+	defer panics.Contain()
 	keys, leftOut, err := s.download(client)
 	s.mu.Lock()
 	logger := s.logger
@@ -136,20 +137,9 @@ func (s *keySource) fetchNow(client *http.Client, done chan struct{}) {
 	warnOfLeftOut(logger, bareURL(s.url), leftOut, said)
 }
 
-// warnOfLeftOut says which keys of a set sign tokens that nobody can verify, but
-// for those of which it was said.
-func warnOfLeftOut(logger *zap.Logger, place string, keys, said []leftOutKey) {
-	for _, k := range keys {
-		if !slices.Contains(said, k) {
-			logger.Warn("a key of a key set is left out, so that tokens that it signs are refused",
-				zap.String("place", place), zap.String("kid", k.id), zap.String("reason", k.reason))
-		}
-	}
-}
-
-func (s *keySource) download(client *http.Client) (keys []*verifyKey, leftOut []leftOutKey, err error) {
+func (s *KeySource) download(client *http.Client) (keys []*verifyKey, leftOut []leftOutKey, err error) {
 	// Handshakes wait for the end of it.
-	defer containInto(&err, nil)
+	defer panics.ContainInto(&err, nil)
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.url, nil)
 	if err != nil {
 		return nil, nil, err
@@ -168,54 +158,13 @@ func (s *keySource) download(client *http.Client) (keys []*verifyKey, leftOut []
 
 // credential is the set and not its keys, because issuers rotate them while
 // their tokens stay good.
-func (s *keySource) credential() string { return credentialAt("jwks", canonicalURL(s.url)) }
+func (s *KeySource) credential() string { return credentialAt("jwks", canonicalURL(s.url)) }
 
 // credentials implements keySet.
-func (s *keySource) credentials() []string { return []string{s.credential()} }
-
-// bodyOf makes a request whose answer must be 200 and no larger than limit. Its
-// error does not show the URL, which may hold a password.
-func bodyOf(client *http.Client, req *http.Request, limit int64) ([]byte, error) {
-	res, err := client.Do(req)
-	if err != nil {
-		if where, ok := errors.AsType[*url.Error](err); ok {
-			err = where.Err
-		}
-		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // else the connection could not be used again
-		return nil, fmt.Errorf("the status is %d and not 200", res.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case int64(len(body)) > limit:
-		return nil, fmt.Errorf("the answer is larger than %d bytes", limit)
-	}
-	return body, nil
-}
-
-// bareURL is a URL as it may be shown: its user, password and query may be secret.
-func bareURL(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
-}
-
-// credentialAt is what stands for a place in the registry, and shows nothing of
-// it.
-func credentialAt(kind, address string) string {
-	sum := sha256.Sum256([]byte(address))
-	return kind + " " + hex.EncodeToString(sum[:])
-}
+func (s *KeySource) credentials() []string { return []string{s.credential()} }
 
 // keys implements keySet.
-func (s *keySource) keys(ctx context.Context) ([]*verifyKey, error) {
+func (s *KeySource) keys(ctx context.Context) ([]*verifyKey, error) {
 	s.mu.Lock()
 	known, fetching := s.known, s.fetching
 	s.mu.Unlock()
@@ -226,13 +175,13 @@ func (s *keySource) keys(ctx context.Context) ([]*verifyKey, error) {
 		s.mu.Unlock()
 	}
 	if known == nil {
-		return nil, errUnavailable
+		return nil, ErrUnavailable
 	}
 	return known, nil
 }
 
 // renew implements keySet.
-func (s *keySource) renew(ctx context.Context) bool {
+func (s *KeySource) renew(ctx context.Context) bool {
 	s.mu.Lock()
 	if s.fetching == nil && !s.asked.IsZero() && time.Since(s.asked) < jwksBetween {
 		s.mu.Unlock()
@@ -259,8 +208,8 @@ func await(ctx context.Context, done <-chan struct{}) bool {
 	return false
 }
 
-// checkJWKSURL refuses what would let someone on the way put in keys of theirs.
-func checkJWKSURL(address string, allowHTTP bool) error {
+// CheckKeySetURL refuses what would let someone on the way put in keys of theirs.
+func CheckKeySetURL(address string, allowHTTP bool) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil || u.Host == "":
@@ -275,13 +224,7 @@ func checkJWKSURL(address string, allowHTTP bool) error {
 	return nil
 }
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 // Interface guards
 var (
-	_ caddy.Destructor = (*keySource)(nil)
-	_ keySet           = (*keySource)(nil)
+	_ keySet = (*KeySource)(nil)
 )

@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"container/list"
@@ -22,7 +22,7 @@ type answers struct {
 type rememberedAnswer struct {
 	key   tokenKey
 	until time.Time
-	grant *grant // nil where the token is not good
+	grant *Grant // nil where the token is not good
 	err   error
 }
 
@@ -44,7 +44,7 @@ func (a *answers) get(key tokenKey, now time.Time) *rememberedAnswer {
 }
 
 // put remembers an answer, and forgets the oldest where there are too many.
-func (a *answers) put(key tokenKey, g *grant, err error, now time.Time) {
+func (a *answers) put(key tokenKey, g *Grant, err error, now time.Time) {
 	if a.ttl <= 0 {
 		return
 	}

@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"crypto/sha1" // #nosec G505 -- RFC 7517 asks for it
@@ -9,8 +9,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
+	"time"
 )
 
 // foreignKeys are of kinds and for uses that are not ours. Every set has them.
@@ -72,7 +71,7 @@ func providers(tb testing.TB) []provider {
 			refused: map[string]string{
 				errJWTAudience.Error():  `"https://chat.example","https://tenant → "https://api.example","https://tenant`,
 				errJWTIssuer.Error():    `auth0.com/","sub" → auth0.com","sub"`,
-				errInsufficient.Error(): `["ws:connect"] → []`,
+				ErrInsufficient.Error(): `["ws:connect"] → []`,
 			},
 		},
 		{
@@ -86,7 +85,7 @@ func providers(tb testing.TB) []provider {
 			claims: `{` + lifeOfNoon + `,"auth_time":1899999980,"jti":"onrtac:1d2","iss":"https://sso.example/realms/demo","aud":["chat-app","account"],"sub":"f:8f:1","typ":"Bearer","azp":"spa","sid":"s","acr":"1","allowed-origins":["https://chat.example"],"realm_access":{"roles":["offline_access","user"]},"resource_access":{"chat-app":{"roles":["connect"]},"account":{"roles":["view-profile"]}},"scope":"email profile","email_verified":false,"preferred_username":"alice","address":{"formatted":"1 Road"}}`,
 			user:   "alice", others: map[string]string{"email_verified": "false", "address.formatted": "1 Road", "sub": "f:8f:1"},
 			refused: map[string]string{
-				errInsufficient.Error(): `"roles":["connect"] → "roles":["view"]`,
+				ErrInsufficient.Error(): `"roles":["connect"] → "roles":["view"]`,
 				errJWTAudience.Error():  `["chat-app","account"] → "account"`,
 			},
 		},
@@ -103,7 +102,7 @@ func providers(tb testing.TB) []provider {
 			claims: `{"aud":"api://6e74172b-be56-4843-9ff4-e66a39bb12e3","iss":"https://sts.windows.net/9188040d-6c67-4c5b-b112-36a304b66dad/",` + lifeOfNoon + `,"nbf":1899999990,"acr":"1","aio":"AXQ","amr":["pwd","mfa"],"appid":"a","appidacr":"0","ipaddr":"192.0.2.1","name":"Alice Ålund","oid":"690222be-ff1a-4d56-abd1-7e4f7d38e474","rh":"0.A","scp":"access_as_user Files.Read","sub":"HKZpfaHyWadeOouYlitjrI-KffTm222X5rrV3xDqfKQ","tid":"9188040d-6c67-4c5b-b112-36a304b66dad","uti":"f","ver":"1.0","_claim_names":{"groups":"src1"},"_claim_sources":{"src1":{"endpoint":"https://graph.example/g"}}}`,
 			user:   "690222be-ff1a-4d56-abd1-7e4f7d38e474", others: map[string]string{"name": "Alice Ålund", "_claim_sources.src1.endpoint": "https://graph.example/g"},
 			refused: map[string]string{
-				errInsufficient.Error(): `access_as_user Files.Read → Files.Read`,
+				ErrInsufficient.Error(): `access_as_user Files.Read → Files.Read`,
 				errJWTAudience.Error():  `api://6e74172b-be56-4843-9ff4-e66a39bb12e3 → 00000003-0000-0000-c000-000000000000`,
 				errJWTIssuer.Error():    `sts.windows.net/9188040d-6c67-4c5b-b112-36a304b66dad/ → sts.windows.net/72f988bf-86f1-41af-91ab-2d7cd011db47/`,
 			},
@@ -120,7 +119,7 @@ func providers(tb testing.TB) []provider {
 			header: map[string]any{"kid": "abcdefghijklmno+/pqrs="},
 			claims: `{"sub":"a1b2","cognito:groups":["chat","admin"],"iss":"https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_abc","version":2,"client_id":"7lhlkkfbfb4q5kpp90urffao","origin_jti":"o","token_use":"access","scope":"aws.cognito.signin.user.admin chat/read","auth_time":1899999990,` + lifeOfNoon + `,"jti":"j","username":"alice"}`,
 			user:   "alice", others: map[string]string{"version": "2", "jti": "j"},
-			refused: map[string]string{errInsufficient.Error(): `"token_use":"access" → "token_use":"id"`},
+			refused: map[string]string{ErrInsufficient.Error(): `"token_use":"access" → "token_use":"id"`},
 		},
 		{
 			name: "Firebase", algorithm: "RS256",
@@ -133,7 +132,7 @@ func providers(tb testing.TB) []provider {
 			claims: `{"name":"Alice","level":3,"iss":"https://securetoken.google.com/chat-project","aud":"chat-project","auth_time":1899999990,"user_id":"mFG7","sub":"mFG7",` + lifeOfNoon + `,"email":"a@example.com","email_verified":true,"firebase":{"identities":{"google.com":["1234567890"],"email":["a@example.com"]},"sign_in_provider":"google.com","tenant":"t-1"}}`,
 			user:   "mFG7", others: map[string]string{"firebase.sign_in_provider": "google.com", "firebase.tenant": "t-1", "level": "3", "email_verified": "true"},
 			refused: map[string]string{
-				errInsufficient.Error(): `"sign_in_provider":"google.com" → "sign_in_provider":"anonymous"`,
+				ErrInsufficient.Error(): `"sign_in_provider":"google.com" → "sign_in_provider":"anonymous"`,
 				errJWTAudience.Error():  `"aud":"chat-project" → "aud":"other-project"`,
 			},
 		},
@@ -147,7 +146,7 @@ func providers(tb testing.TB) []provider {
 			header: map[string]any{"kid": "c1b2a3"},
 			claims: `{"aal":"aal1","amr":[{"method":"password","timestamp":1899999990}],"app_metadata":{"provider":"email","providers":["email"]},"aud":"authenticated","email":"a@example.com",` + lifeOfNoon + `,"is_anonymous":false,"iss":"https://ref.supabase.co/auth/v1","phone":"","role":"authenticated","session_id":"s","sub":"11111111-2222-3333-4444-555555555555","user_metadata":{"email_verified":true,"seats":12}}`,
 			user:   "11111111-2222-3333-4444-555555555555", others: map[string]string{"user_metadata.seats": "12", "app_metadata.provider": "email", "phone": ""},
-			refused: map[string]string{errInsufficient.Error(): `"is_anonymous":false → "is_anonymous":true`},
+			refused: map[string]string{ErrInsufficient.Error(): `"is_anonymous":false → "is_anonymous":true`},
 		},
 		{
 			name: "Supabase with its old secret", algorithm: "HS256",
@@ -166,7 +165,7 @@ func providers(tb testing.TB) []provider {
 			header: map[string]any{"kid": "g1-K2o", "typ": "application/okta-internal-at+jwt"},
 			claims: `{"ver":1,"jti":"AT.0mP4JKAZX1iACIT4vbEDF7LpvDVjxypPMf0D7uX39RE","iss":"https://dev-1.okta.com/oauth2/default","aud":"api://default",` + lifeOfNoon + `,"cid":"0oa1","uid":"00u1","scp":["openid","chat"],"auth_time":1899999990,"sub":"alice@example.com","groups":["Everyone"]}`,
 			user:   "00u1", others: map[string]string{"ver": "1", "sub": "alice@example.com"},
-			refused: map[string]string{errInsufficient.Error(): `["openid","chat"] → "openid chatter"`},
+			refused: map[string]string{ErrInsufficient.Error(): `["openid","chat"] → "openid chatter"`},
 		},
 		{
 			name: "an issuer of numbers and nulls", algorithm: "EdDSA",
@@ -175,7 +174,7 @@ func providers(tb testing.TB) []provider {
 			header: map[string]any{"kid": nil},
 			claims: `{"user":{"id":42,"name":null},"level":12345678901234567890,"share":0.5,"exp":1900003590.25,"nbf":null,"iat":1900000600,"aud":null}`,
 			user:   "42", others: map[string]string{"level": "12345678901234567890", "share": "0.5", "exp": "1900003590.25"},
-			refused: map[string]string{errInsufficient.Error(): `12345678901234567890 → 12345678901234567891`},
+			refused: map[string]string{ErrInsufficient.Error(): `12345678901234567890 → 12345678901234567891`},
 		},
 	}
 }
@@ -190,11 +189,11 @@ func TestTokensAndKeySetsOfIdentityProviders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if g.userID != p.user {
-				t.Errorf("the user is %q, want %q", g.userID, p.user)
+			if g.UserID != p.user {
+				t.Errorf("the user is %q, want %q", g.UserID, p.user)
 			}
 			placeholders := make(map[string]string)
-			g.claims.each(func(name, value string) { placeholders[name] = value })
+			g.EachClaim(func(name, value string) { placeholders[name] = value })
 			for name, want := range p.others {
 				if got, set := placeholders[name]; got != want || !set {
 					t.Errorf("the placeholder %s is %q, want %q", name, got, want)
@@ -222,7 +221,7 @@ func verifierOfProvider(t *testing.T, p provider) *jwtVerifier {
 	t.Helper()
 	config := p.config
 	if p.key == nil {
-		config.Keys = []JWTKey{{Key: publicText(t, p.algorithm), Algorithms: []string{p.algorithm}}}
+		config.Keys = []Key{{Key: publicText(t, p.algorithm), Algorithms: []string{p.algorithm}}}
 		return mustVerifier(t, &config)
 	}
 	config.Algorithms = []string{p.algorithm}
@@ -249,7 +248,7 @@ func TestCertificatesAsPeopleCopyThem(t *testing.T) {
 		"with its chain":         text + other,
 		"what openssl says":      "Bag Attributes\r\n    localKeyID: 01\r\nsubject=CN = issuer\r\n" + strings.ReplaceAll(text, "\n", "\r\n"),
 	} {
-		v, err := newJWTVerifier(&JWT{Keys: []JWTKey{{Key: dressed}}}, nil)
+		v, err := newJWTVerifier(&JWT{Keys: []Key{{Key: dressed}}}, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -261,8 +260,8 @@ func TestCertificatesAsPeopleCopyThem(t *testing.T) {
 			t.Errorf("%s: a key of the chain is taken: %v", name, err)
 		}
 	}
-	zero := caddy.Duration(0)
-	if _, err := newJWTVerifier(&JWT{Keys: []JWTKey{{Key: strings.Replace(text, "MII", "MI!", 1)}}, Leeway: &zero}, nil); err == nil {
+	zero := time.Duration(0)
+	if _, err := newJWTVerifier(&JWT{Keys: []Key{{Key: strings.Replace(text, "MII", "MI!", 1)}}, Leeway: &zero}, nil); err == nil {
 		t.Error("a damaged one is accepted")
 	}
 }

@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"bytes"
@@ -121,7 +121,7 @@ func TestCertificateWithAStrangeSerialNumberIsAKey(t *testing.T) {
 	for _, algorithm := range []string{"RS256", "ES256", "EdDSA"} {
 		der := belowZero(t, certificateOf(t, algorithm))
 		text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-		v := mustVerifier(t, &JWT{Keys: []JWTKey{{Key: text}}})
+		v := mustVerifier(t, &JWT{Keys: []Key{{Key: text}}})
 		if _, err := v.verify(t.Context(), signJWT(t, algorithm, nil, soundClaims), noon); err != nil {
 			t.Errorf("%s: %v", algorithm, err)
 		}

@@ -1,4 +1,4 @@
-package wsgateway
+package token
 
 import (
 	"bytes"
@@ -56,7 +56,7 @@ type verifyKey struct {
 	credential string
 }
 
-// fits tells whether a token with this header may have been signed with the
+// fits reports whether a token with this header may have been signed with the
 // key.
 func (k *verifyKey) fits(algorithm, kid string) bool {
 	return (k.id == "" || kid == "" || k.id == kid) && slices.Contains(k.algorithms, algorithm)
@@ -67,8 +67,8 @@ func (k *verifyKey) isSecret() bool {
 	return secret
 }
 
-// checkAlgorithms refuses the names of algorithms that there are not.
-func checkAlgorithms(names []string) error {
+// CheckAlgorithms refuses the names of algorithms that there are not.
+func CheckAlgorithms(names []string) error {
 	for _, name := range names {
 		switch {
 		case strings.EqualFold(name, "none"):
@@ -80,7 +80,7 @@ func checkAlgorithms(names []string) error {
 	return nil
 }
 
-// isAlgorithm tells whether a text names an algorithm, by whatever case. Such a
+// isAlgorithm reports whether a text names an algorithm, by whatever case. Such a
 // secret is none: it stands in the header of every token.
 func isAlgorithm(text string) bool {
 	if strings.EqualFold(text, "none") {
@@ -94,9 +94,16 @@ func isAlgorithm(text string) bool {
 	return false
 }
 
+// CheckKey refuses a configured key that no token could be verified with. Its error
+// shows no part of the key.
+func CheckKey(key Key, resolve Resolver) error {
+	_, err := newVerifyKeys(key.Key, key.Algorithms, resolve)
+	return err
+}
+
 // newVerifyKeys makes the keys of one configured text. No error shows any of it.
-func newVerifyKeys(configured string, algorithms []string) ([]*verifyKey, error) {
-	text, err := resolveKey(configured)
+func newVerifyKeys(configured string, algorithms []string, resolve Resolver) ([]*verifyKey, error) {
+	text, err := resolveKey(configured, resolve)
 	if err != nil {
 		return nil, err
 	}
@@ -105,15 +112,15 @@ func newVerifyKeys(configured string, algorithms []string) ([]*verifyKey, error)
 
 // resolveKey replaces the placeholders in a configured key. JSON has braces of its
 // own.
-func resolveKey(configured string) (string, error) {
+func resolveKey(configured string, resolve Resolver) (string, error) {
 	if json.Valid([]byte(configured)) {
 		return configured, nil
 	}
-	return resolveSecret("key", configured)
+	return resolve("key", configured)
 }
 
 func keysFromText(text string, algorithms []string) ([]*verifyKey, error) {
-	if err := checkAlgorithms(algorithms); err != nil {
+	if err := CheckAlgorithms(algorithms); err != nil {
 		return nil, err
 	}
 	material, encoded, err := decodeKey(text)
