@@ -2,6 +2,7 @@ package panics
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -74,5 +75,48 @@ func TestReportReachesTheHandler(t *testing.T) {
 	p := &Panic{What: "heard of"}
 	if Report(p); heard != p {
 		t.Errorf("heard of %v, want %v", heard, p)
+	}
+}
+
+func TestContainedPanicReachesTheReportOrElseTheHandler(t *testing.T) {
+	var handled, reported []*Panic
+	Handle(func(p *Panic) { handled = append(handled, p) })
+	defer handler.Store(nil)
+	report := func(p *Panic) { reported = append(reported, p) }
+	into := func(report func(*Panic), value any) (err error) {
+		defer ContainInto(&err, report)
+		if value != nil {
+			fail(value)
+		}
+		return errors.ErrUnsupported
+	}
+	func() {
+		defer ContainTo(report)
+		fail(Fault("one"))
+	}()
+	func() {
+		defer ContainTo(nil)
+		fail(Fault("two"))
+	}()
+	if err := into(report, Fault("three")); !errors.Is(err, ErrPanicked) {
+		t.Errorf("%v, want %v", err, ErrPanicked)
+	}
+	if err := into(nil, Fault("four")); !errors.Is(err, ErrPanicked) {
+		t.Errorf("%v, want %v", err, ErrPanicked)
+	}
+	if err := into(report, nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("without a panic: %v", err)
+	}
+	texts := func(all []*Panic) (texts []string) {
+		for _, p := range all {
+			texts = append(texts, p.What)
+		}
+		return texts
+	}
+	if got := texts(reported); !slices.Equal(got, []string{"one", "three"}) {
+		t.Errorf("reported: %q", got)
+	}
+	if got := texts(handled); !slices.Equal(got, []string{"two", "four"}) {
+		t.Errorf("handled: %q", got)
 	}
 }
