@@ -6,12 +6,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 )
-
-func elapse(d time.Duration) { <-time.After(d) }
 
 // placeholders are what the options of tests may hold.
 var placeholders = regexp.MustCompile(`\{(env|file)\.([^}]*)\}`)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 func mustIntrospector(t *testing.T, s *keyServer, cache time.Duration) *introspector {
@@ -40,12 +42,12 @@ func TestIntrospectionAsksOnceForManyAndForAWhile(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		elapse(59 * time.Second)
+		bubble.Elapse(59 * time.Second)
 		_, _ = i.verify(t.Context(), "token", time.Now())
 		if n := s.fetches.Load(); n != 1 {
 			t.Errorf("%d calls, want one", n)
 		}
-		elapse(time.Second)
+		bubble.Elapse(time.Second)
 		s.set(sayJSON(`{"active":false}`))
 		if _, err := i.verify(t.Context(), "token", time.Now()); !errors.Is(err, errTokenInactive) {
 			t.Error(err)
@@ -71,7 +73,7 @@ func TestIntrospectionIsNotCachedPastItsEnd(t *testing.T) {
 		if err != nil || !g.Expires.Equal(end) || g.JTI != "j" {
 			t.Fatalf("%+v, %v", g, err)
 		}
-		elapse(10 * time.Second)
+		bubble.Elapse(10 * time.Second)
 		if _, err := i.verify(t.Context(), "token", time.Now()); !errors.Is(err, errTokenInactive) {
 			t.Error(err)
 		}

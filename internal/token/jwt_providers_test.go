@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,12 @@ type provider struct {
 const lifeOfNoon = `"iat":1899999990,"exp":1900003590`
 
 func providers(tb testing.TB) []provider {
+	tb.Helper()
+	return slices.Concat(corporateProviders(tb), cloudProviders(tb), otherProviders(tb))
+}
+
+// corporateProviders sign in the users of companies and of their applications.
+func corporateProviders(tb testing.TB) []provider {
 	tb.Helper()
 	return []provider{
 		{
@@ -107,6 +114,13 @@ func providers(tb testing.TB) []provider {
 				errJWTIssuer.Error():    `sts.windows.net/9188040d-6c67-4c5b-b112-36a304b66dad/ → sts.windows.net/72f988bf-86f1-41af-91ab-2d7cd011db47/`,
 			},
 		},
+	}
+}
+
+// cloudProviders come with a cloud, or with a database.
+func cloudProviders(tb testing.TB) []provider {
+	tb.Helper()
+	return []provider{
 		{
 			name: "Cognito", algorithm: "RS256",
 			// An access token has no aud, but the client's ID.
@@ -155,6 +169,13 @@ func providers(tb testing.TB) []provider {
 			claims: `{"aud":"authenticated",` + lifeOfNoon + `,"sub":"11111111-2222-3333-4444-555555555555","role":"authenticated","app_metadata":{"provider":"email"}}`,
 			user:   "11111111-2222-3333-4444-555555555555",
 		},
+	}
+}
+
+// otherProviders are those that are in no group.
+func otherProviders(tb testing.TB) []provider {
+	tb.Helper()
+	return []provider{
 		{
 			name: "Okta", algorithm: "RS256",
 			config: JWT{

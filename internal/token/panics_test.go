@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
@@ -23,7 +24,7 @@ func TestPanicWhileKeysAreFetchedIsAFailedFetch(t *testing.T) {
 			t.Error("there are keys")
 		}
 		s.set(serve(t, "ES256"))
-		elapse(jwksMinRetry)
+		bubble.Elapse(jwksMinRetry)
 		synctest.Wait()
 		if keys, err := source.keys(t.Context()); err != nil || len(keys) != 1 {
 			t.Errorf("%d keys and %v after the next fetch", len(keys), err)
@@ -31,7 +32,7 @@ func TestPanicWhileKeysAreFetchedIsAFailedFetch(t *testing.T) {
 		if got := counted.Load(); got != 1 {
 			t.Errorf("%d panics were counted, want 1", got)
 		}
-		elapse(jwksTimeout) // net/http's timer of the call that panicked
+		bubble.Elapse(jwksTimeout) // net/http's timer of the call that panicked
 	})
 }
 
@@ -52,7 +53,7 @@ func TestPanicWhileIntrospectingIsAnOutage(t *testing.T) {
 		if got := counted.Load(); got != 2 {
 			t.Errorf("%d panics were counted, want 2: that of the call, and that of the log", got)
 		}
-		elapse(time.Second) // net/http's timer of the call that panicked
+		bubble.Elapse(time.Second) // net/http's timer of the call that panicked
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
@@ -73,7 +74,7 @@ func (r *rotating) lines(t *testing.T, level zapcore.Level, want int) {
 
 // pass lets time pass, and a look that is due then be over.
 func pass(d time.Duration) {
-	elapse(d)
+	bubble.Elapse(d)
 	synctest.Wait()
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 // keyServer serves a key set without a network.
@@ -109,7 +111,7 @@ func TestKeySetIsFetchedInTheBackgroundAndOnATimer(t *testing.T) {
 		if n := server.fetches.Load(); n != 1 {
 			t.Errorf("%d fetches, want the first one", n)
 		}
-		elapse(time.Hour)
+		bubble.Elapse(time.Hour)
 		if n := server.fetches.Load(); n < 6 || n > 8 {
 			t.Errorf("%d fetches in an hour, want one every ten minutes", n)
 		}
@@ -157,7 +159,7 @@ func TestKeySetAttackFloodOfUnknownKeys(t *testing.T) {
 		if n := server.fetches.Load(); n != 2 {
 			t.Errorf("%d fetches, want the first and one for the unknown key", n)
 		}
-		elapse(jwksBetween)
+		bubble.Elapse(jwksBetween)
 		_, _ = v.verify(t.Context(), token, time.Now())
 		_, _ = v.verify(t.Context(), token, time.Now())
 		if n := server.fetches.Load(); n != 3 {
@@ -193,12 +195,12 @@ func TestKeySetKeepsItsKeysWhenAFetchFails(t *testing.T) {
 				if waited := time.Since(start); waited > jwksPatience {
 					t.Errorf("a handshake waited %s", waited)
 				}
-				elapse(jwksInterval + time.Minute)
+				bubble.Elapse(jwksInterval + time.Minute)
 				if _, err := v.verify(t.Context(), token, time.Now()); err != nil {
 					t.Errorf("with a key that was there: %v", err)
 				}
 				server.set(serve(t, "RS256"))
-				elapse(jwksMaxRetry + jwksTimeout)
+				bubble.Elapse(jwksMaxRetry + jwksTimeout)
 				if _, err := v.verify(t.Context(), unknown, time.Now()); err != nil {
 					t.Errorf("after it came back: %v", err)
 				}
