@@ -29,8 +29,11 @@ func startExample(t *testing.T, name string, replace ...string) *gateway {
 	}
 	g := newGateway(t, "")
 	options := "{\n\tadmin unix/" + g.socket + "\n\tpersist_config off\n\tskip_install_trust\n\tstorage file_system " +
-		filepath.Join(workDir, "storage") + "\n\tdefault_bind 127.0.0.1\n\tlog default {\n\t\t" + bookOutput + "\n\t}\n"
+		filepath.Join(workDir, "storage") + "\n\tdefault_bind 127.0.0.1\n"
 	site := strings.NewReplacer(replace...).Replace(string(text))
+	if !strings.Contains(site, "\tlog default {\n") {
+		options += "\tlog default {\n\t\t" + bookOutput + "\n\t}\n"
+	}
 	if strings.Contains(site, "\n{\n") || strings.HasPrefix(site, "{\n") {
 		site = strings.Replace(site, "{\n", options, 1)
 	} else {
@@ -71,7 +74,7 @@ func TestEveryExampleIsTested(t *testing.T) {
 	}
 	want := []string{
 		"bearer-headers.Caddyfile", "cookies-origins-tls.Caddyfile", "forward-auth.Caddyfile",
-		"jwt-browser.Caddyfile", "quickstart.Caddyfile", "socketio.Caddyfile",
+		"jwt-browser.Caddyfile", "middleware.Caddyfile", "quickstart.Caddyfile", "socketio.Caddyfile",
 	}
 	if !slices.Equal(files, want) {
 		t.Errorf("examples/ has %q, but the tests below are of %q", files, want)
@@ -286,6 +289,112 @@ func TestForwardAuthExample(t *testing.T) {
 		if header := <-asked; header.Get("Upgrade") != "" {
 			t.Errorf("the login service was asked for an Upgrade: %v", header)
 		}
+	}
+}
+
+// TestMiddlewareExample passes a WebSocket and plain requests through Caddy's own
+// middleware.
+func TestMiddlewareExample(t *testing.T) {
+	one, two := newBackend(t, echo), newBackend(t, echo)
+	long := strings.Repeat("something to compress ", 1000)
+	for _, b := range []*backend{one, two} {
+		b.set(func() {
+			b.health = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/plain")
+				w.Header().Set("Server", "backend")
+				w.Header().Set("Content-Length", fmt.Sprint(len(long)))
+				_, _ = w.Write([]byte(long))
+			})
+		})
+	}
+	addr := freePort(t)
+	g := startExample(t, "middleware.Caddyfile", ":8080", port(addr), "localhost:9001", one.addr, "localhost:9002", two.addr,
+		"format filter {", "output integration_book\n\t\tformat filter {\n\t\t\twrap json")
+	g.httpAddr = addr
+	const elsewhere = "203.0.113.7" // what the client says of itself
+	header := func(pairs ...string) http.Header {
+		h := http.Header{"X-Forwarded-For": {elsewhere}, "X-Real-Ip": {elsewhere}, "Forwarded": {"for=" + elsewhere}}
+		for i := 0; i < len(pairs); i += 2 {
+			h.Set(pairs[i], pairs[i+1])
+		}
+		return h
+	}
+
+	conn := overWS.open(t, g, "/ws", header("Accept-Encoding", "gzip"))
+	conn.ping(t, long)
+	conn.finish(t)
+	plain := g.get(t, "/health", header("Accept-Encoding", "gzip"))
+	if plain.status != 200 || plain.header.Get("Content-Encoding") != "gzip" || len(plain.body) > len(long)/10 {
+		t.Errorf("a plain answer: status %d, Content-Encoding %q, %d bytes", plain.status, plain.header.Get("Content-Encoding"), len(plain.body))
+	}
+	if encoding := conn.header.Get("Content-Encoding"); encoding != "" {
+		t.Errorf("the answer to a handshake has the Content-Encoding %q", encoding)
+	}
+	for what, answer := range map[string]http.Header{"a handshake": conn.header, "a plain request": plain.header} {
+		if answer.Get("X-Content-Type-Options") != "nosniff" || answer.Get("Server") != "" {
+			t.Errorf("the answer to %s has the header %v", what, answer)
+		}
+	}
+
+	reached := func() int { return len(one.requests) + len(two.requests) }
+	before := reached()
+	overWS.refused(t, g, "/ws/internal/room", header(), 404)
+	overWS.refused(t, g, "/ws", header("User-Agent", "sqlmap/1.9"), 403)
+	for path, status := range map[string]int{"/metrics": 404, "/ws/internal": 404, "/ws": 200} {
+		if a := g.get(t, path, header()); a.status != status {
+			t.Errorf("GET %s: status %d, want %d", path, a.status, status)
+		}
+	}
+	if a := g.get(t, "/", header("User-Agent", "sqlmap/1.9")); a.status != 403 {
+		t.Errorf("a scanner: status %d", a.status)
+	}
+	if n := reached() - before; n != 1 {
+		t.Errorf("%d requests reached a backend, want the one that is not blocked", n)
+	}
+	for body, status := range map[string]int{strings.Repeat("x", 64_000): 200, strings.Repeat("x", 64_001): 413} {
+		if a := g.send(t, http.MethodPost, "/", header(), body); a.status != status {
+			t.Errorf("a body of %d bytes: status %d, want %d", len(body), a.status, status)
+		}
+	}
+	nobodyLearned(t, elsewhere, one, two)
+}
+
+// nobodyLearned looks for the client's address, which is 127.0.0.1 and said to be
+// another, in what the backends were sent and in the log.
+func nobodyLearned(t *testing.T, claimed string, backends ...*backend) {
+	t.Helper()
+	for _, b := range backends {
+		for _, c := range b.everSeen() {
+			head := string(c.received.bytes())
+			for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "X-Real-IP", "Forwarded"} {
+				if got := headerLines(head, name); got != nil {
+					t.Errorf("%s at the backend is %q", name, got)
+				}
+			}
+			if strings.Contains(head, claimed) {
+				t.Errorf("the backend was sent what the client says of its address:\n%s", head)
+			}
+		}
+	}
+	eventually(t, "the lines of every request", func() bool { return len(book.find(accessLogger, "")) >= 10 })
+	masked := 0
+	for _, line := range book.find("", "") {
+		request, _ := line.fields["request"].(map[string]any)
+		for _, address := range []any{line.fields["remote_ip"], request["remote_ip"], request["client_ip"]} {
+			switch address {
+			case nil:
+			case "127.0.0.0":
+				masked++
+			default:
+				t.Errorf("an address is in the log: %s", line.raw)
+			}
+		}
+		if request["remote_port"] != nil || strings.Contains(line.raw, claimed) {
+			t.Errorf("more of the client is in the log: %s", line.raw)
+		}
+	}
+	if masked < 20 {
+		t.Errorf("%d addresses in the log are masked", masked)
 	}
 }
 
