@@ -119,40 +119,6 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 }
 
-func TestCaddyfilesInDocumentsAreValid(t *testing.T) {
-	prepareValidation(t)
-	documents, err := filepath.Glob("docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	total := 0
-	for _, name := range append(documents, "README.md") {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := regexp.MustCompile("(?s)\n```caddyfile\n(.*?)```\n").FindAllSubmatch(text, -1)
-		total += len(found)
-		for i, match := range found {
-			input := string(match[1])
-			if strings.Contains(input, "[<") {
-				continue // a grammar
-			}
-			_, err := adaptAndValidate(input)
-			if err != nil && strings.Contains(err.Error(), "it is a known directive") { // a piece of a site
-				indented := "\t" + strings.ReplaceAll(strings.TrimSpace(input), "\n", "\n\t")
-				_, err = adaptAndValidate(":8080 {\n" + indented + "\n}\n")
-			}
-			if err != nil {
-				t.Errorf("%s: the Caddyfile number %d: %v", name, i+1, err)
-			}
-		}
-	}
-	if total < 5 {
-		t.Errorf("found %d Caddyfiles in README.md and docs", total)
-	}
-}
-
 func TestTokenInCaddyfileDoesNotReachTheConfiguration(t *testing.T) {
 	t.Parallel()
 	config, err := adapt(":8080\nws_gateway localhost:9001 {\n\tauth {\n\t\tbearer c0rrect-h0rse alice\n\t}\n}\n")

@@ -222,17 +222,17 @@ func TestNoTokenIsInAnyLog(t *testing.T) {
 	}
 }
 
-// readmeFilter is the filter for logs that README shows.
-func readmeFilter(t *testing.T) string {
+// documentedFilter is the filter for logs that docs/operations.md shows.
+func documentedFilter(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, after, found := strings.Cut(string(text), "\n\tlog default {\n")
 	filter, _, closed := strings.Cut(after, "\n\t}\n")
 	if !found || !closed {
-		t.Fatal("README.md shows no filter for logs")
+		t.Fatal("docs/operations.md shows no filter for logs")
 	}
 	return "output integration_book\n" + strings.Replace(filter, "format filter {", "format filter {\nwrap json\n", 1)
 }
@@ -246,7 +246,7 @@ func TestFilterKeepsTokensOutOfWhatOthersLog(t *testing.T) {
 	_, otherPort, _ := net.SplitHostPort(other)
 	g.sites = "http://:" + otherPort + " {\n log\n redir /away* https://localhost{uri}\n error /fails* 503\n}\n"
 	site := "route {\n rewrite /before* /ws\n forward_auth " + b.addr + " {\n uri /check\n }\n ws_gateway " + b.addr + " {\n auth {\n " + tokenEverywhere + " }\n }\n }"
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(g.caddyfile(site, readmeFilter(t))), nil)
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(g.caddyfile(site, documentedFilter(t))), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ const attempt = (i) => {
 onload = () => { for (let i = 0; i < forms.length; i++) attempt(i); };
 </script><body></body>`
 
-// TestFormsThatABrowserMayOffer are those that README.md shows.
+// TestFormsThatABrowserMayOffer are those that docs/authentication.md shows.
 func TestFormsThatABrowserMayOffer(t *testing.T) {
 	const kubernetes = "base64url.bearer.authorization.k8s.io."
 	encoded := b64([]byte(secret))
