@@ -20,46 +20,12 @@ func init() {
 // parseGateway sets up the handler from Caddyfile tokens. Syntax:
 //
 //	ws_gateway [<matcher>] [<upstreams...>] {
-//	    name <name>
-//
-//	    auth {
-//	        token header [<field> [<scheme>]]
-//	        token cookie <name>
-//	        token query <name>
-//	        token subprotocol [<marker>] [base64url]
-//	        bearer <token> [<user id>]
-//	        jwt { ... }
-//	        introspect <url> [<cache duration>]
-//	        provider <name> ...
-//	        inherit
-//	        renew <path>
-//	        optional
-//	        forward
-//	        cors_preflight
-//	    }
-//	    origins <pattern...>
-//
-//	    max_conns         <n>
-//	    queue             <n> [<timeout>]
-//	    slow_start        <duration>
-//	    rebalance         <percent>/<duration>
-//	    max_age           <duration> [<jitter percent>]
-//
-//	    early_close_count  <n>
-//	    early_close_window <duration>
-//	    panic_threshold    <percent>
-//	    health_websocket   [<uri>]
-//	    drain_unhealthy
-//
-//	    handshake_timeout <duration>
-//	    write_timeout     <duration>
-//	    drain_period      <duration>
-//
-//	    # and every subdirective of reverse_proxy, except for stream_timeout,
-//	    # stream_close_delay and stream_buffer_size
+//	    # the words of gatewayWords, and every subdirective of reverse_proxy,
+//	    # except for those of refusedWords
 //	}
 //
-// The tokens of reverse_proxy go to its own parser as they are.
+// docs/configuration.md has the whole grammar. The tokens of reverse_proxy go to
+// its own parser as they are.
 func parseGateway(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
 	ours, theirs := splitWords(h.Dispenser)

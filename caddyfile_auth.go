@@ -27,20 +27,8 @@ var authWords = map[string]func(*Auth, *caddyfile.Dispenser) error{
 	"cors_preflight": (*Auth).unmarshalCORSPreflight,
 }
 
-// unmarshalAuth parses:
-//
-//	auth {
-//	    token      ...
-//	    bearer     ...
-//	    jwt        { ... }
-//	    introspect ...
-//	    provider   <name> ...
-//	    inherit
-//	    renew      <path>
-//	    optional
-//	    forward
-//	    cors_preflight
-//	}
+// unmarshalAuth parses a block with the words of authWords. docs/configuration.md has
+// the grammar.
 func (h *Handler) unmarshalAuth(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("auth takes no arguments, only a block")

@@ -27,22 +27,8 @@ var jwtWords = map[string]func(*JWT, *caddyfile.Dispenser) error{
 	"trust_pool":      (*JWT).unmarshalTrustPool,
 }
 
-// unmarshal parses:
-//
-//	jwt {
-//	    key        <secret or PEM or placeholder> [<algorithm...>]
-//	    jwks       <https URL or file> [{ allow_http }]
-//	    algorithms <algorithm...>
-//	    issuer     <issuer...>
-//	    audience   <audience...>
-//	    require    <claim> <value...>
-//	    user_claim <claim>
-//	    leeway     <duration>
-//	    allow_no_expiry
-//	    trust_pool <module> ...
-//	}
-//
-// key, jwks and require may stand more than once.
+// unmarshal parses a block with the words of jwtWords, of which key, jwks and
+// require may stand more than once. docs/configuration.md has the grammar.
 func (j *JWT) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("jwt takes no arguments, only a block")

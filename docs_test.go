@@ -345,7 +345,7 @@ func documents(t *testing.T) []string {
 
 func readDocument(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(name) //nolint:gosec // this module's own
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -312,18 +313,17 @@ func TestMiddlewareExample(t *testing.T) {
 		"format filter {", "output integration_book\n\t\tformat filter {\n\t\t\twrap json")
 	g.httpAddr = addr
 	const elsewhere = "203.0.113.7" // what the client says of itself
-	header := func(pairs ...string) http.Header {
+	header := func(more http.Header) http.Header {
 		h := http.Header{"X-Forwarded-For": {elsewhere}, "X-Real-Ip": {elsewhere}, "Forwarded": {"for=" + elsewhere}}
-		for i := 0; i < len(pairs); i += 2 {
-			h.Set(pairs[i], pairs[i+1])
-		}
+		maps.Copy(h, more)
 		return h
 	}
+	compressed, scanner := http.Header{"Accept-Encoding": {"gzip"}}, http.Header{"User-Agent": {"sqlmap/1.9"}}
 
-	conn := overWS.open(t, g, "/ws", header("Accept-Encoding", "gzip"))
+	conn := overWS.open(t, g, "/ws", header(compressed))
 	conn.ping(t, long)
 	conn.finish(t)
-	plain := g.get(t, "/health", header("Accept-Encoding", "gzip"))
+	plain := g.get(t, "/health", header(compressed))
 	if plain.status != 200 || plain.header.Get("Content-Encoding") != "gzip" || len(plain.body) > len(long)/10 {
 		t.Errorf("a plain answer: status %d, Content-Encoding %q, %d bytes", plain.status, plain.header.Get("Content-Encoding"), len(plain.body))
 	}
@@ -338,21 +338,21 @@ func TestMiddlewareExample(t *testing.T) {
 
 	reached := func() int { return len(one.requests) + len(two.requests) }
 	before := reached()
-	overWS.refused(t, g, "/ws/internal/room", header(), 404)
-	overWS.refused(t, g, "/ws", header("User-Agent", "sqlmap/1.9"), 403)
+	overWS.refused(t, g, "/ws/internal/room", header(nil), 404)
+	overWS.refused(t, g, "/ws", header(scanner), 403)
 	for path, status := range map[string]int{"/metrics": 404, "/ws/internal": 404, "/ws": 200} {
-		if a := g.get(t, path, header()); a.status != status {
+		if a := g.get(t, path, header(nil)); a.status != status {
 			t.Errorf("GET %s: status %d, want %d", path, a.status, status)
 		}
 	}
-	if a := g.get(t, "/", header("User-Agent", "sqlmap/1.9")); a.status != 403 {
+	if a := g.get(t, "/", header(scanner)); a.status != 403 {
 		t.Errorf("a scanner: status %d", a.status)
 	}
 	if n := reached() - before; n != 1 {
 		t.Errorf("%d requests reached a backend, want the one that is not blocked", n)
 	}
 	for body, status := range map[string]int{strings.Repeat("x", 64_000): 200, strings.Repeat("x", 64_001): 413} {
-		if a := g.send(t, http.MethodPost, "/", header(), body); a.status != status {
+		if a := g.send(t, http.MethodPost, "/", header(nil), body); a.status != status {
 			t.Errorf("a body of %d bytes: status %d, want %d", len(body), a.status, status)
 		}
 	}
