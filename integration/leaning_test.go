@@ -11,8 +11,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// What the gateway tells Caddy's transports goes by keys that Caddy does not
-// export. These tests tell when one has changed; docs/leaning.md lists them.
+// What the gateway leans on that Caddy has not promised, such as the keys by which
+// its transports are told things. docs/leaning.md lists it, with the tests that tell
+// when it has changed; here are those that are for nothing else.
 
 func init() { caddy.RegisterModule(new(wrappedTransport)) }
 
@@ -86,5 +87,21 @@ func TestTransportIsToldTheClientForThePROXYProtocol(t *testing.T) {
 	host, _, _ := net.SplitHostPort(conn.LocalAddr().String())
 	if line, want := receive(t, "line of the PROXY protocol", announced), "PROXY TCP4 "+host+" "; !strings.HasPrefix(line, want) {
 		t.Errorf("the upstream was told %q, want it to begin with %q", line, want)
+	}
+}
+
+// TestFailedLoadGivesBackOnlyWhatItTook of the upstreams that reverse_proxy keeps
+// for the process: what they hold must stay known to the configuration that goes
+// on.
+func TestFailedLoadGivesBackOnlyWhatItTook(t *testing.T) {
+	b := newBackend(t, echo)
+	g := start(t, "ws_gateway "+b.addr)
+	for range 3 {
+		if err := g.load("ws_gateway " + b.addr + " {\n trusted_proxies nonsense\n }"); err == nil {
+			t.Fatal("a wrong configuration was loaded")
+		}
+	}
+	if status, answer := g.adminDo(t, http.MethodGet, "/reverse_proxy/upstreams", "", ""); status != 200 || !strings.Contains(answer, b.addr) {
+		t.Errorf("reverse_proxy's upstreams: status %d, %s", status, answer)
 	}
 }
