@@ -74,7 +74,7 @@ var layout = map[string]struct {
 }{
 	"config.go":            {data, "caddy reverseproxy", "running"},
 	"config_auth.go":       {data, "caddy", ""},
-	"request.go":           {leaf, "caddy caddyhttp token", ""},
+	"request.go":           {leaf, "caddy caddyhttp token", "identity"},
 	"dynamic.go":           {pipeline, "caddy caddyhttp reverseproxy zap dial", ""},
 	"refusal.go":           {leaf, "handshake", ""},
 	"releases.go":          {leaf, "", ""},
