@@ -166,14 +166,14 @@ func (d *Dialer) roundTrip(r *http.Request, info reverseproxy.DialInfo, key stri
 }
 
 // send has the transport make the round trip, for as long as the request's context
-// says. Caddy's own goes by that; of others nobody knows.
+// says. Caddy's own transport goes by that, and another one may not.
 func (d *Dialer) send(r *http.Request) (*http.Response, error) {
 	if d.oneShot != nil {
 		return d.oneShot.RoundTrip(r)
 	}
 	ctx := r.Context()
 	if vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-		// It may still write there when nobody waits for it any more.
+		// The transport may still write there when its answer is not awaited any more.
 		r = r.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, maps.Clone(vars)))
 	}
 	done := make(chan sent, 1)

@@ -7,7 +7,7 @@ import (
 )
 
 // hopByHop are the fields that concern one connection only (RFC 9110 section
-// 7.6.1), and those of a handshake that are made anew for the upstream.
+// 7.6.1), and the fields of a handshake that are made anew for the upstream.
 var hopByHop = []string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Content-Length",

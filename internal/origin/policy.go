@@ -93,7 +93,7 @@ func (p *Policy) AllowsNull() bool { return p.null }
 // origin, ambient says that a browser attached the credential by itself, and
 // handshake that r opens a WebSocket. Browsers send an Origin with every
 // handshake, but leave it out of other requests to a page's own site: without
-// one, an ambient credential is good for those only.
+// one, an ambient credential is good for such requests only.
 func (p *Policy) Allow(r *http.Request, self Self, ambient, handshake bool) bool {
 	if p.any || (len(p.texts) == 0 && !ambient) {
 		return true

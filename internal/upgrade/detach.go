@@ -62,7 +62,7 @@ func letGo(w http.ResponseWriter, r *http.Request) {
 // flush.
 type hijackedWriter struct{ header http.Header }
 
-// Header implements http.ResponseWriter, as do those below. Access logs show it.
+// Header implements http.ResponseWriter. Access logs show what it returns.
 func (w hijackedWriter) Header() http.Header { return w.header }
 
 // WriteHeader does nothing: the answer has gone out.

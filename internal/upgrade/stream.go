@@ -47,7 +47,7 @@ func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 }
 
 // overQUIC makes the stream one that is kept alive. It has to be ended, because the
-// server leaves that to whoever took the stream.
+// server leaves that to the handler that took the stream.
 func (s *streamConn) overQUIC(str *http3.Stream) Side {
 	s.w, s.flush, s.setDeadline = str, nil, str.SetWriteDeadline
 	s.nudge = func() { _ = str.TryWriteAll(nil) }
@@ -163,7 +163,7 @@ func (k *keeper) remove(s *streamConn) {
 	delete(k.streams, s)
 }
 
-// turn nudges everyone.
+// turn nudges the peers of all streams.
 func (k *keeper) turn() {
 	k.mu.Lock()
 	all := make([]*streamConn, 0, len(k.streams))
