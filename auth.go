@@ -2,11 +2,13 @@ package wsgateway
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
@@ -33,6 +35,14 @@ type identity struct {
 	// What the upstream is sent of the credential; nothing unless that is
 	// configured.
 	forwarded carrier.Placed
+}
+
+// authorityOf is what a connection lives by that the grant, if any, let in.
+func authorityOf(g *token.Grant) live.Authority {
+	if g == nil {
+		return live.Authority{}
+	}
+	return live.NewAuthority(g.JTI, g.Credential, g.Issuer, g.Expires)
 }
 
 // authenticator is an Auth, compiled.
@@ -70,6 +80,38 @@ func (a *authenticator) authenticate(r *http.Request) (identity, error) {
 	}
 	return id, nil
 }
+
+// askOthers finds the user of a request without a token that is known: the one
+// whom a handler in front has found, where that counts, or whom a provider finds.
+// It returns nil where there is none; what the providers answer is then on w, and
+// redirect is the status with which one of them sends the client elsewhere.
+func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inherited string) (found *provided, redirect int) {
+	if inherited != "" {
+		found = newProvided(r, inherited, inheritCredential)
+		found.inherited = true
+		return found, 0
+	}
+	for _, p := range a.providers {
+		found, answer := p.ask(w, r)
+		switch {
+		case found != nil:
+			w.Header().Del("WWW-Authenticate") // of the providers before
+			return found, 0
+		case answer.redirects() && redirect == 0:
+			redirect = answer.status
+			maps.Copy(w.Header(), answer.header)
+		default:
+			for _, challenge := range answer.header["Www-Authenticate"] {
+				w.Header().Add("WWW-Authenticate", challenge)
+			}
+		}
+	}
+	return nil, redirect
+}
+
+// trustsOthers reports whether another handler or module may know a credential in
+// a request.
+func (a *authenticator) trustsOthers() bool { return a.inherit || len(a.providers) > 0 }
 
 // takesAmbient reports whether a credential that browsers attach by themselves
 // may decide.

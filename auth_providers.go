@@ -107,38 +107,6 @@ func (a *providerAnswer) redirects() bool {
 	return a.status >= 300 && a.status < 400 && a.header.Get("Location") != ""
 }
 
-// askOthers finds the user of a request without a token that is known: the one
-// whom a handler in front has found, where that counts, or whom a provider finds.
-// It returns nil where there is none; what the providers answer is then on w, and
-// redirect is the status with which one of them sends the client elsewhere.
-func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inherited string) (found *provided, redirect int) {
-	if inherited != "" {
-		found = newProvided(r, inherited, inheritCredential)
-		found.inherited = true
-		return found, 0
-	}
-	for _, p := range a.providers {
-		found, answer := p.ask(w, r)
-		switch {
-		case found != nil:
-			w.Header().Del("WWW-Authenticate") // of the providers before
-			return found, 0
-		case answer.redirects() && redirect == 0:
-			redirect = answer.status
-			maps.Copy(w.Header(), answer.header)
-		default:
-			for _, challenge := range answer.header["Www-Authenticate"] {
-				w.Header().Add("WWW-Authenticate", challenge)
-			}
-		}
-	}
-	return nil, redirect
-}
-
-// trustsOthers reports whether another handler or module may know a credential in
-// a request.
-func (a *authenticator) trustsOthers() bool { return a.inherit || len(a.providers) > 0 }
-
 func leaveGrant(r *http.Request, g *token.Grant) { caddyhttp.SetVar(r.Context(), grantVar, g) }
 
 func takeGrant(r *http.Request) *token.Grant {

@@ -1,16 +1,13 @@
 package wsgateway
 
 import (
-	"errors"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
-	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // balancer chooses upstreams for one handler: it knows the configuration and
@@ -45,36 +42,6 @@ func (s source) Healthy() bool {
 
 // Full implements balance.Source: it concerns requests alone.
 func (s source) Full() bool { return s.Upstream.Full() }
-
-// provisionBalancer makes the balancer of a provisioned proxy.
-func (h *Handler) provisionBalancer(selector reverseproxy.Selector) (err error) {
-	h.probes = newProbes(h.name, h.logger, h.WebSocketHealth, h.Proxy.HealthChecks)
-	h.balancer, err = newBalancer(h.live.Ledger, h.balanceSettings(), h.Proxy, selector, h.probes)
-	if err != nil {
-		return err
-	}
-	h.taken.add(h.balancer.Close)
-	return nil
-}
-
-// balanceSettings are all but the policy.
-func (h *Handler) balanceSettings() balance.Settings {
-	settings := balance.Settings{
-		Name:           h.name,
-		MaxConns:       h.MaxConns,
-		EarlyCloses:    h.EarlyCloseCount,
-		SlowStart:      time.Duration(h.SlowStart),
-		PanicThreshold: float64(h.PanicThreshold) / 100,
-	}
-	if h.Queue != nil {
-		settings.Queue = h.Queue.Size
-	}
-	if hc := h.Proxy.HealthChecks; hc != nil && hc.Passive != nil {
-		settings.MaxFails = hc.Passive.MaxFails
-		settings.FailDuration = time.Duration(hc.Passive.FailDuration)
-	}
-	return settings
-}
 
 // newBalancer makes the balancer of a provisioned proxy. The settings need no
 // policy, which is the selector's.
@@ -212,68 +179,8 @@ func (unsent) Write(b []byte) (int, error) { return len(b), nil }
 // WriteHeader implements http.ResponseWriter.
 func (unsent) WriteHeader(int) {}
 
-// loadedGateway is a handler as live connections see it.
-type loadedGateway struct{ h *Handler }
-
-// Upstreams implements live.Gateway.
-func (g loadedGateway) Upstreams() []balance.Member { return g.h.currentMembers() }
-
-// Down implements live.Gateway.
-func (g loadedGateway) Down(upstreams []balance.Member) []string {
-	return g.h.balancer.Down(upstreams)
-}
-
-// Dynamic implements live.Gateway.
-func (g loadedGateway) Dynamic() []string { return g.h.seenDynamic() }
-
-// currentMembers are the upstreams as far as they are known without a request.
-func (h *Handler) currentMembers() []balance.Member {
-	if h.balancer.fixed {
-		return h.balancer.members
-	}
-	return h.membersAt(append(h.live.AddressesOf(h.named), h.seenDynamic()...))
-}
-
-// seenDynamic are the dynamic upstreams as they were when last asked for.
-func (h *Handler) seenDynamic() []string {
-	if seen := h.dynamicSeen.Load(); seen != nil {
-		return *seen
-	}
-	return nil
-}
-
-// membersAt describes upstreams of which nothing but the address is known.
-func (h *Handler) membersAt(addresses []string) []balance.Member {
-	addresses = slices.Compact(slices.Sorted(slices.Values(addresses)))
-	members := make([]balance.Member, 0, len(addresses))
-	for _, address := range addresses {
-		up := &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: address}
-		members = append(members, balance.Member{Address: address, Weight: 1, Source: source{
-			Upstream: up, breaker: h.Proxy.CB, probes: h.probes, address: address,
-		}})
-	}
-	return members
-}
-
-// validateRebalance refuses to move connections that would not come back
-// elsewhere, or must not.
-func (h *Handler) validateRebalance() error {
-	if h.Rebalance == nil {
-		return nil
-	}
-	if err := h.Rebalance.validate(); err != nil {
-		return err
-	}
-	switch b := h.balancer; {
-	case b.selector != nil || b.key != "":
-		return errors.New("rebalance: with this lb_policy, clients would come back to where they were: " +
-			"use least_conn, weighted_least_conn, random, random_choose, round_robin or weighted_round_robin")
-	case hasPlaceholderUpstream(h.Proxy) || placeholderIn(h.dynamicSource()):
-		return errors.New("rebalance: the upstreams depend on the request, so that nobody knows which of them may take whose connections: " +
-			"name them without placeholders, or remove rebalance")
-	}
-	return nil
-}
-
 // Interface guards
-var _ live.Gateway = loadedGateway{}
+var (
+	_ balance.Source      = source{}
+	_ http.ResponseWriter = unsent{}
+)

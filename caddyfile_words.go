@@ -25,26 +25,6 @@ func wordTokens(d *caddyfile.Dispenser) []caddyfile.Token {
 	return tokens
 }
 
-// durationArg parses a word with one duration of at least least.
-func durationArg(d *caddyfile.Dispenser, word string, least time.Duration) (caddy.Duration, error) {
-	args, err := lineArgs(d, word+" <duration>", 1, 1)
-	if err != nil {
-		return 0, err
-	}
-	duration, err := parseDuration(d, word, args[0])
-	if err != nil {
-		return 0, err
-	}
-	if duration < least {
-		bound := "negative"
-		if least > 0 {
-			bound = "zero or negative"
-		}
-		return 0, d.Errf("%s must not be %s, got %s", word, bound, args[0])
-	}
-	return caddy.Duration(duration), nil
-}
-
 // lineArgs returns the arguments of the word that d stands on, which must be
 // between least and most (where that is not negative), with no block behind
 // them. The error shows the syntax and not the arguments, which may be secret.
@@ -81,6 +61,132 @@ func unexpectedWord(d *caddyfile.Dispenser, block string, allowed ...string) err
 
 func sortedKeys[V any](words map[string]V) []string { return slices.Sorted(maps.Keys(words)) }
 
+// durationArg parses a word with one duration of at least least.
+func durationArg(d *caddyfile.Dispenser, word string, least time.Duration) (caddy.Duration, error) {
+	args, err := lineArgs(d, word+" <duration>", 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	duration, err := parseDuration(d, word, args[0])
+	if err != nil {
+		return 0, err
+	}
+	if duration < least {
+		bound := "negative"
+		if least > 0 {
+			bound = "zero or negative"
+		}
+		return 0, d.Errf("%s must not be %s, got %s", word, bound, args[0])
+	}
+	return caddy.Duration(duration), nil
+}
+
+// parseDuration reads the duration of what. The error says how to write one.
+func parseDuration(d *caddyfile.Dispenser, what, arg string) (time.Duration, error) {
+	duration, err := caddy.ParseDuration(arg)
+	if err == nil {
+		return duration, nil
+	}
+	if _, err := strconv.ParseFloat(arg, 64); err == nil {
+		return 0, d.Errf("%s: %q has no unit: write %ss, %sm or %sh", what, arg, arg, arg, arg)
+	}
+	return 0, d.Errf("%s: %q is not a duration: write one such as 30s, 5m or 1h30m%s", what, arg, separated(arg))
+}
+
+// separated is a hint for an argument that seems to be several.
+func separated(arg string) string {
+	if strings.ContainsAny(arg, "/,;:") {
+		return "; what is separate has a blank between"
+	}
+	return ""
+}
+
+// parseWeights reads the weights of upstreams.
+func parseWeights(d *caddyfile.Dispenser, args []string) ([]int, error) {
+	weights := make([]int, 0, len(args))
+	for _, arg := range args {
+		weight, err := strconv.Atoi(arg)
+		if err != nil || weight < 0 {
+			return nil, d.Errf("weight %q must be a whole number, 0 or more%s", arg, separated(arg))
+		}
+		weights = append(weights, weight)
+	}
+	return weights, nil
+}
+
+// checkAllowHTTP refuses allow_http where it says nothing.
+func checkAllowHTTP(d *caddyfile.Dispenser, place string, allowed bool) error {
+	if allowed && !strings.HasPrefix(place, "http://") {
+		return d.Err("allow_http is for URLs that begin with http://: remove it")
+	}
+	return nil
+}
+
+// moduleWords are the subdirectives of reverse_proxy whose first argument names a
+// module, with the namespace it is looked for in.
+var moduleWords = map[string]string{
+	"lb_policy": "http.reverse_proxy.selection_policies",
+	"dynamic":   "http.reverse_proxy.upstreams",
+	"transport": "http.reverse_proxy.transport",
+}
+
+// policySyntax shows how each of Caddy's policies is written, for they say only
+// that the number of arguments is wrong.
+var policySyntax = map[string]struct {
+	args  string
+	least int
+	most  int // negative: any number
+	block bool
+}{
+	"random":               {},
+	"least_conn":           {},
+	"round_robin":          {},
+	"first":                {},
+	"ip_hash":              {},
+	"client_ip_hash":       {},
+	"uri_hash":             {},
+	"random_choose":        {args: " <n>", least: 1, most: 1},
+	"weighted_round_robin": {args: " <weight...>", least: 1, most: -1},
+	"header":               {args: " <field>", least: 1, most: 1, block: true},
+	"query":                {args: " <key>", least: 1, most: 1, block: true},
+	"cookie":               {args: " [<name> [<secret>]]", most: 2, block: true},
+}
+
+// checkModuleWords explains mistakes in the words of reverse_proxy that name a
+// module, which its own parser only states.
+func checkModuleWords(tokens []caddyfile.Token) error {
+	d := caddyfile.NewDispenser(tokens)
+	d.Next()
+	d.RemainingArgs() // the upstreams
+	for d.NextBlock(0) {
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		name := word.Val()
+		namespace, names := moduleWords[name]
+		if !names {
+			continue
+		}
+		if err := checkModuleName(word, name, namespace); err != nil {
+			return err
+		}
+		if name == "lb_policy" {
+			if err := checkPolicy(word); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkModuleName moves on to the name of a module, which must be one that is
+// registered in the namespace.
+func checkModuleName(d *caddyfile.Dispenser, word, namespace string) error {
+	if !d.NextArg() {
+		return d.Errf("%s needs a name behind it: there are %s", word, strings.Join(registered(namespace), ", "))
+	}
+	return checkRegistered(d, word, namespace)
+}
+
 // checkRegistered holds the name that d stands on to those that are registered
 // in the namespace.
 func checkRegistered(d *caddyfile.Dispenser, word, namespace string) error {
@@ -103,16 +209,67 @@ func registered(namespace string) []string {
 	return names
 }
 
-// parseDuration reads the duration of what. The error says how to write one.
-func parseDuration(d *caddyfile.Dispenser, what, arg string) (time.Duration, error) {
-	duration, err := caddy.ParseDuration(arg)
-	if err == nil {
-		return duration, nil
+// checkPolicy checks the arguments and the fallback of the policy of Caddy's that
+// d stands on. Other policies speak for themselves.
+func checkPolicy(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	syntax, known := policySyntax[name]
+	if !known {
+		return nil
 	}
-	if _, err := strconv.ParseFloat(arg, 64); err == nil {
-		return 0, d.Errf("%s: %q has no unit: write %ss, %sm or %sh", what, arg, arg, arg, arg)
+	args := d.RemainingArgs()
+	switch tooMany := syntax.most >= 0 && len(args) > syntax.most; {
+	case tooMany && syntax.most == 0:
+		return d.Errf("lb_policy %s takes no arguments%s", name, whoseWeights(name, args))
+	case tooMany:
+		return d.Errf("too many arguments: lb_policy %s%s%s", name, syntax.args, whoseWeights(name, args))
+	case len(args) < syntax.least:
+		return d.Errf("an argument is missing: lb_policy %s%s", name, syntax.args)
 	}
-	return 0, d.Errf("%s: %q is not a duration: write one such as 30s, 5m or 1h30m%s", what, arg, separated(arg))
+	switch name {
+	case "weighted_round_robin":
+		if _, err := parseWeights(d, args); err != nil {
+			return err
+		}
+	case "random_choose":
+		if n, err := strconv.Atoi(args[0]); err != nil || n < 2 {
+			return d.Errf("lb_policy random_choose: %q must be a whole number of at least 2: of how many upstreams, drawn at random, the least busy is taken", args[0])
+		}
+	}
+	for d.NextBlock(0) {
+		if !syntax.block {
+			return d.Errf("a block is not expected here: lb_policy %s%s", name, syntax.args)
+		}
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		if word.Val() != "fallback" {
+			continue
+		}
+		if err := checkModuleName(word, "fallback", moduleWords["lb_policy"]); err != nil {
+			return err
+		}
+		if err := checkPolicy(word); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whoseWeights names the policies that take weights, where the arguments of
+// another one look like some.
+func whoseWeights(policy string, args []string) string {
+	for _, arg := range args {
+		if strings.Trim(arg, "0123456789.,:/") != "" {
+			return ""
+		}
+	}
+	switch policy {
+	case "random":
+		return ": the choice among several that are drawn at random is random_choose <n>"
+	case "least_conn":
+		return ": weights are for weighted_least_conn, or weighted_round_robin"
+	}
+	return ": weights are for weighted_round_robin, or weighted_least_conn"
 }
 
 // guess is a hint at the word that may have been meant by one that is unknown;
@@ -165,20 +322,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// checkAllowHTTP refuses allow_http where it says nothing.
-func checkAllowHTTP(d *caddyfile.Dispenser, place string, allowed bool) error {
-	if allowed && !strings.HasPrefix(place, "http://") {
-		return d.Err("allow_http is for URLs that begin with http://: remove it")
-	}
-	return nil
-}
-
-// separated is a hint for an argument that seems to be several.
-func separated(arg string) string {
-	if strings.ContainsAny(arg, "/,;:") {
-		return "; what is separate has a blank between"
-	}
-	return ""
 }

@@ -1,15 +1,9 @@
 package wsgateway
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"math/rand/v2"
-	"net/url"
 	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -135,64 +129,13 @@ type Handler struct {
 	*running `json:"-"`
 }
 
-// Queue is a line of handshakes that wait for an upstream with room.
-type Queue struct {
-	// How many handshakes may wait; those beyond are answered 503.
-	Size int `json:"size"`
+func (h *Handler) writeTimeout() time.Duration { return orDefault(h.WriteTimeout, defaultWriteTimeout) }
 
-	// How long each may wait before it is answered 503. Default: 10s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-}
-
-// Rebalance is the pace at which connections are moved.
-type Rebalance struct {
-	// How many percent of all connections may be moved within the time: more
-	// than 0, 100 at the most.
-	Percent float64 `json:"percent"`
-
-	// The time.
-	Per caddy.Duration `json:"per"`
-}
-
-// MaxAge is how old a connection may become.
-type MaxAge struct {
-	// The age.
-	Duration caddy.Duration `json:"duration"`
-
-	// By how many percent the age of each connection may differ from that, up
-	// or down at random, so that connections that began together do not end
-	// together; 100 at the most. Default: 10.
-	JitterPercent *float64 `json:"jitter_percent,omitempty"`
-}
-
-// WebSocketHealth probes upstreams with a real handshake. Interval, timeout,
-// headers, and how many probes in a row make a difference are those of active
-// health checks (`health_interval` and so on), which need not be on.
-type WebSocketHealth struct {
-	// The path and query to ask for. Default: `/`.
-	URI string `json:"uri,omitempty"`
-}
-
-// hasPlaceholder tells whether a configured text depends on the request.
-func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
-
-// What holds where the configuration says nothing.
-const (
-	defaultHandshakeTimeout = 10 * time.Second
-	defaultWriteTimeout     = 30 * time.Second
-	defaultDrainPeriod      = 30 * time.Second
-	defaultQueueTimeout     = 10 * time.Second
-	defaultEarlyCloseWindow = 5 * time.Second
-
-	// defaultExitPeriod bounds an exit where grace_period does not.
-	defaultExitPeriod = 10 * time.Second
-)
-
-func orDefault(d caddy.Duration, otherwise time.Duration) time.Duration {
-	if d > 0 {
-		return time.Duration(d)
+func (h *Handler) drainPeriod() time.Duration {
+	if h.DrainPeriod == nil {
+		return defaultDrainPeriod
 	}
-	return otherwise
+	return time.Duration(*h.DrainPeriod)
 }
 
 // checkProxy refuses what the embedded proxy would take and a gateway cannot
@@ -206,6 +149,9 @@ func (h *Handler) checkProxy() error {
 	}
 	return nil
 }
+
+var errStreamSettings = errors.New("proxy: stream_timeout, stream_close_delay and stream_buffer_size have no effect on a gateway: " +
+	"use max_age to end connections after a time, drain_period for reloads and write_timeout for stalled peers, and remove them")
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
@@ -232,18 +178,6 @@ func (h *Handler) validateNumbers() error {
 	return nil
 }
 
-func (h *Handler) writeTimeout() time.Duration { return orDefault(h.WriteTimeout, defaultWriteTimeout) }
-
-func (h *Handler) drainPeriod() time.Duration {
-	if h.DrainPeriod == nil {
-		return defaultDrainPeriod
-	}
-	return time.Duration(*h.DrainPeriod)
-}
-
-var errStreamSettings = errors.New("proxy: stream_timeout, stream_close_delay and stream_buffer_size have no effect on a gateway: " +
-	"use max_age to end connections after a time, drain_period for reloads and write_timeout for stalled peers, and remove them")
-
 // validateDrainUnhealthy refuses to wait for what nobody would tell. Caddy's own
 // checks do not reach upstreams that come with each request.
 func (h *Handler) validateDrainUnhealthy(dynamic bool) error {
@@ -266,24 +200,6 @@ func (h *Handler) validateDrainUnhealthy(dynamic bool) error {
 		"set health_uri, health_websocket or fail_duration, or remove drain_unhealthy")
 }
 
-func (r *Rebalance) validate() error {
-	switch {
-	case r == nil:
-		return nil
-	case !(r.Percent > 0 && r.Percent <= 100):
-		return fmt.Errorf("rebalance: %g percent is not above 0 and up to 100", r.Percent)
-	case r.Per <= 0:
-		return fmt.Errorf("rebalance: %s is not a time to move that many in", time.Duration(r.Per))
-	}
-	return nil
-}
-
-// hasPlaceholderUpstream tells whether the address of any upstream depends on the
-// request.
-func hasPlaceholderUpstream(proxy *reverseproxy.Handler) bool {
-	return slices.ContainsFunc(proxy.Upstreams, func(up *reverseproxy.Upstream) bool { return hasPlaceholder(up.Dial) })
-}
-
 func (h *Handler) validateEarlyClose() error {
 	passive := h.Proxy != nil && h.Proxy.HealthChecks != nil && h.Proxy.HealthChecks.Passive != nil &&
 		h.Proxy.HealthChecks.Passive.FailDuration > 0
@@ -298,65 +214,4 @@ func (h *Handler) validateEarlyClose() error {
 		return errors.New("early_close_window: has no effect without early_close_count: set that, or remove it")
 	}
 	return nil
-}
-
-// defaultJitterPercent is by how much ages differ where nothing is said.
-const defaultJitterPercent = 10
-
-func (m *MaxAge) jitter() float64 {
-	if m.JitterPercent == nil {
-		return defaultJitterPercent
-	}
-	return *m.JitterPercent
-}
-
-func (m *MaxAge) validate() error {
-	switch {
-	case m == nil:
-		return nil
-	case m.Duration <= 0:
-		return fmt.Errorf("max_age: %s is not an age: give one above 0, or remove it", time.Duration(m.Duration))
-	case !(m.jitter() >= 0 && m.jitter() <= 100):
-		return fmt.Errorf("max_age: a jitter of %g percent is not from 0 to 100", m.jitter())
-	}
-	return nil
-}
-
-// draw is the age of one connection.
-func (m *MaxAge) draw() time.Duration {
-	spread := m.jitter() / 100 * (2*rand.Float64() - 1) //nolint:gosec // jitter needs no secrecy
-	return time.Duration(float64(m.Duration) * (1 + spread))
-}
-
-func (c *WebSocketHealth) validate() error {
-	if c == nil || c.URI == "" {
-		return nil
-	}
-	if u, err := url.ParseRequestURI(c.URI); err != nil || u.IsAbs() || strings.HasPrefix(c.URI, "//") {
-		return fmt.Errorf("health_websocket: %q must be a path, such as /health", c.URI)
-	}
-	return nil
-}
-
-// placeholderIn tells whether any text in a module's JSON depends on the request,
-// and not on what is the same for all.
-func placeholderIn(config string) bool {
-	var value any
-	if json.Unmarshal([]byte(config), &value) != nil {
-		return false
-	}
-	repl := caddy.NewReplacer()
-	var found func(any) bool
-	found = func(v any) bool {
-		switch v := v.(type) {
-		case string:
-			return hasPlaceholder(repl.ReplaceKnown(v, ""))
-		case []any:
-			return slices.ContainsFunc(v, found)
-		case map[string]any:
-			return slices.ContainsFunc(slices.Collect(maps.Values(v)), found)
-		}
-		return false
-	}
-	return found(value)
 }

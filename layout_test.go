@@ -1,12 +1,16 @@
 package wsgateway
 
 import (
+	"fmt"
 	"go/ast"
+	"go/importer"
 	"go/parser"
 	"go/token"
 	"go/types"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -19,14 +23,15 @@ import (
 type layer int
 
 const (
-	data     layer = iota // what a configuration may say
-	leaf                  // knows a request or a number, and no connection
-	work                  // knows connections and upstreams
-	pipeline              // knows the handler
-	entry                 // knows the configuration: life cycle, Caddyfile, modules
+	data     layer = iota // what a configuration may say, and what holds where it says nothing
+	leaf                  // knows a request, a word or a line of a log, and no upstream
+	part                  // a piece of a gateway that knows no gateway: it is given values
+	gateway               // a gateway: its configuration, and what that was compiled to
+	pipeline              // what a gateway does with a request, and beside requests
+	entry                 // how Caddy gets at it: life cycle, Caddyfile, admin API, modules
 )
 
-// The packages outside the standard library, by the names the table uses.
+// The packages outside the standard library, by the names the tables use.
 var packages = map[string]string{
 	"caddy":         "github.com/caddyserver/caddy/v2",
 	"caddyconfig":   "github.com/caddyserver/caddy/v2/caddyconfig",
@@ -65,92 +70,89 @@ var packages = map[string]string{
 	"origin":        "github.com/wsgateway/caddy-ws-gateway/internal/origin",
 }
 
-// layout places every file of the package: its layer, the packages it may
-// import, and the declarations of higher layers that it may name all the same.
+// layout places every file of the package: its layer, and the packages it may
+// import.
 var layout = map[string]struct {
 	layer   layer
 	imports string
-	also    string
 }{
-	"config.go":            {data, "caddy reverseproxy", "running"},
-	"config_auth.go":       {data, "caddy", ""},
-	"request.go":           {leaf, "caddy caddyhttp token", "identity"},
-	"dynamic.go":           {pipeline, "caddy caddyhttp reverseproxy zap dial", ""},
-	"refusal.go":           {leaf, "handshake", ""},
-	"releases.go":          {leaf, "", ""},
-	"auth.go":              {leaf, "carrier token", "Auth BearerToken TokenCarrier"},
-	"auth_providers.go":    {leaf, "caddyauth caddyhttp zap token", ""},
-	"secrets.go":           {leaf, "caddy token", ""},
-	"forward.go":           {leaf, "headers carrier", ""},
-	"preflight.go":         {leaf, "httpguts carrier", ""},
-	"headers.go":           {leaf, "caddyhttp headers handshake origin", ""},
-	"panics.go":            {leaf, "caddy prometheus zap panics", "moduleID"},
-	"matcher.go":           {leaf, "caddy caddyfile caddyhttp handshake", ""},
-	"balance.go":           {work, "reverseproxy balance live dial", "Handler"},
-	"logs.go":              {work, "zap zapcore relay panics live", ""},
-	"metrics.go":           {work, "prometheus live", ""},
-	"wsrelay.go":           {work, "headers handshake", "Handler"},
-	"handler.go":           {pipeline, "caddyhttp http3 relay live carrier token upgrade handshake", "Handler"},
-	"renew.go":             {pipeline, "live token handshake", "Handler"},
-	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance carrier dial handshake", "Handler"},
-	"proxy.go":             {pipeline, "caddy caddyconfig caddyhttp headers reverseproxy balance carrier dial", "Handler"},
-	"placeholders.go":      {pipeline, "caddy reverseproxy", ""},
-	"queue.go":             {pipeline, "reverseproxy balance", "Handler"},
-	"module.go":            {entry, "caddy caddyhttp headers reverseproxy prometheus zap live upgrade dial origin", ""},
-	"admin.go":             {entry, "caddy balance live", ""},
-	"admin_connections.go": {entry, "caddy live dial", ""},
-	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyauth caddyhttp token handshake", ""},
-	"auth_provision.go":    {entry, "caddy caddytls caddyhttp panics carrier token serverlog", ""},
-	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile token", ""},
-	"caddyfile_words.go":   {leaf, "caddy caddyfile", ""},
-	"caddyfile.go":         {entry, "caddyfile httpcaddyfile caddyhttp reverseproxy origin", ""},
-	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile token", ""},
-	"exit.go":              {entry, "caddy caddyhttp live", ""},
-	"probes.go":            {work, "caddy caddyhttp reverseproxy zap balance wsframe dial handshake", "Handler WebSocketHealth contained"},
-	"policies.go":          {work, "caddy caddyfile reverseproxy balance dial", "process"},
-	"rebalance.go":         {pipeline, "caddy zap balance", "Handler Rebalance"},
-	"caddyfile_balance.go": {entry, "caddy caddyfile", ""},
-	"caddyfile_hints.go":   {entry, "caddyfile", ""},
-	"echo.go":              {entry, "caddy httpcaddyfile caddyhttp websocket handshake", ""},
+	"config_auth.go":       {data, "caddy"},
+	"config_options.go":    {data, "caddy reverseproxy"},
+	"request.go":           {leaf, "caddy caddyhttp httpguts carrier"},
+	"headers.go":           {leaf, "caddyhttp headers handshake origin"},
+	"refusal.go":           {leaf, "handshake"},
+	"placeholders.go":      {leaf, "caddy reverseproxy"},
+	"logs.go":              {leaf, "caddy prometheus zap zapcore live panics relay"},
+	"secrets.go":           {leaf, "caddy token"},
+	"caddyfile_words.go":   {leaf, "caddy caddyfile"},
+	"matcher.go":           {leaf, "caddy caddyfile caddyhttp handshake"},
+	"metrics.go":           {part, "prometheus live"},
+	"auth.go":              {part, "carrier live token"},
+	"auth_providers.go":    {part, "caddyhttp caddyauth zap token"},
+	"auth_provision.go":    {part, "caddy caddyhttp caddytls carrier panics serverlog token"},
+	"policies.go":          {part, "caddy caddyfile reverseproxy balance dial"},
+	"probes.go":            {part, "caddy caddyhttp reverseproxy zap balance dial handshake wsframe"},
+	"balance.go":           {part, "reverseproxy balance dial"},
+	"transport.go":         {part, "headers reverseproxy balance carrier"},
+	"wsrelay.go":           {part, "headers handshake"},
+	"running.go":           {gateway, "headers reverseproxy prometheus zap dial live origin"},
+	"config.go":            {gateway, "caddy reverseproxy"},
+	"members.go":           {pipeline, "caddy caddyhttp reverseproxy zap balance dial live"},
+	"queue.go":             {pipeline, "caddyhttp reverseproxy balance"},
+	"connect.go":           {pipeline, "caddy caddyhttp headers reverseproxy balance carrier dial handshake"},
+	"admit.go":             {pipeline, "carrier handshake token"},
+	"answer.go":            {pipeline, "caddyhttp zap handshake"},
+	"renew.go":             {pipeline, "handshake live token"},
+	"rebalance.go":         {pipeline, "zap balance"},
+	"proxy.go":             {pipeline, "caddy caddyconfig reverseproxy balance dial"},
+	"handler.go":           {pipeline, "caddyhttp http3 carrier handshake live relay upgrade"},
+	"module.go":            {entry, "caddy caddyhttp prometheus dial live origin upgrade"},
+	"caddyfile.go":         {entry, "caddyfile httpcaddyfile caddyhttp reverseproxy origin"},
+	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile token"},
+	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile token"},
+	"caddyfile_balance.go": {entry, "caddy caddyfile"},
+	"admin.go":             {entry, "caddy balance live"},
+	"admin_connections.go": {entry, "caddy dial live"},
+	"admin_request.go":     {entry, "caddy dial strictjson"},
+	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyhttp caddyauth handshake token"},
+	"echo.go":              {entry, "caddy httpcaddyfile caddyhttp websocket handshake"},
 }
 
 // internalLayout says which packages outside the standard library those under
-// internal may import. Few may import Caddy, and none the handler.
+// internal may import. Caddy is for those whose doc comment says why.
 var internalLayout = map[string]string{
-	"relay":      "panics wsframe",
-	"panics":     "",
-	"strictjson": "",
-	"tcpdial":    "panics",
-	"wsframe":    "",
-	"smoke":      "websocket",
-	"storm":      "quic http3 http2 hpack",
-	"balance":    "",
-	"bubble":     "",
-	"carrier":    "httpguts handshake",
-	"token":      "httpguts jose jwt panics strictjson zap",
-	"live":       "zap relay balance panics",
-	"handshake":  "httpguts relay tcpdial",
-	"origin":     "",
-
-	// These know Caddy, because what they have to do with is Caddy's: parts that it
-	// does not export, the client's side of a request and the log of one as its
-	// server has them, and connections to upstreams as its transport has them.
+	"balance":      "",
+	"bubble":       "",
 	"caddyinsides": "caddyhttp reverseproxy zap",
-	"dial":         "caddy caddyhttp reverseproxy caddyinsides handshake panics relay tcpdial",
+	"carrier":      "httpguts handshake",
+	"dial":         "caddy caddyhttp reverseproxy relay tcpdial panics caddyinsides handshake",
+	"handshake":    "httpguts relay tcpdial",
+	"live":         "zap balance relay panics",
+	"origin":       "",
+	"panics":       "",
+	"relay":        "wsframe panics",
 	"serverlog":    "caddyhttp zap zapcore caddyinsides",
-	"upgrade":      "caddy caddyhttp quic http3 caddyinsides panics relay",
+	"smoke":        "websocket",
+	"storm":        "quic http3 http2 hpack",
+	"strictjson":   "",
+	"tcpdial":      "panics",
+	"token":        "jose jwt zap httpguts strictjson panics",
+	"upgrade":      "caddy caddyhttp quic http3 relay panics caddyinsides",
+	"wsframe":      "",
 }
 
+// TestFilesImportOnlyWhatTheyMay also fails on a file without a row, and on a
+// row without a file.
 func TestFilesImportOnlyWhatTheyMay(t *testing.T) {
 	t.Parallel()
 	_, files := parseDir(t, ".")
 	for name, file := range files {
-		place, ok := layout[name]
+		row, ok := layout[name]
 		if !ok {
-			t.Errorf("%s has no place: give it one in the table", name)
+			t.Errorf("%s has no row: give it one in the table", name)
 			continue
 		}
-		checkImports(t, name, file, place.imports)
+		checkImports(t, name, file, row.imports)
 	}
 	for name := range layout {
 		if files[name] == nil {
@@ -168,7 +170,7 @@ func TestInternalPackagesImportOnlyWhatTheyMay(t *testing.T) {
 	for _, dir := range entries {
 		allowed, ok := internalLayout[dir.Name()]
 		if !ok {
-			t.Errorf("internal/%s has no place: give it one in the table", dir.Name())
+			t.Errorf("internal/%s has no row: give it one in the table", dir.Name())
 			continue
 		}
 		_, files := parseDir(t, filepath.Join("internal", dir.Name()))
@@ -180,42 +182,185 @@ func TestInternalPackagesImportOnlyWhatTheyMay(t *testing.T) {
 
 func TestFilesUseOnlyTheirOwnLayerAndThoseBelow(t *testing.T) {
 	t.Parallel()
-	fset, files := parseDir(t, ".")
+	uses := usesOf(t, ".")
+	for _, use := range uses {
+		if layout[use.owner].layer > layout[use.file].layer {
+			t.Errorf("%s: %s may not use %s, which is declared above it in %s", use.position, use.file, use.name, use.owner)
+		}
+	}
+	for _, circle := range circles(uses) {
+		t.Errorf("files that can be understood only together, for each uses the next: %s", strings.Join(circle, " "))
+	}
+}
+
+// use is a use of a declaration, a field or a method of another file.
+type use struct{ file, owner, name, position string }
+
+// usesOf lists the uses of a package. What is imported comes from the export data
+// of the build, so that types are known in whole and no field or method is missed.
+func usesOf(t *testing.T, dir string) []use {
+	t.Helper()
+	fset, files := parseDir(t, dir)
 	list := make([]*ast.File, 0, len(files))
 	for _, file := range files {
 		list = append(list, file)
 	}
-	// The imports are empty stand-ins, so most of the package does not type
-	// check; names of its own are resolved nevertheless, local ones excluded.
 	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
-	config := types.Config{Importer: standIns{}, Error: func(error) {}}
-	pkg, _ := config.Check("wsgateway", fset, list, info)
-
-	checked := 0
+	config := types.Config{Importer: importer.ForCompiler(fset, "gc", exportData(t, dir))}
+	pkg, err := config.Check("wsgateway", fset, list, info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var uses []use
 	for ident, object := range info.Uses {
-		if object.Parent() != pkg.Scope() {
-			continue
-		}
-		checked++
-		user := filepath.Base(fset.Position(ident.Pos()).Filename)
-		owner := filepath.Base(fset.Position(object.Pos()).Filename)
-		if layout[owner].layer > layout[user].layer && !slices.Contains(strings.Fields(layout[user].also), object.Name()) {
-			t.Errorf("%s: %s may not use %s, which is declared above it in %s",
-				fset.Position(ident.Pos()), user, object.Name(), owner)
+		file, owner := fset.Position(ident.Pos()), fset.Position(object.Pos())
+		if object.Pkg() == pkg && file.Filename != owner.Filename && (object.Parent() == pkg.Scope() || isMember(object)) {
+			uses = append(uses, use{filepath.Base(file.Filename), filepath.Base(owner.Filename), object.Name(), file.String()})
 		}
 	}
-	if checked == 0 {
+	if len(uses) == 0 {
 		t.Error("found no use of anything")
+	}
+	return uses
+}
+
+// isMember reports whether an object is a field or a method.
+func isMember(object types.Object) bool {
+	switch object := object.(type) {
+	case *types.Var:
+		return object.IsField()
+	case *types.Func:
+		return object.Signature().Recv() != nil
+	}
+	return false
+}
+
+// exportData finds the export data of the packages that a package imports.
+func exportData(t *testing.T, dir string) importer.Lookup {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", ".")
+	list.Dir, list.Stderr = dir, t.Output()
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exports := make(map[string]string)
+	for line := range strings.Lines(string(out)) {
+		name, file, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		exports[name] = file
+	}
+	return func(name string) (io.ReadCloser, error) {
+		if exports[name] == "" {
+			return nil, fmt.Errorf("no export data of %s", name)
+		}
+		return os.Open(exports[name])
 	}
 }
 
-// standIns imports an empty package for every path.
-type standIns struct{}
+// circles finds the sets of files that use each other in a circle: the strongly
+// connected components of the graph of uses, after Tarjan.
+func circles(uses []use) [][]string {
+	graph := make(map[string][]string)
+	for _, u := range uses {
+		if !slices.Contains(graph[u.file], u.owner) {
+			graph[u.file] = append(graph[u.file], u.owner)
+		}
+	}
+	var found [][]string
+	var stack []string
+	index, low := make(map[string]int), make(map[string]int)
+	var visit func(string)
+	visit = func(file string) {
+		index[file] = len(index) + 1
+		low[file] = index[file]
+		stack = append(stack, file)
+		for _, owner := range graph[file] {
+			if index[owner] == 0 {
+				visit(owner)
+				low[file] = min(low[file], low[owner])
+			} else if slices.Contains(stack, owner) {
+				low[file] = min(low[file], index[owner])
+			}
+		}
+		if low[file] == index[file] {
+			at := slices.Index(stack, file)
+			if circle := slices.Clone(stack[at:]); len(circle) > 1 {
+				slices.Sort(circle)
+				found = append(found, circle)
+			}
+			stack = stack[:at]
+		}
+	}
+	for file := range graph {
+		if index[file] == 0 {
+			visit(file)
+		}
+	}
+	return found
+}
 
-func (standIns) Import(importPath string) (*types.Package, error) {
-	pkg := types.NewPackage(importPath, path.Base(importPath))
-	pkg.MarkComplete()
-	return pkg, nil
+func TestCirclesAreFound(t *testing.T) {
+	t.Parallel()
+	found := circles([]use{{file: "a", owner: "b"}, {file: "b", owner: "c"}, {file: "c", owner: "a"}, {file: "c", owner: "d"}, {file: "e", owner: "a"}})
+	if len(found) != 1 || !slices.Equal(found[0], []string{"a", "b", "c"}) {
+		t.Errorf("found %v", found)
+	}
+}
+
+// TestTheMapIsWhole compares the map in CONTRIBUTING.md with the tree: each file
+// of this package and each folder stands in it once, and nothing else does.
+func TestTheMapIsWhole(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Where things are\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	mapped := make(map[string]int)
+	for line := range strings.Lines(section) {
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		names := strings.Split(strings.SplitN(line, "|", 3)[1], "`")
+		for i := 1; i < len(names); i += 2 {
+			found, err := filepath.Glob(names[i])
+			if err != nil || len(found) == 0 {
+				t.Errorf("the map has %s, and the tree has not", names[i])
+			}
+			for _, name := range found {
+				if !strings.HasSuffix(name, "_test.go") {
+					mapped[filepath.Clean(name)]++
+				}
+			}
+		}
+	}
+	for _, name := range thingsToMap(t) {
+		if mapped[name] != 1 {
+			t.Errorf("%s stands in the map %d times, and should once", name, mapped[name])
+		}
+	}
+}
+
+// thingsToMap lists the files of this package, the packages under internal, and the
+// other folders.
+func thingsToMap(t *testing.T) []string {
+	t.Helper()
+	var things []string
+	for _, dir := range []string{".", "internal"} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			name := entry.Name()
+			isCode := strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go")
+			if isCode || entry.IsDir() && !strings.HasPrefix(name, ".") && name != "internal" {
+				things = append(things, filepath.Join(dir, name))
+			}
+		}
+	}
+	return things
 }
 
 // parseDir parses the Go files of a directory, except for tests.

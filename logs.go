@@ -1,9 +1,12 @@
 package wsgateway
 
 import (
-	"net/http"
+	"fmt"
+	"os"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -12,15 +15,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
-func (h *Handler) logRefused(r *http.Request, rf *refusal) {
-	if c := h.logger.Check(zap.InfoLevel, "refused"); c != nil {
-		fields := commonFields(h.name, clientIP(r), protoOf(r), userOf(r))
-		c.Write(append(fields,
-			zap.Int("status", rf.status),
-			zap.String("result", rf.result),
-			zap.String("reason", rf.reason))...)
-	}
-}
+const moduleID = "http.handlers.ws_gateway"
 
 // commonFields are those of every line.
 func commonFields(gateway, remoteIP, proto, userID string) []zap.Field {
@@ -89,6 +84,62 @@ func reportClosed(logger *zap.Logger, c *live.Conn, out relay.Outcome) {
 
 func reportPanicOf(logger *zap.Logger, c *live.Conn, p *panics.Panic) {
 	reportPanic(logger, p, zap.Inline((*openedLine)(c)))
+}
+
+var panicsTotal = prometheus.NewCounter(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "ws_gateway",
+	Name:      "panics_total",
+	Help:      "Panics that were contained: each is a fault of the gateway, or of a module it calls, and has a line in the log.",
+})
+
+// A panic within a request is net/http's to recover. What runs beside requests has
+// to be contained by the code that starts it: a goroutine, a timer, a hook of an
+// exit.
+
+func init() {
+	panics.Handle(func(p *panics.Panic) { reportPanic(nil, p) })
+}
+
+// contain keeps a panic in what defers it from the process. Without a logger it
+// is Caddy's own that is told.
+func contain(logger *zap.Logger, fields ...zap.Field) {
+	if value := recover(); value != nil {
+		reportPanic(logger, panics.Caught(value), fields...)
+	}
+}
+
+// containInto makes a panic in what defers it the error that this returns.
+func containInto(err *error, logger *zap.Logger, fields ...zap.Field) {
+	if value := recover(); value != nil {
+		*err = panics.ErrPanicked
+		reportPanic(logger, panics.Caught(value), fields...)
+	}
+}
+
+func reportPanic(logger *zap.Logger, p *panics.Panic, fields ...zap.Field) {
+	panicsTotal.Inc()
+	defer func() {
+		if recover() != nil { // it is the log that panics
+			_, _ = fmt.Fprintf(os.Stderr, "ws_gateway: panic: %s\n%s", p.What, p.Stack)
+		}
+	}()
+	orCaddys(logger).Error("panic", append(fields, zap.String("panic", p.What), zap.String("stack", p.Stack))...)
+}
+
+// orCaddys is the logger, or Caddy's own where there is none.
+func orCaddys(logger *zap.Logger) *zap.Logger {
+	if logger == nil {
+		return caddy.Log().Named(moduleID)
+	}
+	return logger
+}
+
+// contained does one round of what goes on beside requests: a panic in it does not
+// keep the next from coming.
+func contained(logger *zap.Logger, gateway string, round func()) {
+	defer contain(logger, zap.String("gateway", gateway))
+	round()
 }
 
 // Interface guards

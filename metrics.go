@@ -72,3 +72,6 @@ func registerMetrics(reg *prometheus.Registry, set *live.Set) error {
 	}
 	return nil
 }
+
+// process is what outlives a configuration: live connections belong to it.
+var process = live.NewSet(live.Reports{Closed: reportClosed, Panicked: reportPanicOf})

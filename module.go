@@ -25,17 +25,14 @@
 package wsgateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
@@ -43,38 +40,15 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
 )
 
-func init() { caddy.RegisterModule(new(Handler)) }
+func init() {
+	caddy.RegisterModule(new(Handler))
 
-// running is what Provision compiles a handler's configuration to.
-type running struct {
-	name          string
-	logger        *zap.Logger
-	live          *live.Set      // the connections of the process
-	authenticator *authenticator // nil without auth
-	originPolicy  *origin.Policy
-	balancer      *balancer
-	probes        *probes // nil where upstreams are not probed
-	transport     *transport
-	dialer        *dial.Dialer
-	forwarder     forwarder
-	aliases       aliases
-	transportOps  *headers.HeaderOps
-	requestOps    *headers.HeaderOps
-	responseOps   *headers.RespHeaderOps
-
-	exit func() // ends all connections of the process, which exits
-
-	handshakesOK func() prometheus.Counter
-	dialInfos    map[string]*reverseproxy.DialInfo // of the upstreams that are always the same
-
-	named         []string                 // the members that this configuration names, as live connections know them
-	dynamicMember string                   // what stands for the dynamic upstreams among them
-	dynamicSeen   atomic.Pointer[[]string] // their addresses, when last asked for
-
-	auth        *loadedAuth
-	credentials *live.Credentials // nil without auth
-
-	taken releases // what Cleanup gives back
+	// For what is left of gateways that the running configuration has no more.
+	caddy.OnExit(func(context.Context) {
+		defer contain(nil) // others have something to do at the exit as well
+		process.Exit(defaultExitPeriod)
+		process.AwaitEmpty()
+	})
 }
 
 // CaddyModule returns the Caddy module information.
@@ -159,26 +133,6 @@ func (h *Handler) enter() {
 	}
 }
 
-// namedMembers lists what names upstreams in this configuration.
-func (h *Handler) namedMembers() []string {
-	members := make([]string, 0, len(h.Proxy.Upstreams)+1)
-	repl := caddy.NewReplacer()
-	for _, up := range h.Proxy.Upstreams {
-		address := dial.Canonical(up.Dial)
-		members = append(members, address)
-		if !hasPlaceholder(address) {
-			continue
-		}
-		if resolved := repl.ReplaceKnown(up.Dial, ""); !hasPlaceholder(resolved) {
-			members = append(members, dial.Canonical(resolved)) // as {env.*}: it is the same for all requests
-		}
-	}
-	if h.dynamicMember != "" {
-		members = append(members, h.dynamicMember)
-	}
-	return members
-}
-
 // moveTo puts a change of the credentials of tokens into force, which apply does.
 // They are accepted before, and those that are gone are withdrawn after, which
 // ends what they let in.
@@ -189,12 +143,16 @@ func (h *Handler) moveTo(ofTokens []string, apply func()) {
 	h.credentials.KeepOnly(credentials)
 }
 
-// memberOf is what names the upstream in this configuration.
-func (h *Handler) memberOf(up *reverseproxy.Upstream) string {
-	if h.dynamicMember != "" {
-		return h.dynamicMember
+// Validate checks what the configuration says.
+func (h *Handler) Validate() error {
+	if !validName.MatchString(h.name) {
+		return fmt.Errorf("name: %q must be 1 to 64 letters, digits, or one of . _ -", h.name)
 	}
-	return dial.Canonical(up.Dial)
+	if err := h.validateNumbers(); err != nil {
+		return err
+	}
+	return errors.Join(h.validateEarlyClose(), h.validateDrainUnhealthy(h.dynamicSource() != ""), h.validateRebalance(),
+		h.MaxAge.validate(), h.WebSocketHealth.validate())
 }
 
 // Cleanup gives back what Provision took. Live connections go on, unless no
@@ -213,6 +171,58 @@ func (h *Handler) Cleanup() error {
 	return err
 }
 
+// watch starts what goes on beside requests, until the configuration ends.
+func (h *Handler) watch(ctx caddy.Context) {
+	if h.probes != nil {
+		go h.probes.run(ctx, h.dialer.Shake, h.currentMembers)
+	}
+	if h.dynamicMember != "" && !placeholderIn(h.dynamicSource()) {
+		go h.watchSource(ctx)
+	}
+	if h.DrainUnhealthy {
+		go h.watchHealth(ctx)
+	}
+	if h.Rebalance != nil {
+		go h.rebalance(ctx)
+	}
+}
+
+// listenForExit makes the handler hear of an exit when its server begins to shut
+// down, because the server will wait for streams that only we can end.
+func (h *Handler) listenForExit(ctx caddy.Context) {
+	h.exit = func() { exit(h.live, gracePeriod(ctx)) }
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return
+	}
+	server.RegisterOnShutdown(func() {
+		if caddy.Exiting() {
+			exit(h.live, gracePeriod(ctx))
+		}
+	})
+}
+
+// gracePeriod is how long servers have to shut down; 0 is for ever.
+func gracePeriod(ctx caddy.Context) caddy.Duration {
+	app, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return 0
+	}
+	web, ok := app.(*caddyhttp.App)
+	if !ok {
+		return 0
+	}
+	return web.GracePeriod
+}
+
+// exit ends every connection of the process, which exits.
+func exit(set *live.Set, grace caddy.Duration) {
+	defer contain(nil) // servers call it in goroutines of their own
+	if set.Exit(orDefault(grace, defaultExitPeriod)) && grace == 0 {
+		set.HangUp()
+	}
+}
+
 // Interface guards
 var (
 	_ caddy.Module                = (*Handler)(nil)
@@ -221,15 +231,3 @@ var (
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )
-
-// Validate checks what the configuration says.
-func (h *Handler) Validate() error {
-	if !validName.MatchString(h.name) {
-		return fmt.Errorf("name: %q must be 1 to 64 letters, digits, or one of . _ -", h.name)
-	}
-	if err := h.validateNumbers(); err != nil {
-		return err
-	}
-	return errors.Join(h.validateEarlyClose(), h.validateDrainUnhealthy(h.dynamicSource() != ""), h.validateRebalance(),
-		h.MaxAge.validate(), h.WebSocketHealth.validate())
-}

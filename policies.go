@@ -58,19 +58,6 @@ func (p *WeightedLeastConn) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseWeights reads the weights of upstreams.
-func parseWeights(d *caddyfile.Dispenser, args []string) ([]int, error) {
-	weights := make([]int, 0, len(args))
-	for _, arg := range args {
-		weight, err := strconv.Atoi(arg)
-		if err != nil || weight < 0 {
-			return nil, d.Errf("weight %q must be a whole number, 0 or more%s", arg, separated(arg))
-		}
-		weights = append(weights, weight)
-	}
-	return weights, nil
-}
-
 // Validate checks the weights.
 func (p *WeightedLeastConn) Validate() error {
 	sum := 0
@@ -223,16 +210,6 @@ func floats(weights []int) []float64 {
 	return converted
 }
 
-// Interface guards
-var (
-	_ reverseproxy.Selector = (*WeightedLeastConn)(nil)
-	_ reverseproxy.Selector = (*BoundedHash)(nil)
-	_ caddyfile.Unmarshaler = (*WeightedLeastConn)(nil)
-	_ caddyfile.Unmarshaler = (*BoundedHash)(nil)
-	_ caddy.Validator       = (*WeightedLeastConn)(nil)
-	_ caddy.Validator       = (*BoundedHash)(nil)
-)
-
 // checkWeights refuses weights that do not say what is to be done.
 func checkWeights(weights []float64, proxy *reverseproxy.Handler) error {
 	switch n := len(proxy.Upstreams); {
@@ -253,3 +230,13 @@ func checkWeights(weights []float64, proxy *reverseproxy.Handler) error {
 	}
 	return nil
 }
+
+// Interface guards
+var (
+	_ reverseproxy.Selector = (*WeightedLeastConn)(nil)
+	_ reverseproxy.Selector = (*BoundedHash)(nil)
+	_ caddyfile.Unmarshaler = (*WeightedLeastConn)(nil)
+	_ caddyfile.Unmarshaler = (*BoundedHash)(nil)
+	_ caddy.Validator       = (*WeightedLeastConn)(nil)
+	_ caddy.Validator       = (*BoundedHash)(nil)
+)

@@ -1,160 +1,20 @@
 package wsgateway
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
-	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 )
 
-// proxied travels with a request through the embedded reverse_proxy.
-type proxied struct {
-	lease     balance.Lease  // the place of a plain request
-	forwarded carrier.Placed // what the upstream is sent of its credential
-
-	// An upstream's refusal of a handshake. It takes reverse_proxy's way to
-	// the client, so that handle_response, header_down, unhealthy_status and
-	// so on apply to it.
-	refusedBy *reverseproxy.Upstream
-	refusal   *http.Response
-}
-
-type proxiedKey struct{}
-
-func withProxied(r *http.Request, p *proxied) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), proxiedKey{}, p))
-}
-
-func proxiedFrom(ctx context.Context) *proxied {
-	p, _ := ctx.Value(proxiedKey{}).(*proxied)
-	return p
-}
-
-// choiceForProxy makes reverse_proxy choose as the gateway does, so that plain
-// requests and WebSockets share one balance.
-type choiceForProxy struct{ balancer *balancer }
-
-// Select implements reverseproxy.Selector.
-func (s *choiceForProxy) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	p := proxiedFrom(r.Context())
-	if p == nil {
-		return nil
-	}
-	if p.refusal != nil {
-		return sameIn(pool, p.refusedBy)
-	}
-	p.lease.Release() // of the try before this one
-	up, _ := s.balancer.choose(&p.lease, balance.Ask{Use: balance.Request}, pool, w, r)
-	if up == nil {
-		w.Header().Set("Retry-After", retryAfter)
-		return nil
-	}
-	w.Header().Del("Retry-After")
-	setUpstreamPlaceholder(r, p.lease.Address())
-	return up
-}
-
-// sameIn finds the upstream in the pool, where reverse_proxy has given it its
-// health state; dynamic ones are made anew for every look.
-func sameIn(pool reverseproxy.UpstreamPool, up *reverseproxy.Upstream) *reverseproxy.Upstream {
-	for _, other := range pool {
-		if other.Dial == up.Dial {
-			return other
-		}
-	}
-	return up
-}
-
-// transport stands before the transport of the embedded reverse_proxy.
-type transport struct {
-	http.RoundTripper
-	asserted   asserted
-	requestOps *headers.HeaderOps
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	p := proxiedFrom(r.Context())
-	if p != nil && p.refusal != nil {
-		p.refusal.Request = r
-		return p.refusal, nil
-	}
-	t.asserted.dropEmpty(r.Header)
-	if p != nil {
-		r = withCredential(r, p.forwarded, t.requestOps)
-	}
-	return t.RoundTripper.RoundTrip(r)
-}
-
-// asserted are the fields that header operations set to something with a
-// placeholder, with that.
-type asserted map[string]string
-
-// newAsserted lists them.
-func newAsserted(ops *headers.HeaderOps) asserted {
-	a := make(asserted)
-	if ops == nil {
-		return a
-	}
-	for name, values := range ops.Set {
-		if len(values) == 1 && hasPlaceholder(values[0]) && !hasPlaceholder(name) {
-			a[http.CanonicalHeaderKey(name)] = values[0]
-		}
-	}
-	return a
-}
-
-// dropEmpty removes the fields whose placeholders came to nothing or are not
-// known, so that an upstream never takes that for a user.
-func (a asserted) dropEmpty(h http.Header) {
-	for name, template := range a {
-		if v := h[name]; len(v) == 1 && (v[0] == "" || v[0] == template) {
-			delete(h, name)
-		}
-	}
-}
-
 // What reverse_proxy asks of a transport beyond RoundTrip.
-
-// ProxyProtocolEnabled implements reverseproxy.ProxyProtocolTransport.
-func (t *transport) ProxyProtocolEnabled() bool {
-	inner, ok := t.RoundTripper.(reverseproxy.ProxyProtocolTransport)
-	return ok && inner.ProxyProtocolEnabled()
-}
-
-// OverrideHealthCheckScheme implements
-// reverseproxy.HealthCheckSchemeOverriderTransport.
-func (t *transport) OverrideHealthCheckScheme(base *url.URL, port string) {
-	if inner, ok := t.RoundTripper.(reverseproxy.HealthCheckSchemeOverriderTransport); ok {
-		inner.OverrideHealthCheckScheme(base, port)
-	}
-}
-
-// RequiresContentLength implements reverseproxy.ContentLengthRequiredTransport.
-func (t *transport) RequiresContentLength() bool {
-	inner, ok := t.RoundTripper.(reverseproxy.ContentLengthRequiredTransport)
-	return ok && inner.RequiresContentLength()
-}
-
-// RequestHeaderOps implements reverseproxy.RequestHeaderOpsTransport.
-func (t *transport) RequestHeaderOps() *headers.HeaderOps {
-	if inner, ok := t.RoundTripper.(reverseproxy.RequestHeaderOpsTransport); ok {
-		return inner.RequestHeaderOps()
-	}
-	return nil
-}
 
 // provisionProxy provisions the embedded reverse_proxy with our transport and
 // our choice in it. Both must be in place before, because its health checker
@@ -257,45 +117,32 @@ func moduleName(module any) string {
 	return fmt.Sprintf("%T", module)
 }
 
-// retriesAnswer tells whether lb_retry_match asks to try another upstream after
-// this answer. Only expressions on the answer count, as in reverse_proxy.
-func (h *Handler) retriesAnswer(r *http.Request, res *http.Response) bool {
-	repl := replacerOf(r)
-	defer repl.DeleteByPrefix("http.reverse_proxy.status_") // it may not be the last answer
-	for _, set := range h.Proxy.LoadBalancing.RetryMatch {
-		if !readsAnswer(set) {
-			continue
-		}
-		repl.DeleteByPrefix("http.reverse_proxy.header.")
-		for field, value := range res.Header {
-			repl.Set("http.reverse_proxy.header."+field, strings.Join(value, ","))
-		}
-		repl.Set("http.reverse_proxy.status_code", res.StatusCode)
-		repl.Set("http.reverse_proxy.status_text", res.Status)
-		if match, err := set.MatchWithError(r); err == nil && match {
-			return true
-		}
+// provisionBalancer makes the balancer of a provisioned proxy.
+func (h *Handler) provisionBalancer(selector reverseproxy.Selector) (err error) {
+	h.probes = newProbes(h.name, h.logger, h.WebSocketHealth, h.Proxy.HealthChecks)
+	h.balancer, err = newBalancer(h.live.Ledger, h.balanceSettings(), h.Proxy, selector, h.probes)
+	if err != nil {
+		return err
 	}
-	return false
+	h.taken.add(h.balancer.Close)
+	return nil
 }
 
-func readsAnswer(set caddyhttp.MatcherSet) bool {
-	return slices.ContainsFunc(set, func(m any) bool {
-		expr, ok := m.(*caddyhttp.MatchExpression)
-		return ok && slices.ContainsFunc(expr.Placeholders(), func(name string) bool {
-			return name == "" ||
-				strings.HasPrefix(name, "http.reverse_proxy.status_") ||
-				strings.HasPrefix(name, "http.reverse_proxy.header.")
-		})
-	})
+// balanceSettings are all but the policy.
+func (h *Handler) balanceSettings() balance.Settings {
+	settings := balance.Settings{
+		Name:           h.name,
+		MaxConns:       h.MaxConns,
+		EarlyCloses:    h.EarlyCloseCount,
+		SlowStart:      time.Duration(h.SlowStart),
+		PanicThreshold: float64(h.PanicThreshold) / 100,
+	}
+	if h.Queue != nil {
+		settings.Queue = h.Queue.Size
+	}
+	if hc := h.Proxy.HealthChecks; hc != nil && hc.Passive != nil {
+		settings.MaxFails = hc.Passive.MaxFails
+		settings.FailDuration = time.Duration(hc.Passive.FailDuration)
+	}
+	return settings
 }
-
-// Interface guards
-var (
-	_ reverseproxy.Selector                            = (*choiceForProxy)(nil)
-	_ http.RoundTripper                                = (*transport)(nil)
-	_ reverseproxy.ProxyProtocolTransport              = (*transport)(nil)
-	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*transport)(nil)
-	_ reverseproxy.ContentLengthRequiredTransport      = (*transport)(nil)
-	_ reverseproxy.RequestHeaderOpsTransport           = (*transport)(nil)
-)

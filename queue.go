@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
@@ -86,6 +88,39 @@ func (t *tries) anotherRound(ctx context.Context) bool {
 	}
 	t.tried = nil
 	return t.more()
+}
+
+// retriesAnswer tells whether lb_retry_match asks to try another upstream after
+// this answer. Only expressions on the answer count, as in reverse_proxy.
+func (h *Handler) retriesAnswer(r *http.Request, res *http.Response) bool {
+	repl := replacerOf(r)
+	defer repl.DeleteByPrefix("http.reverse_proxy.status_") // it may not be the last answer
+	for _, set := range h.Proxy.LoadBalancing.RetryMatch {
+		if !readsAnswer(set) {
+			continue
+		}
+		repl.DeleteByPrefix("http.reverse_proxy.header.")
+		for field, value := range res.Header {
+			repl.Set("http.reverse_proxy.header."+field, strings.Join(value, ","))
+		}
+		repl.Set("http.reverse_proxy.status_code", res.StatusCode)
+		repl.Set("http.reverse_proxy.status_text", res.Status)
+		if match, err := set.MatchWithError(r); err == nil && match {
+			return true
+		}
+	}
+	return false
+}
+
+func readsAnswer(set caddyhttp.MatcherSet) bool {
+	return slices.ContainsFunc(set, func(m any) bool {
+		expr, ok := m.(*caddyhttp.MatchExpression)
+		return ok && slices.ContainsFunc(expr.Placeholders(), func(name string) bool {
+			return name == "" ||
+				strings.HasPrefix(name, "http.reverse_proxy.status_") ||
+				strings.HasPrefix(name, "http.reverse_proxy.header.")
+		})
+	})
 }
 
 // lineTick is how often the first in line looks for what nobody tells it of: an

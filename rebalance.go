@@ -2,69 +2,33 @@ package wsgateway
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
-// watch starts what goes on beside requests, until the configuration ends.
-func (h *Handler) watch(ctx caddy.Context) {
-	if h.probes != nil {
-		go h.probes.run(ctx, h.dialer.Shake, h.currentMembers)
+// validateRebalance refuses to move connections that would not come back
+// elsewhere, or must not.
+func (h *Handler) validateRebalance() error {
+	if h.Rebalance == nil {
+		return nil
 	}
-	if h.dynamicMember != "" && !placeholderIn(h.dynamicSource()) {
-		go h.watchSource(ctx)
+	if err := h.Rebalance.validate(); err != nil {
+		return err
 	}
-	if h.DrainUnhealthy {
-		go h.watchHealth(ctx)
+	switch b := h.balancer; {
+	case b.selector != nil || b.key != "":
+		return errors.New("rebalance: with this lb_policy, clients would come back to where they were: " +
+			"use least_conn, weighted_least_conn, random, random_choose, round_robin or weighted_round_robin")
+	case hasPlaceholderUpstream(h.Proxy) || placeholderIn(h.dynamicSource()):
+		return errors.New("rebalance: the upstreams depend on the request, so that nobody knows which of them may take whose connections: " +
+			"name them without placeholders, or remove rebalance")
 	}
-	if h.Rebalance != nil {
-		go h.rebalance(ctx)
-	}
-}
-
-// watchHealth drains the connections of upstreams that health checks take out.
-func (h *Handler) watchHealth(ctx context.Context) {
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	var before []string
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		contained(h.logger, h.name, func() { before = h.drainDown(ctx, before) })
-	}
-}
-
-// drainDown drains what is down now and was not before, and returns what is.
-func (h *Handler) drainDown(ctx context.Context, before []string) []string {
-	members := h.currentMembers()
-	if h.balancer.Panicked(members) {
-		return before // it is rather the checks that fail
-	}
-	down := h.balancer.Down(members)
-	for _, address := range down {
-		if !slices.Contains(before, address) {
-			h.logger.Info("draining an unhealthy upstream", zap.String("gateway", h.name), zap.String("upstream", address))
-			h.drainUnhealthy(ctx, address)
-		}
-	}
-	return down
-}
-
-// drainUnhealthy drains what this gateway holds at an address, while it is down.
-// Where the configuration ends meanwhile, it is for the next one to tell.
-func (h *Handler) drainUnhealthy(ctx context.Context, address string) {
-	b, members := h.balancer, h.currentMembers()
-	h.live.DrainGateway(h.name, address, func() bool {
-		return ctx.Err() == nil && !b.Panicked(members) && slices.Contains(b.Down(members), address)
-	})
+	return nil
 }
 
 // rebalance moves connections after an upstream has become available, until all
@@ -158,4 +122,44 @@ func (h *Handler) fullWeight(address string) float64 {
 		}
 	}
 	return 1
+}
+
+// watchHealth drains the connections of upstreams that health checks take out.
+func (h *Handler) watchHealth(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	var before []string
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		contained(h.logger, h.name, func() { before = h.drainDown(ctx, before) })
+	}
+}
+
+// drainDown drains what is down now and was not before, and returns what is.
+func (h *Handler) drainDown(ctx context.Context, before []string) []string {
+	members := h.currentMembers()
+	if h.balancer.Panicked(members) {
+		return before // it is rather the checks that fail
+	}
+	down := h.balancer.Down(members)
+	for _, address := range down {
+		if !slices.Contains(before, address) {
+			h.logger.Info("draining an unhealthy upstream", zap.String("gateway", h.name), zap.String("upstream", address))
+			h.drainUnhealthy(ctx, address)
+		}
+	}
+	return down
+}
+
+// drainUnhealthy drains what this gateway holds at an address, while it is down.
+// Where the configuration ends meanwhile, it is for the next one to tell.
+func (h *Handler) drainUnhealthy(ctx context.Context, address string) {
+	b, members := h.balancer, h.currentMembers()
+	h.live.DrainGateway(h.name, address, func() bool {
+		return ctx.Err() == nil && !b.Panicked(members) && slices.Contains(b.Down(members), address)
+	})
 }

@@ -9,8 +9,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"golang.org/x/net/http/httpguts"
 
-	"github.com/wsgateway/caddy-ws-gateway/internal/token"
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 )
 
 func replacerOf(r *http.Request) *caddy.Replacer {
@@ -19,62 +20,6 @@ func replacerOf(r *http.Request) *caddy.Replacer {
 		return caddy.NewReplacer()
 	}
 	return repl
-}
-
-// peerIP is the address of the peer without port and zone; empty on a Unix
-// socket.
-func peerIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	host, _, _ = strings.Cut(host, "%")
-	return host
-}
-
-// clientIP is the address of the client, behind trusted proxies too.
-func clientIP(r *http.Request) string {
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && ip != "" {
-		return ip
-	}
-	return peerIP(r)
-}
-
-// setUser sets the placeholders of the user. What a handler in front may have
-// found does not count here.
-func setUser(r *http.Request, who identity) {
-	repl := replacerOf(r)
-	if who.provided != nil && who.provided.inherited {
-		return
-	}
-	repl.DeleteByPrefix("http.auth.user.")
-	if who.grant == nil {
-		return
-	}
-	set := func(name, value string) { repl.Set("http.auth.user."+name, value) }
-	who.grant.EachClaim(set)
-	if who.provided != nil {
-		for name, value := range who.provided.metadata {
-			if !token.HasControlChars(value) {
-				set(name, value)
-			}
-		}
-	}
-	repl.Set("http.auth.user.id", who.userID) // whatever a claim of that name says
-}
-
-// userOf is the user that this handler, or one in front of it, found.
-func userOf(r *http.Request) string {
-	id, _ := replacerOf(r).GetString("http.auth.user.id")
-	return id
-}
-
-// protoOf names the version of HTTP of the handshake.
-func protoOf(r *http.Request) string {
-	if r.ProtoMajor == 1 {
-		return "HTTP/1.1"
-	}
-	return "HTTP/" + strconv.Itoa(r.ProtoMajor) + ".0"
 }
 
 // originalOf returns the request as it was before handlers in front changed it.
@@ -98,6 +43,59 @@ func sentURL(r *http.Request) *url.URL {
 func forgetTarget(r *http.Request) {
 	*sentURL(r) = url.URL{Path: "/"}
 	*r.URL = url.URL{Path: "/"}
+}
+
+// protoOf names the version of HTTP of the handshake.
+func protoOf(r *http.Request) string {
+	if r.ProtoMajor == 1 {
+		return "HTTP/1.1"
+	}
+	return "HTTP/" + strconv.Itoa(r.ProtoMajor) + ".0"
+}
+
+// peerIP is the address of the peer without port and zone; empty on a Unix
+// socket.
+func peerIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	host, _, _ = strings.Cut(host, "%")
+	return host
+}
+
+// clientIP is the address of the client, behind trusted proxies too.
+func clientIP(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && ip != "" {
+		return ip
+	}
+	return peerIP(r)
+}
+
+// userOf is the user that this handler, or one in front of it, found.
+func userOf(r *http.Request) string {
+	id, _ := replacerOf(r).GetString("http.auth.user.id")
+	return id
+}
+
+// isPreflight tells whether a request is the question that browsers ask before a
+// page of another origin may make one (CORS). It has neither credentials nor a
+// body, says Fetch; what has, or is not sure to have none, is something else.
+func isPreflight(r *http.Request) bool {
+	method := r.Header["Access-Control-Request-Method"]
+	return r.Method == http.MethodOptions &&
+		len(r.Header["Origin"]) == 1 && r.Header["Origin"][0] != "" &&
+		len(method) == 1 && httpguts.ValidHeaderFieldName(method[0]) &&
+		len(r.Header["Authorization"]) == 0 && len(r.Header[carrier.CookieField]) == 0 &&
+		r.ContentLength == 0 && len(r.TransferEncoding) == 0
+}
+
+// dropMethodOverrides removes the fields by which some servers take a request for
+// one of another method. No browser sends them with a preflight.
+func dropMethodOverrides(header http.Header) {
+	for _, field := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
+		carrier.EachSpelling(header, field, func(name string) { delete(header, name) })
+	}
 }
 
 func setUpstreamPlaceholder(r *http.Request, address string) {

@@ -1,0 +1,151 @@
+package wsgateway
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
+)
+
+// admitUser finds out who is calling and whether their page may.
+func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handshake.Kind) (identity, *refusal) {
+	var who identity
+	inFront := userOf(r) != "" || r.TLS != nil && len(r.TLS.PeerCertificates) > 0
+	if h.authenticator != nil {
+		var rf *refusal
+		if who, rf = h.identify(w, r); rf != nil {
+			return who, rf
+		}
+		setUser(r, who)
+	}
+	// What others verified may be a cookie. It need not be, so that a handshake
+	// without an Origin, which no browser sends, may pass.
+	ambient, strict := who.ambient, what == handshake.Sound && who.provided == nil
+	if inFront && (h.authenticator == nil || who.anonymous) {
+		ambient, strict = true, false
+	}
+	if self := h.forwarder.pageOrigin(r); !h.originPolicy.Allow(r, self, ambient, strict) {
+		return who, &refusal{http.StatusForbidden, resultForbidden, h.originPolicy.Explain(r, self)}
+	}
+	if what == handshake.Sound && who.offersNothingElse {
+		return who, badHandshake(http.StatusBadRequest, onlyTokenOffered)
+	}
+	return who, nil
+}
+
+const onlyTokenOffered = "no subprotocol but the token is offered, and a browser takes no answer that selects none: " +
+	"offer the marker and the token as two, or another subprotocol beside them"
+
+// identify finds out who is calling.
+func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
+	a := h.authenticator
+	who, err := a.authenticate(r)
+	absent := who.anonymous || errors.Is(err, errNoCredential) // no carrier holds a token
+	unknown := errors.Is(err, token.ErrBadCredential)          // it may be somebody else's
+	decided := !absent && !unknown
+	if a.preflight && absent && isPreflight(r) {
+		dropMethodOverrides(r.Header)
+		return identity{anonymous: true}, nil
+	}
+	if decided || !a.trustsOthers() {
+		if err != nil {
+			return who, h.refuseUser(w, r, err)
+		}
+		return who, nil
+	}
+	inherited := ""
+	if a.inherit && !unknown {
+		inherited = userOf(r)
+	}
+	found, redirect := a.askOthers(w, r, inherited)
+	switch {
+	case found != nil:
+		who = identity{userID: found.UserID, grant: &found.Grant, provided: found, ambient: carrier.ForeignMayBeAmbient(r)}
+		who.fallbackProtocol, who.offersNothingElse = a.carriers.FallbackProtocol(r)
+		if a.forward {
+			who.forwarded = a.carriers.Foreign(r)
+		}
+		return who, nil
+	case err == nil:
+		return who, nil
+	case redirect != 0:
+		return who, &refusal{redirect, resultUnauthorized, "an authentication provider sends the client elsewhere"}
+	}
+	return who, h.refuseUser(w, r, err)
+}
+
+// refuseUser turns an error of authentication into the answer.
+func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) *refusal {
+	if errors.Is(err, token.ErrUnavailable) {
+		return unavailable(w, err.Error())
+	}
+	if !h.authenticator.tokens.IsEmpty() || w.Header().Get("WWW-Authenticate") == "" {
+		w.Header().Add("WWW-Authenticate", token.Challenge(h.name, err))
+	}
+	if errors.Is(err, token.ErrInsufficient) {
+		return &refusal{http.StatusForbidden, resultForbidden, err.Error()}
+	}
+	reason := err.Error()
+	if errors.Is(err, errNoCredential) && isPreflight(r) {
+		reason += ", which is a CORS preflight and never has one: cors_preflight in auth lets these pass"
+	}
+	return &refusal{http.StatusUnauthorized, resultUnauthorized, reason}
+}
+
+// setUser sets the placeholders of the user. What a handler in front may have
+// found does not count here.
+func setUser(r *http.Request, who identity) {
+	repl := replacerOf(r)
+	if who.provided != nil && who.provided.inherited {
+		return
+	}
+	repl.DeleteByPrefix("http.auth.user.")
+	if who.grant == nil {
+		return
+	}
+	set := func(name, value string) { repl.Set("http.auth.user."+name, value) }
+	who.grant.EachClaim(set)
+	if who.provided != nil {
+		for name, value := range who.provided.metadata {
+			if !token.HasControlChars(value) {
+				set(name, value)
+			}
+		}
+	}
+	repl.Set("http.auth.user.id", who.userID) // whatever a claim of that name says
+}
+
+// decorate takes from the request what must not go further. What is added for
+// the upstream is added when that is known.
+func (h *Handler) decorate(r *http.Request) {
+	if h.authenticator != nil {
+		stripEverywhere(h.authenticator, r)
+	}
+	handshake.GuardConnection(r.Header)
+	h.aliases.strip(r.Header)
+}
+
+// stripEverywhere removes the credentials from the request, and from the
+// original of its URI, which placeholders and error routes go back to.
+func stripEverywhere(a *authenticator, r *http.Request) {
+	stripInPlace(a, r)
+	if or, ok := originalOf(r); ok {
+		before := or.RequestURI
+		stripInPlace(a, &or)
+		if or.RequestURI != before {
+			replacerOf(r).Set("http.request.orig_uri", or.RequestURI)
+		}
+	}
+}
+
+// stripInPlace strips the URL itself, because copies of a request share it.
+func stripInPlace(a *authenticator, r *http.Request) {
+	shared := r.URL
+	a.strip(r)
+	if r.URL != shared {
+		*shared = *r.URL
+		r.URL = shared
+	}
+}

@@ -1,0 +1,71 @@
+package wsgateway
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+)
+
+// refuse answers a request that is not served.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.Kind, rf *refusal) error {
+	if what != handshake.Plain {
+		closeAfter(w, r)
+		handshake.Forget(r)
+	}
+	if what == handshake.Sound || what == handshake.Broken {
+		h.count(rf.result)
+	}
+	if _, chosen := replacerOf(r).Get(upstreamPlaceholder); !chosen {
+		setUpstreamPlaceholder(r, "")
+	}
+	h.logRefused(r, rf)
+	switch rf.status {
+	case http.StatusUpgradeRequired:
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		if r.ProtoMajor == 1 { // RFC 9110 section 15.5.22; HTTP/2 and HTTP/3 know no Upgrade
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Add("Connection", "Upgrade")
+		}
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodGet)
+	case 499:
+		w.WriteHeader(499)
+		return nil
+	}
+	if rf.status >= 300 && rf.status < 400 {
+		w.WriteHeader(rf.status)
+		return nil
+	}
+	return caddyhttp.Error(rf.status, rf)
+}
+
+func (h *Handler) count(result string) { handshakesTotal.WithLabelValues(h.name, result).Inc() }
+
+func (h *Handler) logRefused(r *http.Request, rf *refusal) {
+	if c := h.logger.Check(zap.InfoLevel, "refused"); c != nil {
+		fields := commonFields(h.name, clientIP(r), protoOf(r), userOf(r))
+		c.Write(append(fields,
+			zap.Int("status", rf.status),
+			zap.String("result", rf.result),
+			zap.String("reason", rf.reason))...)
+	}
+}
+
+// passRefusal gives the client the upstream's own answer, by the way that any
+// answer takes through reverse_proxy.
+func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, got *connected) error {
+	status := got.answer.Res.StatusCode
+	h.count(resultRefused)
+	h.logRefused(r, &refusal{status, resultRefused, "upstream " + got.address + " answered " + strconv.Itoa(status)})
+	closeAfter(w, r)
+	p := &proxied{refusedBy: got.upstream, refusal: got.answer.Res}
+	defer got.answer.Res.Body.Close()
+	plain := withProxied(r, p)
+	plain.Body, plain.ContentLength = http.NoBody, 0 // a stream's body would be waited for
+	defer func() { got.described.correct(replacerOf(r)) }()
+	return h.Proxy.ServeHTTP(w, plain, next)
+}

@@ -1,0 +1,70 @@
+package wsgateway
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
+)
+
+// running is what Provision compiles a handler's configuration to.
+type running struct {
+	name          string
+	logger        *zap.Logger
+	live          *live.Set      // the connections of the process
+	authenticator *authenticator // nil without auth
+	originPolicy  *origin.Policy
+	balancer      *balancer
+	probes        *probes // nil where upstreams are not probed
+	transport     *transport
+	dialer        *dial.Dialer
+	forwarder     forwarder
+	aliases       aliases
+	transportOps  *headers.HeaderOps
+	requestOps    *headers.HeaderOps
+	responseOps   *headers.RespHeaderOps
+
+	exit func() // ends all connections of the process, which exits
+
+	handshakesOK func() prometheus.Counter
+	dialInfos    map[string]*reverseproxy.DialInfo // of the upstreams that are always the same
+
+	named         []string                 // the members that this configuration names, as live connections know them
+	dynamicMember string                   // what stands for the dynamic upstreams among them
+	dynamicSeen   atomic.Pointer[[]string] // their addresses, when last asked for
+
+	auth        *loadedAuth
+	credentials *live.Credentials // nil without auth
+
+	taken releases // what Cleanup gives back
+}
+
+// releases give back what Provision took, also where it failed on the way.
+type releases []func() error
+
+// add has release called by giveBack.
+func (r *releases) add(release func()) {
+	*r = append(*r, func() error { release(); return nil })
+}
+
+// addFailing is add for a release that may fail.
+func (r *releases) addFailing(release func() error) { *r = append(*r, release) }
+
+// giveBack calls the releases, the latest first, each of them once.
+func (r *releases) giveBack() error {
+	taken := *r
+	*r = nil
+	var err error
+	for _, release := range slices.Backward(taken) {
+		err = errors.Join(err, release())
+	}
+	return err
+}
