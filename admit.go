@@ -27,7 +27,7 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handsha
 		ambient, strict = true, false
 	}
 	if self := h.forwarder.pageOrigin(r); !h.originPolicy.Allow(r, self, ambient, strict) {
-		return who, &refusal{http.StatusForbidden, resultForbidden, h.originPolicy.Explain(r, self)}
+		return who, forbidden(h.originPolicy.Explain(r, self))
 	}
 	if what == handshake.Sound && who.offersNothingElse {
 		return who, badHandshake(http.StatusBadRequest, onlyTokenOffered)
@@ -71,7 +71,7 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 	case err == nil:
 		return who, nil
 	case redirect != 0:
-		return who, &refusal{redirect, resultUnauthorized, "an authentication provider sends the client elsewhere"}
+		return who, loginElsewhere(redirect)
 	}
 	return who, h.refuseUser(w, r, err)
 }
@@ -85,13 +85,13 @@ func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) 
 		w.Header().Add("WWW-Authenticate", token.Challenge(h.name, err))
 	}
 	if errors.Is(err, token.ErrInsufficient) {
-		return &refusal{http.StatusForbidden, resultForbidden, err.Error()}
+		return forbidden(err.Error())
 	}
 	reason := err.Error()
 	if errors.Is(err, errNoCredential) && isPreflight(r) {
 		reason += ", which is a CORS preflight and never has one: cors_preflight in auth lets these pass"
 	}
-	return &refusal{http.StatusUnauthorized, resultUnauthorized, reason}
+	return unauthorized(reason)
 }
 
 // setUser sets the placeholders of the user. What a handler in front may have

@@ -32,8 +32,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.
 		}
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
-	case 499:
-		w.WriteHeader(499)
+	case statusClientLeft:
+		w.WriteHeader(statusClientLeft)
 		return nil
 	}
 	if rf.status >= 300 && rf.status < 400 {
@@ -60,7 +60,7 @@ func (h *Handler) logRefused(r *http.Request, rf *refusal) {
 func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, got *connected) error {
 	status := got.answer.Res.StatusCode
 	h.count(resultRefused)
-	h.logRefused(r, &refusal{status, resultRefused, "upstream " + got.address + " answered " + strconv.Itoa(status)})
+	h.logRefused(r, refusedUpstream(status, "upstream "+got.address+" answered "+strconv.Itoa(status)))
 	closeAfter(w, r)
 	p := &proxied{refusedBy: got.upstream, refusal: got.answer.Res}
 	defer got.answer.Res.Body.Close()

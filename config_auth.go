@@ -63,12 +63,12 @@ type Auth struct {
 	CORSPreflight bool `json:"cors_preflight,omitempty"`
 }
 
-// acceptsAnyone tells whether there is a credential that would be good.
+// acceptsAnyone reports whether there is a credential that would be good.
 func (a *Auth) acceptsAnyone() bool {
 	return a.verifiesTokens() || len(a.ProvidersRaw) > 0 || a.Inherit
 }
 
-// verifiesTokens tells whether there are tokens that we know ourselves.
+// verifiesTokens reports whether there are tokens that we know ourselves.
 func (a *Auth) verifiesTokens() bool {
 	return len(a.Bearer) > 0 || a.JWT != nil || a.Introspect != nil
 }

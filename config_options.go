@@ -121,16 +121,16 @@ func orDefault(d caddy.Duration, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// hasPlaceholder tells whether a configured text depends on the request.
+// hasPlaceholder reports whether a configured text depends on the request.
 func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
 
-// hasPlaceholderUpstream tells whether the address of any upstream depends on the
+// hasPlaceholderUpstream reports whether the address of any upstream depends on the
 // request.
 func hasPlaceholderUpstream(proxy *reverseproxy.Handler) bool {
 	return slices.ContainsFunc(proxy.Upstreams, func(up *reverseproxy.Upstream) bool { return hasPlaceholder(up.Dial) })
 }
 
-// placeholderIn tells whether any text in a module's JSON depends on the request,
+// placeholderIn reports whether any text in a module's JSON depends on the request,
 // and not on what is the same for all.
 func placeholderIn(config string) bool {
 	var value any

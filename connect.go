@@ -110,7 +110,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	if info == nil || info.Upstream != up {
 		made, err := dial.Info(up, dial.Written(up, out))
 		if err != nil {
-			return nil, &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
+			return nil, badGateway(err.Error())
 		}
 		info = &made
 	}
@@ -137,7 +137,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	return &connected{answer: a, lease: lease, upstream: up, address: address, member: h.memberOf(up), described: &t.described}, nil
 }
 
-// triesAgain tells whether the configuration has another upstream tried after
+// triesAgain reports whether the configuration has another upstream tried after
 // this answer.
 func (h *Handler) triesAgain(shake *http.Request, a *handshake.Answer, address string, t *tries) bool {
 	if a.Conn != nil || !h.retriesAnswer(shake, a.Res) {
@@ -155,15 +155,15 @@ func (h *Handler) triesAgain(shake *http.Request, a *handshake.Answer, address s
 // could take every upstream from everyone else.
 func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 	err = fmt.Errorf("upstream %s: %w", address, err)
-	silent := &refusal{http.StatusGatewayTimeout, resultUpstreamError, err.Error()}
+	silent := gatewayTimeout(err.Error())
 	switch {
 	case errors.Is(err, context.Canceled):
-		return &refusal{499, resultCanceled, "the client left"}
+		return clientLeft()
 	case errors.Is(err, handshake.ErrUnsendable):
 		return badHandshake(http.StatusBadRequest, err.Error())
 	case errors.Is(err, handshake.ErrDropped):
 		if again := t.drop(address); again {
-			return &refusal{http.StatusBadGateway, resultUpstreamError, "dropped a second time: " + err.Error()}
+			return badGateway("dropped a second time: " + err.Error())
 		}
 		t.last = err
 		return nil
@@ -182,7 +182,7 @@ func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 		}
 		return silent
 	}
-	return &refusal{http.StatusBadGateway, resultUpstreamError, err.Error()}
+	return badGateway(err.Error())
 }
 
 // blame counts a failed handshake against the upstream.

@@ -94,7 +94,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	var err error
 	if client, err = upgrade.Take(w, r, h.writeTimeout()); err != nil {
 		h.count(resultCanceled)
-		h.logRefused(r, &refusal{0, resultCanceled, "upgrading the client: " + err.Error()})
+		h.logRefused(r, notUpgraded(err))
 		return // the 101 is written: there is no other answer any more
 	}
 	c = h.newConnection(r, who, got)

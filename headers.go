@@ -75,7 +75,7 @@ func newForwarder(ranges []string) forwarder {
 	return f
 }
 
-// trusts tells whether the peer that sent the request is a trusted proxy,
+// trusts reports whether the peer that sent the request is a trusted proxy,
 // whose X-Forwarded-* count.
 func (f forwarder) trusts(r *http.Request) bool {
 	if trusted, ok := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); ok && trusted {

@@ -14,43 +14,22 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 )
 
-// What reverse_proxy asks of a transport beyond RoundTrip.
-
-// provisionProxy provisions the embedded reverse_proxy with our transport and
-// our choice in it. Both must be in place before, because its health checker
-// starts at once.
+// provisionProxy provisions the embedded reverse_proxy with the gateway's transport
+// and choice in it. Both must be in place before, because its health checker starts
+// at once.
 func (h *Handler) provisionProxy(ctx caddy.Context) error {
-	inner, err := loadTransport(ctx, h.Proxy)
-	if err != nil {
+	if err := h.provisionTransport(ctx); err != nil {
 		return err
 	}
-	if h.Proxy.Headers != nil {
-		h.requestOps = h.Proxy.Headers.Request
-		h.responseOps = h.Proxy.Headers.Response
-	}
-	h.transport = &transport{RoundTripper: inner, asserted: newAsserted(h.requestOps), requestOps: h.requestOps}
-	h.Proxy.Transport = h.transport
-	if t, ok := inner.(*reverseproxy.HTTPTransport); ok {
-		h.taken.addFailing(t.Cleanup)
-	}
-
 	if h.Proxy.LoadBalancing == nil {
 		h.Proxy.LoadBalancing = new(reverseproxy.LoadBalancing)
 	}
-	lb := h.Proxy.LoadBalancing
-	if lb.SelectionPolicyRaw == nil {
-		lb.SelectionPolicyRaw = caddyconfig.JSONModuleObject(reverseproxy.LeastConnSelection{}, "policy", "least_conn", nil)
-	}
-	mod, err := ctx.LoadModule(lb, "SelectionPolicyRaw")
+	selector, err := loadPolicy(ctx, h.Proxy.LoadBalancing)
 	if err != nil {
-		return fmt.Errorf("loading the selection policy: %w", err)
-	}
-	selector, ok := mod.(reverseproxy.Selector)
-	if !ok {
-		return fmt.Errorf("loading the selection policy: %T is none", mod)
+		return err
 	}
 	choice := new(choiceForProxy)
-	lb.SelectionPolicy = choice
+	h.Proxy.LoadBalancing.SelectionPolicy = choice
 
 	err = h.Proxy.Provision(ctx)
 	// Its Cleanup gives back what it took of upstreams, and must not where it
@@ -66,6 +45,45 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	}
 	choice.balancer = h.balancer
 	h.dialInfos = dial.Infos(h.Proxy.Upstreams)
+	return h.provisionHeaders(ctx)
+}
+
+// provisionTransport puts the gateway's transport before the configured one.
+func (h *Handler) provisionTransport(ctx caddy.Context) error {
+	inner, err := loadTransport(ctx, h.Proxy)
+	if err != nil {
+		return err
+	}
+	if h.Proxy.Headers != nil {
+		h.requestOps = h.Proxy.Headers.Request
+		h.responseOps = h.Proxy.Headers.Response
+	}
+	h.transport = &transport{RoundTripper: inner, asserted: newAsserted(h.requestOps), requestOps: h.requestOps}
+	h.Proxy.Transport = h.transport
+	if t, ok := inner.(*reverseproxy.HTTPTransport); ok {
+		h.taken.addFailing(t.Cleanup)
+	}
+	return nil
+}
+
+// loadPolicy loads the configured selection policy, or least_conn.
+func loadPolicy(ctx caddy.Context, lb *reverseproxy.LoadBalancing) (reverseproxy.Selector, error) {
+	if lb.SelectionPolicyRaw == nil {
+		lb.SelectionPolicyRaw = caddyconfig.JSONModuleObject(reverseproxy.LeastConnSelection{}, "policy", "least_conn", nil)
+	}
+	mod, err := ctx.LoadModule(lb, "SelectionPolicyRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading the selection policy: %w", err)
+	}
+	selector, ok := mod.(reverseproxy.Selector)
+	if !ok {
+		return nil, fmt.Errorf("loading the selection policy: %T is none", mod)
+	}
+	return selector, nil
+}
+
+// provisionHeaders prepares what is done to the header of a handshake.
+func (h *Handler) provisionHeaders(ctx caddy.Context) error {
 	if h.transportOps = h.transport.RequestHeaderOps(); h.transportOps != nil {
 		if err := h.transportOps.Provision(ctx); err != nil {
 			return fmt.Errorf("provisioning the transport's header operations: %w", err)

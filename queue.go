@@ -58,7 +58,7 @@ func (t *tries) dropper(answeredBy string) string {
 	return address
 }
 
-// more tells whether another attempt is allowed by lb_retries and
+// more reports whether another attempt is allowed by lb_retries and
 // lb_try_duration.
 func (t *tries) more() bool {
 	if t.settings.Retries > 0 && t.count > t.settings.Retries {
@@ -90,7 +90,7 @@ func (t *tries) anotherRound(ctx context.Context) bool {
 	return t.more()
 }
 
-// retriesAnswer tells whether lb_retry_match asks to try another upstream after
+// retriesAnswer reports whether lb_retry_match asks to try another upstream after
 // this answer. Only expressions on the answer count, as in reverse_proxy.
 func (h *Handler) retriesAnswer(r *http.Request, res *http.Response) bool {
 	repl := replacerOf(r)
@@ -179,9 +179,9 @@ var (
 func (t *tries) exhausted(w http.ResponseWriter, r *http.Request, why balance.Refusal) *refusal {
 	switch {
 	case r.Context().Err() != nil:
-		return &refusal{499, resultCanceled, "the client left"}
+		return clientLeft()
 	case t.lastStatus != 0:
-		return &refusal{t.lastStatus, resultRefused, t.last.Error()}
+		return refusedUpstream(t.lastStatus, t.last.Error())
 	case t.last != nil:
 		return unavailable(w, "no upstream is left: "+t.last.Error())
 	case why == balance.Full:

@@ -29,8 +29,15 @@ type refusal struct {
 // Error implements error.
 func (rf *refusal) Error() string { return rf.reason }
 
+// statusClientLeft is the status of a request whose client has left: nginx made it
+// up, and Caddy uses it.
+const statusClientLeft = 499
+
+// retryAfter is what a client is told to wait when no upstream is left, in seconds.
+const retryAfter = "5"
+
 func badHandshake(status int, reason string) *refusal {
-	return &refusal{status: status, result: resultBadRequest, reason: reason}
+	return &refusal{status, resultBadRequest, reason}
 }
 
 // faulty is the refusal of a request that has a fault; nil for one that has none.
@@ -41,12 +48,51 @@ func faulty(fault handshake.Fault) *refusal {
 	return badHandshake(fault.Status, fault.Reason)
 }
 
-// retryAfter is what a client is told to wait when no upstream is left.
-const retryAfter = "5"
+func unauthorized(reason string) *refusal {
+	return &refusal{http.StatusUnauthorized, resultUnauthorized, reason}
+}
 
+// loginElsewhere passes on the status with which an authentication provider sends
+// the client to another place to log in.
+func loginElsewhere(status int) *refusal {
+	return &refusal{status, resultUnauthorized, "an authentication provider sends the client elsewhere"}
+}
+
+func forbidden(reason string) *refusal {
+	return &refusal{http.StatusForbidden, resultForbidden, reason}
+}
+
+// hidden is forbidden where a stranger must not learn that there is something.
+func hidden(reason string) *refusal {
+	return &refusal{http.StatusNotFound, resultForbidden, reason}
+}
+
+// refusedUpstream passes on the status of an upstream.
+func refusedUpstream(status int, reason string) *refusal {
+	return &refusal{status, resultRefused, reason}
+}
+
+func badGateway(reason string) *refusal {
+	return &refusal{http.StatusBadGateway, resultUpstreamError, reason}
+}
+
+func gatewayTimeout(reason string) *refusal {
+	return &refusal{http.StatusGatewayTimeout, resultUpstreamError, reason}
+}
+
+// unavailable also tells the client when to come again.
 func unavailable(w http.ResponseWriter, reason string) *refusal {
 	w.Header().Set("Retry-After", retryAfter)
 	return &refusal{http.StatusServiceUnavailable, resultUnavailable, reason}
+}
+
+func clientLeft() *refusal {
+	return &refusal{statusClientLeft, resultCanceled, "the client left"}
+}
+
+// notUpgraded is for the log alone: the answer has gone out by then.
+func notUpgraded(err error) *refusal {
+	return &refusal{0, resultCanceled, "upgrading the client: " + err.Error()}
 }
 
 // closeAfter makes the server close an HTTP/1.1 connection after a handshake

@@ -23,7 +23,7 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	h.decorate(r)
 	if rf == nil && who.anonymous {
 		w.Header().Add("WWW-Authenticate", token.Challenge(h.name, errNoCredential))
-		rf = &refusal{http.StatusUnauthorized, resultUnauthorized, errNoCredential.Error()}
+		rf = unauthorized(errNoCredential.Error())
 	}
 	if rf == nil {
 		if rf = renewalRefusal(h.live.Renew(h.name, id, who.grant.UserID, authorityOf(who.grant), h.credentials.Lead)); rf == nil {
@@ -41,12 +41,12 @@ func renewalRefusal(outcome live.Renewal) *refusal {
 	case live.Renewed:
 		return nil
 	case live.RenewalElsewhere:
-		return &refusal{http.StatusNotFound, resultForbidden, "the credential does not lead to the upstream of the connection to renew"}
+		return hidden("the credential does not lead to the upstream of the connection to renew")
 	case live.RenewalOtherUser:
-		return &refusal{http.StatusForbidden, resultForbidden, "the connection to renew is another user's, or its user was found in another way"}
+		return forbidden("the connection to renew is another user's, or its user was found in another way")
 	case live.RenewalWithoutAnEnd:
-		return &refusal{http.StatusForbidden, resultForbidden, "the connection to renew has an end, and the credential has none"}
+		return forbidden("the connection to renew has an end, and the credential has none")
 	default:
-		return &refusal{http.StatusNotFound, resultForbidden, "there is no such connection to renew"}
+		return hidden("there is no such connection to renew")
 	}
 }

@@ -78,7 +78,7 @@ func userOf(r *http.Request) string {
 	return id
 }
 
-// isPreflight tells whether a request is the question that browsers ask before a
+// isPreflight reports whether a request is the question that browsers ask before a
 // page of another origin may make one (CORS). It has neither credentials nor a
 // body, says Fetch; what has, or is not sure to have none, is something else.
 func isPreflight(r *http.Request) bool {

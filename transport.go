@@ -121,6 +121,8 @@ func (a asserted) dropEmpty(h http.Header) {
 	}
 }
 
+// What reverse_proxy asks of a transport beyond RoundTrip.
+
 // ProxyProtocolEnabled implements reverseproxy.ProxyProtocolTransport.
 func (t *transport) ProxyProtocolEnabled() bool {
 	inner, ok := t.RoundTripper.(reverseproxy.ProxyProtocolTransport)

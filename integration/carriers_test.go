@@ -67,7 +67,7 @@ var spellings = []spelling{
 	{lines: []string{"Sec_WebSocket_Protocol: bearer, %T"}}, {lines: []string{"Sec-WebSocket-Protocol: chat, bearer", "Sec_WebSocket_Protocol: %T"}},
 }
 
-// aliased tells whether the spelling has a field name that Caddy itself drops
+// aliased reports whether the spelling has a field name that Caddy itself drops
 // unless it is told not to; it then drops the name with hyphens instead.
 func (s spelling) aliased() bool {
 	return slices.ContainsFunc(s.lines, func(line string) bool {

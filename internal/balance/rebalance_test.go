@@ -28,7 +28,7 @@ func due(shares []Share, i int) float64 {
 	return total * shares[i].Weight / weights
 }
 
-// isOff tells whether a host is further from its share than it may be.
+// isOff reports whether a host is further from its share than it may be.
 func isOff(shares []Share, i int) bool {
 	off := math.Abs(float64(shares[i].Live) - due(shares, i))
 	return off >= 1 && off > 0.1*due(shares, i)

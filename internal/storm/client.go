@@ -62,7 +62,7 @@ var turns = slices.Concat(
 	[]string{"h2", "h3"},
 )
 
-// turn makes the next handshakes, and tells whether there were any left to make.
+// turn makes the next handshakes, and reports whether there were any left to make.
 func (s *storm) turn(ctx context.Context) bool {
 	first := s.next.Add(1)
 	if first > int64(s.handshakes) {

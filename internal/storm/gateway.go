@@ -248,7 +248,7 @@ func portOf(address string) string {
 	return port
 }
 
-// listens tells whether somebody does at the address.
+// listens reports whether somebody does at the address.
 func listens(address string) bool {
 	conn, err := net.Dial("tcp", address)
 	if err == nil {
