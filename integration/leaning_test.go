@@ -31,9 +31,6 @@ func (*wrappedTransport) CaddyModule() caddy.ModuleInfo {
 
 // RoundTrip implements http.RoundTripper.
 func (w *wrappedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if w.TLS != nil {
-		r.URL.Scheme = "https"
-	}
 	return w.HTTPTransport.RoundTrip(r)
 }
 

@@ -116,13 +116,19 @@ func (d *Dialer) viaNetworkProxy(r *http.Request, info reverseproxy.DialInfo) bo
 	return err == nil && u != nil
 }
 
-// forTransport gives the request the absolute URL that transports expect.
+// forTransport gives the request the absolute URL that transports expect. Whether
+// a transport of another module speaks TLS is for that to say, as in reverse_proxy:
+// Caddy's own, which it may be made of, keeps a scheme that is there.
 func forTransport(d *Dialer, r *http.Request, info reverseproxy.DialInfo) *http.Request {
 	out := r.WithContext(r.Context())
 	u := *r.URL
-	u.Scheme, u.Host = "http", info.Address
-	if d.http != nil && d.overTLS(info) {
+	u.Scheme, u.Host = "", info.Address
+	switch {
+	case d.http == nil:
+	case d.overTLS(info):
 		u.Scheme = "https"
+	default:
+		u.Scheme = "http"
 	}
 	out.URL = &u
 	return out

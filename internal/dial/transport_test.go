@@ -37,6 +37,20 @@ func switchProtocols(conn net.Conn, head *http.Request, more string) {
 		"Sec-WebSocket-Accept: "+handshake.Accept(head.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n"+more)
 }
 
+// inTheClear is a transport of another module. Requests come to it without a scheme,
+// as from reverse_proxy.
+type inTheClear struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (t inTheClear) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "" {
+		return nil, errors.New("the scheme is set")
+	}
+	r = r.Clone(r.Context())
+	r.URL.Scheme = "http"
+	return t.Transport.RoundTrip(r)
+}
+
 // TestForeignTransportsTellADropFromADeadUpstream as far as they say what failed.
 func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
 	t.Parallel()
@@ -54,7 +68,7 @@ func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := New(&http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+				d := New(inTheClear{&http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
 					if row.script == nil {
 						return nil, reverseproxy.DialError{}
 					}
@@ -66,7 +80,7 @@ func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
 						}
 					}()
 					return near, nil
-				}}, 10*time.Second, noClient)
+				}}}, 10*time.Second, noClient)
 				r := httptest.NewRequest(http.MethodGet, "/", nil)
 				r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
 				info, err := Info(nil, "192.0.2.1:80")
