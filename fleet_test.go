@@ -69,8 +69,10 @@ func (f *fleet) join(n int) {
 	f.clients = newCrowd(func() *Handler { return f.gateway }, n)
 }
 
-// rebalance runs the rebalancer of what is loaded, until pause.
+// rebalance runs the rebalancer of what is loaded, until pause. It never looks at a
+// moment at which the test does something: elapse ends between two looks.
 func (f *fleet) rebalance() {
+	elapse(watchInterval / 2)
 	ctx, cancel := context.WithCancel(f.t.Context())
 	done := make(chan struct{})
 	go func() {

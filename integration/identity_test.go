@@ -158,9 +158,7 @@ func TestOneUpstreamIsOneHoweverItIsSpelled(t *testing.T) {
 	for i := range spellings {
 		overWS.refused(t, g, fmt.Sprint("/", i), nil, 503)
 	}
-	if up := g.shown(t, "default", b.addr); up.Live != 4 {
-		t.Errorf("shown as %+v", up)
-	}
+	eventually(t, "the connections are shown", func() bool { return g.shown(t, "default", b.addr).Live == 4 })
 	if n := g.connections(t, b.addr); n != 4 {
 		t.Errorf("the metric says %v", n)
 	}

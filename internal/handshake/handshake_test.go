@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"bufio"
+	"crypto/tls"
 	"net/http"
 	"strings"
 	"testing"
@@ -116,6 +117,21 @@ func TestClassifyExtendedConnect(t *testing.T) {
 				t.Errorf("got kind %d and status %d, want %d and %d", got, fault.Status, row.kind, row.status)
 			}
 		})
+	}
+}
+
+// TestHandshakeInEarlyDataIsTooEarly (RFC 8470): it may be a replay.
+func TestHandshakeInEarlyDataIsTooEarly(t *testing.T) {
+	t.Parallel()
+	for complete, status := range map[bool]int{true: 0, false: http.StatusTooEarly} {
+		r := &http.Request{
+			Method: http.MethodConnect, ProtoMajor: 3, Proto: "websocket",
+			Header: http.Header{"Sec-Websocket-Version": {"13"}}, ContentLength: -1,
+			TLS: &tls.ConnectionState{HandshakeComplete: complete},
+		}
+		if _, fault := Classify(r); fault.Status != status {
+			t.Errorf("with a TLS handshake that is complete (%v): status %d", complete, fault.Status)
+		}
 	}
 }
 
