@@ -64,8 +64,8 @@ func adminConnections(set *live.Set) caddy.AdminHandlerFunc {
 	}
 }
 
-// matchOf makes the choice that the request asks for. known lists the upstreams
-// that there are.
+// matchOf returns the choice of connections that the request asks for. known lists
+// the addresses of the upstreams.
 func matchOf(id string, query url.Values, known func() []string) (func(*live.Conn) bool, error) {
 	filters := make(map[string]string)
 	for name, values := range query {
@@ -96,7 +96,7 @@ func matchOf(id string, query url.Values, known func() []string) (func(*live.Con
 	}, nil
 }
 
-// filterValue spells what is looked for as connections have it.
+// filterValue spells the value of a filter in the way in which connections have it.
 func filterValue(name, written string, known func() []string) string {
 	switch name {
 	case "upstream":
@@ -110,7 +110,7 @@ func filterValue(name, written string, known func() []string) string {
 	return written
 }
 
-// canonicalIP spells an IP address in one way. What is none is left as it is.
+// canonicalIP spells an IP address in one way, and leaves any other text as it is.
 func canonicalIP(written string) string {
 	ip, err := netip.ParseAddr(written)
 	if err != nil {
@@ -128,8 +128,7 @@ func allowedParameters(id string) string {
 	return strings.Join(names, ", ")
 }
 
-// endingOf is the end that the request asks for; without its word, that of a
-// revocation.
+// endingOf is the end that the request asks for. Default: that of a revocation.
 func endingOf(query url.Values) (live.Ending, error) {
 	how := live.EndRevoked
 	if text := query.Get("code"); query.Has("code") {

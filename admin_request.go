@@ -60,10 +60,9 @@ func parametersOf(u *url.URL) (url.Values, error) {
 	return query, nil
 }
 
-// knownAddress finds the upstream that an administrator means, among those that
-// are known: by any spelling of its address, and by what is left of it where HTTP
-// takes something for its own. Servers and clients make one slash of two in a path,
-// and a plus in a query is a space.
+// knownAddress finds the known upstream that an administrator means, by any spelling
+// of its address, also by one that HTTP has changed: servers and clients make one
+// slash of two in a path, and a plus in a query is a space.
 func knownAddress(written string, known []string) (string, bool) {
 	for _, spelling := range []string{written, strings.ReplaceAll(written, " ", "+")} {
 		if address := dial.Canonical(spelling); slices.Contains(known, address) {
@@ -87,7 +86,7 @@ func knownAddress(written string, known []string) (string, bool) {
 	return meant[0], true
 }
 
-// listAddresses says which upstreams there are, in an error.
+// listAddresses lists the known upstreams for an error.
 func listAddresses(known []string) string {
 	if len(known) == 0 {
 		return "none is known"
@@ -110,8 +109,8 @@ const (
 	maxAdminBody = 4 << 10
 )
 
-// readMember reads a JSON object that has no other member than this, a text; it is
-// empty where that is missing.
+// readMember reads a JSON object whose only member has the name and is a text. It
+// returns the text, or an empty one where the member is missing.
 func readMember(body io.Reader, name string) (string, error) {
 	data, err := io.ReadAll(io.LimitReader(body, maxAdminBody+1))
 	switch {

@@ -9,7 +9,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
-// admitUser finds out who is calling and whether their page may.
+// admitUser finds the user of a request, and checks the origin of the page that the
+// request comes from.
 func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handshake.Kind) (identity, *refusal) {
 	var who identity
 	inFront := userOf(r) != "" || r.TLS != nil && len(r.TLS.PeerCertificates) > 0
@@ -20,8 +21,9 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handsha
 		}
 		setUser(r, who)
 	}
-	// What others verified may be a cookie. It need not be, so that a handshake
-	// without an Origin, which no browser sends, may pass.
+	// A credential that another handler or module verified may be a cookie or not:
+	// origins are compared, but a handshake without an Origin, which no browser
+	// sends, may pass.
 	ambient, strict := who.ambient, what == handshake.Sound && who.provided == nil
 	if inFront && (h.authenticator == nil || who.anonymous) {
 		ambient, strict = true, false
@@ -38,12 +40,13 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handsha
 const onlyTokenOffered = "no subprotocol but the token is offered, and a browser takes no answer that selects none: " +
 	"offer the marker and the token as two, or another subprotocol beside them"
 
-// identify finds out who is calling.
+// identify finds the user of a request, by its token, by a handler in front or by an
+// authentication provider.
 func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
 	a := h.authenticator
 	who, err := a.authenticate(r)
 	absent := who.anonymous || errors.Is(err, errNoCredential) // no carrier holds a token
-	unknown := errors.Is(err, token.ErrBadCredential)          // it may be somebody else's
+	unknown := errors.Is(err, token.ErrBadCredential)          // another handler or module may know it
 	decided := !absent && !unknown
 	if a.preflight && absent && isPreflight(r) {
 		dropMethodOverrides(r.Header)
@@ -94,8 +97,8 @@ func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) 
 	return unauthorized(reason)
 }
 
-// setUser sets the placeholders of the user. What a handler in front may have
-// found does not count here.
+// setUser sets the placeholders of the user, in place of those that a handler in
+// front may have set, unless the user is inherited.
 func setUser(r *http.Request, who identity) {
 	repl := replacerOf(r)
 	if who.provided != nil && who.provided.inherited {
@@ -117,8 +120,8 @@ func setUser(r *http.Request, who identity) {
 	repl.Set("http.auth.user.id", who.userID) // whatever a claim of that name says
 }
 
-// decorate takes from the request what must not go further. What is added for
-// the upstream is added when that is known.
+// decorate removes from the request what must not go further. What is added for an
+// upstream is added once the upstream is chosen.
 func (h *Handler) decorate(r *http.Request) {
 	if h.authenticator != nil {
 		stripEverywhere(h.authenticator, r)

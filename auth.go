@@ -19,25 +19,26 @@ var errNoCredential = errors.New("no credential in the request")
 type identity struct {
 	userID    string       // "" where the token names none, or anonymous
 	anonymous bool         // no credential, and none is required
-	ambient   bool         // browsers attach the credential that decided by themselves, as they do a cookie
+	ambient   bool         // browsers attach the deciding credential by themselves, as they do a cookie
 	grant     *token.Grant // nil for the anonymous
 	provided  *provided    // nil unless another handler or module has found the user
 
-	// The offered subprotocol to select where the upstream chooses none,
-	// because a token was among those offered. Never a token; "" where none was
-	// offered, or nothing else.
+	// The offered subprotocol to select where the upstream chooses none, because
+	// a token was offered too. Never a token; "" where no token was offered, or
+	// nothing but tokens.
 	fallbackProtocol string
 
 	// Whether nothing but a token was offered, so that no answer would please a
 	// browser.
 	offersNothingElse bool
 
-	// What the upstream is sent of the credential; nothing unless that is
-	// configured.
+	// The credential to send to the upstream; none unless the configuration asks
+	// for that.
 	forwarded carrier.Placed
 }
 
-// authorityOf is what a connection lives by that the grant, if any, let in.
+// authorityOf is the authority of a connection that the grant let in; the zero value
+// without a grant.
 func authorityOf(g *token.Grant) live.Authority {
 	if g == nil {
 		return live.Authority{}
@@ -81,10 +82,10 @@ func (a *authenticator) authenticate(r *http.Request) (identity, error) {
 	return id, nil
 }
 
-// askOthers finds the user of a request without a token that is known: the one
-// whom a handler in front has found, where that counts, or whom a provider finds.
-// It returns nil where there is none; what the providers answer is then on w, and
-// redirect is the status with which one of them sends the client elsewhere.
+// askOthers finds the user of a request that has no known token: the inherited user
+// of a handler in front, unless empty, or the user that a provider finds. Where there
+// is none, it returns nil, w has the answers of the providers, and redirect is the
+// status with which a provider sends the client elsewhere, or 0.
 func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inherited string) (found *provided, redirect int) {
 	if inherited != "" {
 		found = newProvided(r, inherited, inheritCredential)
@@ -119,8 +120,8 @@ func (a *authenticator) takesAmbient() bool {
 	return a.trustsOthers() || a.carriers.Ambient()
 }
 
-// credentials lists everything that may let a connection in, as in token.Grant,
-// where tokens are good by those given.
+// credentials lists the credentials that may let a connection in, by their names in
+// token.Grant: ofTokens, the providers and the handler in front.
 func (a *authenticator) credentials(ofTokens []string) []string {
 	names := slices.Clip(ofTokens)
 	for _, p := range a.providers {
@@ -137,7 +138,7 @@ func (a *authenticator) credentials(ofTokens []string) []string {
 // URL that r points to, are replaced and not written into.
 func (a *authenticator) strip(r *http.Request) {
 	a.carriers.Strip(r)
-	if a.trustsOthers() { // it is what they use most
+	if a.trustsOthers() { // the field that providers and handlers in front use most
 		delete(r.Header, "Authorization")
 	}
 }

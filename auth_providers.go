@@ -13,11 +13,11 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
-// grantVar is where our own provider leaves what it granted, because what
-// Caddy's interface passes on has no end and no ID.
+// grantVar is the variable of a request in which our own provider leaves its grant:
+// the user that Caddy's interface passes on has neither an expiry nor a token ID.
 const grantVar = "ws_gateway.grant"
 
-// inheritCredential stands in the registry for the word of a handler in front.
+// inheritCredential names, among credentials, a user found by a handler in front.
 const inheritCredential = "inherit"
 
 // provider is an authentication provider of another module.
@@ -37,8 +37,8 @@ type provided struct {
 	inherited bool              // a handler in front has set the placeholders of the user
 }
 
-// newProvided is the user where the credential let it in. What our own provider
-// found, where it was that one, is taken over.
+// newProvided returns the user that the credential let in, with the ID, expiry and
+// issuer of the token where our own provider verified one.
 func newProvided(r *http.Request, userID, credential string) *provided {
 	p := &provided{Grant: token.Grant{UserID: userID, Credential: credential}}
 	if own := takeGrant(r); own != nil {
@@ -61,9 +61,9 @@ func newProviders(modules map[string]any, logger *zap.Logger) ([]*provider, erro
 	return providers, nil
 }
 
-// ask lets the provider look at the request. Its answer reaches the client only in
-// so far as others do not answer: cookies of a provider that lets in, challenges
-// of one that does not.
+// ask lets the provider look at the request. The provider writes to an answer of its
+// own, of which the client gets only parts: the header of a provider that lets the
+// request in, and the challenges or the redirect of a provider that does not.
 func (p *provider) ask(w http.ResponseWriter, r *http.Request) (*provided, *providerAnswer) {
 	answer := &providerAnswer{header: make(http.Header)}
 	user, ok, err := p.module.Authenticate(answer, r)

@@ -39,8 +39,8 @@ type loadedAuth struct {
 	sources []string // held in keySources
 }
 
-// loadAuth compiles the configuration. What it returns has to be released, also
-// together with an error. It does not wait for the network.
+// loadAuth compiles the configuration, and does not wait for the network. The caller
+// has to release the result, also where there is an error.
 func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 	l := new(loadedAuth)
 	carriers, err := newCarriers(config.Token)
@@ -106,7 +106,7 @@ func (l *loadedAuth) release() {
 	}
 }
 
-// tokenOptions makes what a token.Verifier is made of out of the configuration.
+// tokenOptions makes the options of a token.Verifier out of the configuration.
 func (l *loadedAuth) tokenOptions(ctx caddy.Context, config *Auth, carriers *carrier.Set) (options token.Options, err error) {
 	logger := ctx.Logger()
 	options = token.Options{
@@ -146,7 +146,7 @@ func (l *loadedAuth) tokenOptions(ctx caddy.Context, config *Auth, carriers *car
 	return options, nil
 }
 
-// options are those of a token.Verifier.
+// options returns the options for JWTs of a token.Verifier.
 func (j *JWT) options() *token.JWT {
 	o := &token.JWT{
 		Algorithms:    j.Algorithms,
@@ -185,8 +185,8 @@ func loadAuthorities(ctx caddy.Context, config any, raw json.RawMessage) (*x509.
 	return authorities.CertPool(), nil
 }
 
-// holdKeySource makes the process hold the JWK set at a URL, until release. Sets
-// that are fetched from the same URL with the same trust are one.
+// holdKeySource makes the process hold the JWK set at a URL, until release. Handlers
+// with the same URL and the same trust share one set.
 func (l *loadedAuth) holdKeySource(ctx caddy.Context, address, trust string, authorities *x509.CertPool) (*token.KeySource, error) {
 	key := address + "\x00" + trust
 	value, found, err := keySources.LoadOrNew(key, func() (caddy.Destructor, error) {

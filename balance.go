@@ -27,7 +27,7 @@ type balancer struct {
 	probes  *probes // nil where upstreams are not probed
 }
 
-// source is what is known of an upstream's health.
+// source tells the balance of an upstream's health.
 type source struct {
 	*reverseproxy.Upstream
 	breaker reverseproxy.CircuitBreaker
@@ -40,11 +40,11 @@ func (s source) Healthy() bool {
 	return s.Upstream.Healthy() && (s.breaker == nil || s.breaker.OK()) && !s.probes.down(s.address)
 }
 
-// Full implements balance.Source: it concerns requests alone.
+// Full implements balance.Source, by max_requests, which concerns requests alone.
 func (s source) Full() bool { return s.Upstream.Full() }
 
-// newBalancer makes the balancer of a provisioned proxy. The settings need no
-// policy, which is the selector's.
+// newBalancer makes the balancer of a provisioned proxy. The policy in the settings
+// is replaced by that of the selector.
 func newBalancer(ledger *balance.Ledger, settings balance.Settings, proxy *reverseproxy.Handler, selector reverseproxy.Selector, probes *probes) (*balancer, error) {
 	chosen := policyOf(selector)
 	b := &balancer{key: chosen.key, weights: chosen.weights, breaker: proxy.CB, probes: probes}
@@ -108,7 +108,7 @@ func (b *balancer) choose(into *balance.Lease, ask balance.Ask, pool reverseprox
 	return pool[i], balance.None
 }
 
-// chooseBySelector lets one of Caddy's policies choose among what can be had.
+// chooseBySelector lets one of Caddy's policies choose among the available upstreams.
 func (b *balancer) chooseBySelector(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
 	if up := b.chooseBound(into, ask, members, pool, r); up != nil {
 		return up, balance.None
@@ -130,11 +130,11 @@ func (b *balancer) chooseBySelector(into *balance.Lease, ask balance.Ask, member
 	}
 }
 
-// chooseBound takes a place at an upstream in maintenance where the request is
-// bound to it: where the policy's cookie names it, as with the session of a client
-// that polls, and the handshake that such a session ends in. A hash binds nobody:
-// it gives each client its place, newcomers too, so that the upstream would go on
-// as if nothing were.
+// chooseBound takes a place at an upstream in maintenance where the request is bound
+// to the upstream: where the policy's cookie names the upstream, as with the session
+// of a client that polls, and the handshake that such a session ends in. A hash binds
+// no client: new clients would still be sent to the upstream, and its maintenance
+// would have no effect.
 func (b *balancer) chooseBound(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, r *http.Request) *reverseproxy.Upstream {
 	if _, byCookie := b.selector.(*reverseproxy.CookieHashSelection); !byCookie {
 		return nil
@@ -147,7 +147,7 @@ func (b *balancer) chooseBound(into *balance.Lease, ask balance.Ask, members []b
 	given := make(unsent)
 	chosen := b.selector.Select(available, r, given)
 	i := slices.Index(available, chosen)
-	if i < 0 || given.Header().Get("Set-Cookie") != "" { // it does not have the cookie yet
+	if i < 0 || given.Header().Get("Set-Cookie") != "" { // the client does not have the cookie yet
 		return nil
 	}
 	ask.Bound = true
@@ -166,8 +166,8 @@ func selection(pool reverseproxy.UpstreamPool, positions []int) reverseproxy.Ups
 	return selected
 }
 
-// unsent is a response that goes nowhere: what a policy would say in it tells what
-// it made of the request.
+// unsent is a response that goes nowhere: its header tells how a policy took the
+// request.
 type unsent http.Header
 
 // Header implements http.ResponseWriter.

@@ -134,8 +134,8 @@ func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile
 	return h.checkTogether(d)
 }
 
-// explainUnknownWord adds the allowed words where reverse_proxy met one that
-// neither it nor we know.
+// explainUnknownWord adds the allowed words to reverse_proxy's error about a word
+// that neither handler knows.
 func explainUnknownWord(d *caddyfile.Dispenser, err error) error {
 	if d.Nesting() != 1 || !strings.HasPrefix(err.Error(), "unrecognized subdirective "+d.Val()+", at ") {
 		return err

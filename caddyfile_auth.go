@@ -58,7 +58,7 @@ func (a *Auth) unmarshalBlock(d *caddyfile.Dispenser, allowed ...string) error {
 	}
 	if !slices.ContainsFunc(a.Token, func(c TokenCarrier) bool { return c.From == "subprotocol" && !c.Base64URL }) {
 		for i := range a.Bearer {
-			a.Bearer[i].Unofferable = false // it does not matter
+			a.Bearer[i].Unofferable = false // it matters to such carriers alone
 		}
 	}
 	if !a.acceptsAnyone() {

@@ -25,9 +25,9 @@ func wordTokens(d *caddyfile.Dispenser) []caddyfile.Token {
 	return tokens
 }
 
-// lineArgs returns the arguments of the word that d stands on, which must be
-// between least and most (where that is not negative), with no block behind
-// them. The error shows the syntax and not the arguments, which may be secret.
+// lineArgs returns the arguments of the word that d stands on. Their number must be
+// between least and most, or any from least where most is negative, and the word must
+// have no block. The error shows the syntax and not the arguments, which may be secret.
 func lineArgs(d *caddyfile.Dispenser, syntax string, least, most int) ([]string, error) {
 	args := d.RemainingArgs()
 	switch {
@@ -53,7 +53,8 @@ func once(d *caddyfile.Dispenser, seen map[string]bool, word string) error {
 	return nil
 }
 
-// unexpectedWord lists the words of a block where another one was found.
+// unexpectedWord is the error about an unknown word in a block, and lists the allowed
+// words.
 func unexpectedWord(d *caddyfile.Dispenser, block string, allowed ...string) error {
 	return d.WrapErr(fmt.Errorf("unknown word %q in %s%s: allowed are %s",
 		d.Val(), block, guess(d.Val(), allowed), strings.Join(allowed, ", ")))
@@ -81,7 +82,8 @@ func durationArg(d *caddyfile.Dispenser, word string, least time.Duration) (cadd
 	return caddy.Duration(duration), nil
 }
 
-// parseDuration reads the duration of what. The error says how to write one.
+// parseDuration reads a duration; what names its setting in the error, which says how
+// to write a duration.
 func parseDuration(d *caddyfile.Dispenser, what, arg string) (time.Duration, error) {
 	duration, err := caddy.ParseDuration(arg)
 	if err == nil {
@@ -93,7 +95,7 @@ func parseDuration(d *caddyfile.Dispenser, what, arg string) (time.Duration, err
 	return 0, d.Errf("%s: %q is not a duration: write one such as 30s, 5m or 1h30m%s", what, arg, separated(arg))
 }
 
-// separated is a hint for an argument that seems to be several.
+// separated is a hint for an argument that seems to be several arguments.
 func separated(arg string) string {
 	if strings.ContainsAny(arg, "/,;:") {
 		return "; what is separate has a blank between"
@@ -130,8 +132,8 @@ var moduleWords = map[string]string{
 	"transport": "http.reverse_proxy.transport",
 }
 
-// policySyntax shows how each of Caddy's policies is written, for they say only
-// that the number of arguments is wrong.
+// policySyntax shows how each of Caddy's policies is written. The policies themselves
+// say only that the number of arguments is wrong.
 var policySyntax = map[string]struct {
 	args  string
 	least int
@@ -191,7 +193,7 @@ func checkModuleName(d *caddyfile.Dispenser, word, namespace string) error {
 // in the namespace.
 func checkRegistered(d *caddyfile.Dispenser, word, namespace string) error {
 	known := registered(namespace)
-	if slices.Contains(known, d.Val()) || d.Val() == "fastcgi" { // which is refused for what it is
+	if slices.Contains(known, d.Val()) || d.Val() == "fastcgi" { // fastcgi is refused later, with its own reason
 		return nil
 	}
 	return d.Errf("unknown %s %q%s: there are %s", word, d.Val(), guess(d.Val(), known), strings.Join(known, ", "))
@@ -201,7 +203,7 @@ func registered(namespace string) []string {
 	modules := caddy.GetModules(namespace)
 	names := make([]string, 0, len(modules))
 	for _, info := range modules {
-		if name := info.ID.Name(); name != "fastcgi" { // it can carry no WebSocket
+		if name := info.ID.Name(); name != "fastcgi" { // FastCGI can carry no WebSocket
 			names = append(names, name)
 		}
 	}
@@ -210,7 +212,7 @@ func registered(namespace string) []string {
 }
 
 // checkPolicy checks the arguments and the fallback of the policy of Caddy's that
-// d stands on. Other policies speak for themselves.
+// d stands on. Other policies have helpful errors of their own.
 func checkPolicy(d *caddyfile.Dispenser) error {
 	name := d.Val()
 	syntax, known := policySyntax[name]
@@ -255,8 +257,8 @@ func checkPolicy(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// whoseWeights names the policies that take weights, where the arguments of
-// another one look like some.
+// whoseWeights is a hint at the policies that take weights, where the arguments of
+// another policy look like weights.
 func whoseWeights(policy string, args []string) string {
 	for _, arg := range args {
 		if strings.Trim(arg, "0123456789.,:/") != "" {
@@ -272,8 +274,8 @@ func whoseWeights(policy string, args []string) string {
 	return ": weights are for weighted_round_robin, or weighted_least_conn"
 }
 
-// guess is a hint at the word that may have been meant by one that is unknown;
-// "" where none is near.
+// guess is a hint at the known word that is most like an unknown word; "" where none
+// is near.
 func guess(word string, known []string) string {
 	fold := strings.NewReplacer("_", "", "-", "").Replace
 	best, least := "", 3 // more mistakes than two, or one in a short word, are another word

@@ -43,7 +43,8 @@ type Handler struct {
 	// by the proxy: use `drain_period` and `write_timeout` instead.
 	Proxy *reverseproxy.Handler `json:"proxy,omitempty"`
 
-	// Who may come in. Default: everyone.
+	// The authentication of requests and WebSocket handshakes. Default: none,
+	// every client may come in.
 	Auth *Auth `json:"auth,omitempty"`
 
 	// The origins whose pages may open a WebSocket (RFC 6455, section 10.2).
@@ -56,9 +57,9 @@ type Handler struct {
 	// which turns the check off and must stand alone.
 	// Default: not compared, except where browsers attach the credential by
 	// themselves (a cookie, or Basic authentication): there it is `same`. A
-	// handshake without an Origin is let in unless its credential is such a
-	// one, any other request without an Origin always. Who is not let in is
-	// answered 403.
+	// handshake without an Origin is let in unless browsers attach its
+	// credential by themselves; any other request without an Origin is let in
+	// always. A request that is not let in is answered 403.
 	Origins []string `json:"origins,omitempty"`
 
 	// The most WebSocket connections an upstream may hold; exact, over all
@@ -67,13 +68,13 @@ type Handler struct {
 	MaxConns int `json:"max_conns,omitempty"`
 
 	// Lets handshakes wait in line, in order, while every upstream that is
-	// available is full. Needs `max_conns`. Default: none; they are answered 503
-	// with Retry-After at once.
+	// available is full. Needs `max_conns`. Default: none; such handshakes are
+	// answered 503 with Retry-After at once.
 	Queue *Queue `json:"queue,omitempty"`
 
-	// Over how long an upstream that is new, recovered or set ready comes to
-	// its full share: until then it takes a part that grows evenly, so that it
-	// is not hit by every client that reconnects. Default: 0, at once.
+	// The time in which an upstream that is new, recovered or set ready comes to
+	// its full share. Until then the upstream takes a part that grows evenly, so
+	// that not every client that reconnects goes there. Default: 0, at once.
 	SlowStart caddy.Duration `json:"slow_start,omitempty"`
 
 	// Moves connections to an upstream that was added or has recovered, by
@@ -83,17 +84,20 @@ type Handler struct {
 	Rebalance *Rebalance `json:"rebalance,omitempty"`
 
 	// How many connections an upstream may end soon after it accepted them,
-	// within `fail_duration`, before it counts as down. Ends with 1000, with a code
-	// of the application's (3000 and up), or with one that accuses the client (1002,
-	// 1003 and 1007 to 1010) do not count. Those with 1001, 1011 to 1014, without a
-	// code or without a close frame do. Needs `fail_duration`. Default: 0, not counted.
+	// within `fail_duration`, before it counts as down. Ends with the close code
+	// 1000, with a code of the application's (3000 and up), or with a code that
+	// blames the client (1002, 1003 and 1007 to 1010) do not count (RFC 6455,
+	// section 7.4). Ends with 1001 or 1011 to 1014, without a code or without a
+	// close frame count. Needs `fail_duration`. Default: 0, not counted.
 	EarlyCloseCount int `json:"early_close_count,omitempty"`
 
-	// What soon means for `early_close_count`. Default: 5s.
+	// The time after the upstream accepted a connection in which its end counts
+	// for `early_close_count`. Default: 5s.
 	EarlyCloseWindow caddy.Duration `json:"early_close_window,omitempty"`
 
-	// The percentage of healthy upstreams below which health is ignored, since
-	// then it is more likely the checks that fail. Default: 0, never.
+	// The percentage of healthy upstreams below which health is ignored, because
+	// the checks are then more likely to be wrong than the upstreams down.
+	// Default: 0, never.
 	PanicThreshold int `json:"panic_threshold,omitempty"`
 
 	// Probes upstreams, dynamic ones too, with a WebSocket handshake of the
@@ -101,29 +105,30 @@ type Handler struct {
 	WebSocketHealth *WebSocketHealth `json:"health_websocket,omitempty"`
 
 	// Whether the live connections of an upstream that health checks take out
-	// are drained (1012). Needs something that tells: active checks, which do not
-	// reach dynamic upstreams, `health_websocket`, or `fail_duration`. Default:
-	// false, they stay.
+	// are drained (1012). Needs checks that can take an upstream out: active
+	// health checks, which do not reach dynamic upstreams, `health_websocket`, or
+	// `fail_duration`. Default: false, the connections stay.
 	DrainUnhealthy bool `json:"drain_unhealthy,omitempty"`
 
-	// How old a connection may become; then it is closed (1012), so that
-	// fleets spread anew by themselves. Default: no limit.
+	// How old a connection may become. Then it is closed (1012), so that clients
+	// reconnect and spread over the upstreams anew. Default: no limit.
 	MaxAge *MaxAge `json:"max_age,omitempty"`
 
 	// How long an upstream may take from being dialed to answering the
-	// handshake. One that stays silent is not retried: the client is answered
-	// 504. The transport's read_timeout, response_header_timeout and TLS
-	// handshake timeout hold as well, and none of them outlasts the handshake.
-	// Default: 10s.
+	// handshake. Where an upstream stays silent for that long, no other upstream
+	// is tried, and the client is answered 504. The transport's read_timeout,
+	// response_header_timeout and TLS handshake timeout hold as well, and none of
+	// them outlasts the handshake. Default: 10s.
 	HandshakeTimeout caddy.Duration `json:"handshake_timeout,omitempty"`
 
 	// How long either side of a live connection may take nothing of what is
-	// written to it before that side counts as gone. One that reads slowly is
+	// written to it before that side counts as gone. A side that reads slowly is
 	// not ended. Default: 30s.
 	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
 
-	// Over how long the connections of an upstream that a reload removed are
-	// closed (1012), idle ones first. 0 closes them at once. Default: 30s.
+	// The time over which the connections of an upstream that a reload removed
+	// are closed (1012), idle ones first. 0 closes all of them at once. Default:
+	// 30s.
 	DrainPeriod *caddy.Duration `json:"drain_period,omitempty"`
 
 	*running `json:"-"`
@@ -155,7 +160,7 @@ var errStreamSettings = errors.New("proxy: stream_timeout, stream_close_delay an
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// validateNumbers checks the settings that stand for themselves.
+// validateNumbers checks each setting that does not depend on others.
 func (h *Handler) validateNumbers() error {
 	switch {
 	case h.MaxConns < 0:
@@ -178,8 +183,8 @@ func (h *Handler) validateNumbers() error {
 	return nil
 }
 
-// validateDrainUnhealthy refuses to wait for what nobody would tell. Caddy's own
-// checks do not reach upstreams that come with each request.
+// validateDrainUnhealthy refuses drain_unhealthy where no check could take an upstream
+// out. Caddy's active checks do not reach dynamic upstreams.
 func (h *Handler) validateDrainUnhealthy(dynamic bool) error {
 	if !h.DrainUnhealthy || h.WebSocketHealth != nil || h.Proxy.CB != nil || h.Proxy.CBRaw != nil {
 		return nil

@@ -16,20 +16,20 @@ import (
 
 // Queue is a line of handshakes that wait for an upstream with room.
 type Queue struct {
-	// How many handshakes may wait; those beyond are answered 503.
+	// How many handshakes may wait; further handshakes are answered 503.
 	Size int `json:"size"`
 
-	// How long each may wait before it is answered 503. Default: 10s.
+	// How long each handshake may wait before it is answered 503. Default: 10s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 }
 
 // Rebalance is the pace at which connections are moved.
 type Rebalance struct {
-	// How many percent of all connections may be moved within the time: more
+	// How many percent of all connections may be moved within `per`: more
 	// than 0, 100 at the most.
 	Percent float64 `json:"percent"`
 
-	// The time.
+	// The time in which that percentage may be moved.
 	Per caddy.Duration `json:"per"`
 }
 
@@ -47,16 +47,16 @@ func (r *Rebalance) validate() error {
 
 // MaxAge is how old a connection may become.
 type MaxAge struct {
-	// The age.
+	// The age at which a connection is closed.
 	Duration caddy.Duration `json:"duration"`
 
-	// By how many percent the age of each connection may differ from that, up
-	// or down at random, so that connections that began together do not end
-	// together; 100 at the most. Default: 10.
+	// By how many percent the age of each connection may differ from
+	// `duration`, up or down at random, so that connections that began together
+	// do not end together; 100 at the most, 0 for no difference. Default: 10.
 	JitterPercent *float64 `json:"jitter_percent,omitempty"`
 }
 
-// defaultJitterPercent is by how much ages differ where nothing is said.
+// defaultJitterPercent is used where jitter_percent is not configured.
 const defaultJitterPercent = 10
 
 func (m *MaxAge) jitter() float64 {
@@ -84,9 +84,10 @@ func (m *MaxAge) validate() error {
 	return nil
 }
 
-// WebSocketHealth probes upstreams with a real handshake. Interval, timeout,
-// headers, and how many probes in a row make a difference are those of active
-// health checks (`health_interval` and so on), which need not be on.
+// WebSocketHealth probes upstreams with a real handshake. The interval, the timeout,
+// the headers, and the number of probes in a row that change the state of an upstream
+// are taken from the settings of active health checks (`health_interval` and so on),
+// which need not be on.
 type WebSocketHealth struct {
 	// The path and query to ask for. Default: `/`.
 	URI string `json:"uri,omitempty"`
@@ -102,7 +103,7 @@ func (c *WebSocketHealth) validate() error {
 	return nil
 }
 
-// What holds where the configuration says nothing.
+// The defaults of the configuration.
 const (
 	defaultHandshakeTimeout = 10 * time.Second
 	defaultWriteTimeout     = 30 * time.Second
@@ -131,7 +132,7 @@ func hasPlaceholderUpstream(proxy *reverseproxy.Handler) bool {
 }
 
 // placeholderIn reports whether any text in a module's JSON depends on the request,
-// and not on what is the same for all.
+// and not on placeholders that are the same for all requests.
 func placeholderIn(config string) bool {
 	var value any
 	if json.Unmarshal([]byte(config), &value) != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
-// connected is an upstream that answered, with the place taken at it.
+// connected is an upstream that answered a handshake, with the lease on it.
 type connected struct {
 	answer   *handshake.Answer
 	lease    *balance.Lease
@@ -30,8 +30,9 @@ type connected struct {
 	described *described
 }
 
-// connect finds an upstream that answers the handshake, to which credential
-// belongs. Each is tried at most once, and again only while lb_try_duration lasts.
+// connect finds an upstream that answers the handshake, which is sent with the
+// credential. Each upstream is tried at most once, and again only while
+// lb_try_duration lasts.
 func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential carrier.Placed) (*connected, *refusal) {
 	if h.live.Exiting() {
 		return nil, unavailable(w, "the server is shutting down")
@@ -65,7 +66,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 	}
 }
 
-// acquire takes a place at one of the upstreams that were not tried yet.
+// acquire takes a lease on one of the upstreams that were not tried yet.
 func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Request, t *tries) (*reverseproxy.Upstream, balance.Refusal) {
 	pool := h.Proxy.Upstreams
 	if source := h.Proxy.DynamicUpstreams; source != nil {
@@ -91,8 +92,9 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 	return h.balancer.choose(into, ask, pool, w, r)
 }
 
-// try makes one attempt. It returns what to answer the client where no other
-// attempt may follow, and nothing where one may.
+// try makes one attempt at an upstream. It returns the connected upstream; or the
+// answer for the client, where no other attempt may follow; or neither, where another
+// may.
 func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balance.Lease, t *tries) (*connected, *refusal) {
 	address := lease.Address()
 	var a *handshake.Answer
@@ -148,11 +150,11 @@ func (h *Handler) triesAgain(shake *http.Request, a *handshake.Answer, address s
 	return true
 }
 
-// failedTry turns the error of an attempt into the answer for the client, or
-// nothing where the next upstream may be tried. What one handshake meets counts
-// against an upstream only where it is not the handshake's own doing: whoever
-// knows of a request that the application drops, answers wrongly or never answers
-// could take every upstream from everyone else.
+// failedTry turns the error of an attempt into the answer for the client, or nil
+// where the next upstream may be tried. An error counts against an upstream only
+// where the handshake cannot have caused it: otherwise a client with a request that
+// the application drops, answers wrongly or never answers could take every upstream
+// down for all clients.
 func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
 	err = fmt.Errorf("upstream %s: %w", address, err)
 	silent := gatewayTimeout(err.Error())
@@ -198,14 +200,14 @@ func (h *Handler) slow(took time.Duration) bool {
 	return hc != nil && hc.Passive != nil && hc.Passive.UnhealthyLatency > 0 && took >= time.Duration(hc.Passive.UnhealthyLatency)
 }
 
-// observe tells health checks about an upgrade. Those of a refusal are told by
-// reverse_proxy when it passes that on.
+// observe tells passive health checks and the circuit breaker of an upstream's
+// answer. Of a refusal, reverse_proxy tells them when it passes the refusal on.
 func (h *Handler) observe(address string, a *handshake.Answer, took time.Duration) {
 	if h.slow(took) {
 		h.balancer.Fail(address)
 	}
 	if h.dynamicMember != "" && a.Conn == nil && h.unhealthyStatus(a.Res.StatusCode) {
-		h.balancer.Fail(address) // what reverse_proxy counts is not ours to see
+		h.balancer.Fail(address) // reverse_proxy counts it where the gateway cannot see it
 	}
 	if h.Proxy.CB != nil && a.Conn != nil {
 		h.Proxy.CB.RecordMetric(a.Res.StatusCode, took)
@@ -219,8 +221,8 @@ func (h *Handler) unhealthyStatus(status int) bool {
 	})
 }
 
-// outgoing makes our request of the client's: rewritten, without what concerns
-// one connection only, with X-Forwarded-*.
+// outgoing makes the request for upstreams out of the client's: rewritten, without
+// hop-by-hop fields, and with X-Forwarded-*.
 func (h *Handler) outgoing(r *http.Request) (*http.Request, error) {
 	out := r.Clone(r.Context())
 	out.Body, out.ContentLength = http.NoBody, 0
@@ -253,7 +255,7 @@ func (h *Handler) forUpstream(out *http.Request, info *reverseproxy.DialInfo, ad
 	}
 	h.transport.asserted.dropEmpty(shake.Header)
 	if shake.Host == info.Address && caddy.IsUnixNetwork(info.Network) {
-		shake.Host = "" // a path is no host; net/http sends as much with plain requests
+		shake.Host = "" // a path is no host; net/http sends an empty Host with plain requests too
 	}
 	return shake
 }

@@ -79,7 +79,7 @@ func (e *Echo) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup leaves the connections to the configuration that came after, or ends
+// Cleanup leaves the connections to the next configuration with this handler, or ends
 // them where there is none.
 func (e *Echo) Cleanup() error {
 	if e.live == nil {
@@ -140,7 +140,8 @@ func firstSubprotocol(header http.Header) []string {
 // echoPool holds the live echo connections over configuration reloads.
 var echoPool = caddy.NewUsagePool()
 
-// echoKey says which handlers of successive configurations are the same one.
+// echoKey is equal for the handlers of successive configurations that share their
+// connections.
 type echoKey struct {
 	listen   string // addresses of the server
 	greeting string
@@ -148,7 +149,7 @@ type echoKey struct {
 
 // echoConns is the set of live connections of a handler.
 type echoConns struct {
-	closing context.Context // done when the last configuration let go
+	closing context.Context // done when no loaded configuration has the handler
 	end     context.CancelFunc
 
 	mu    sync.Mutex // guards the following
@@ -161,7 +162,7 @@ func newEchoConns() (caddy.Destructor, error) {
 	return &echoConns{closing: closing, end: end, empty: make(chan struct{})}, nil
 }
 
-// enter counts a connection, unless no more are welcome.
+// enter counts a connection, and is false where the connections are being closed.
 func (c *echoConns) enter() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,8 +180,8 @@ func (c *echoConns) leave() {
 	c.signalEmpty()
 }
 
-// signalEmpty tells Destruct that the last connection is gone; the caller
-// holds the lock. Nobody enters after that, so it happens once.
+// signalEmpty tells Destruct that the last connection is gone; the caller holds the
+// lock. No connection enters after that, so signalEmpty closes the channel once.
 func (c *echoConns) signalEmpty() {
 	if c.count == 0 && c.closing.Err() != nil {
 		close(c.empty)

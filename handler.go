@@ -54,7 +54,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.serveWebSocket(w, r, next, who)
 }
 
-// serveWebSocket brings a handshake to an upstream, and the two sides together.
+// serveWebSocket brings a handshake to an upstream, and relays between the two sides.
 func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, who identity) error {
 	id := live.NewID()
 	replacerOf(r).Set("http.ws_gateway.connection", id)
@@ -102,7 +102,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	c.Relay = h.newRelay(client, got.answer)
 	h.handshakesOK().Inc()
 	h.live.Add(c)
-	reportOpened(h.live.Reporter(h.name), c) // now that it can be found
+	reportOpened(h.live.Reporter(h.name), c) // after Add, so that the admin API finds the connection
 	handedOver = true
 	if client.Detached {
 		c.Start()
@@ -111,10 +111,10 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	c.Run()
 }
 
-// giveUp closes what there is of a connection that the relay has not got: the
-// client's side may be missing, and so may the connection itself.
+// giveUp closes a connection that the relay has not taken over, as far as it came
+// about: the client's side may be missing, and c may be nil.
 func (h *Handler) giveUp(got *connected, client upgrade.Side, c *live.Conn) {
-	defer got.lease.Release() // whatever panics of the rest
+	defer got.lease.Release() // even if the rest panics
 	if c != nil {
 		defer h.live.Remove(c)
 	}

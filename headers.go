@@ -14,14 +14,14 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 )
 
-// forwardedFields are set for every upstream from what is known of the client.
+// forwardedFields are set, for every upstream, by what the gateway knows of the client.
 var forwardedFields = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
 
 // aliases removes the spellings of asserted header fields that servers take
 // for the same field: many fold `_` and `.` to `-`.
 type aliases map[string][]string // by folded name, the names that are asserted
 
-// newAliases covers what the header operations assert, and the X-Forwarded-*
+// newAliases covers the fields that header operations assert, and the X-Forwarded-*
 // fields, which are always asserted.
 func newAliases(ops *headers.HeaderOps) aliases {
 	a := make(aliases)
@@ -75,8 +75,8 @@ func newForwarder(ranges []string) forwarder {
 	return f
 }
 
-// trusts reports whether the peer that sent the request is a trusted proxy,
-// whose X-Forwarded-* count.
+// trusts reports whether the peer that sent the request is a trusted proxy, so that
+// the X-Forwarded-* fields of the request count.
 func (f forwarder) trusts(r *http.Request) bool {
 	if trusted, ok := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); ok && trusted {
 		return true
@@ -85,7 +85,7 @@ func (f forwarder) trusts(r *http.Request) bool {
 	return err == nil && slices.ContainsFunc(f.trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// origin is the scheme and host under which the client reached us.
+// origin is the scheme and host under which the client reached the gateway.
 func (f forwarder) origin(r *http.Request) origin.Self {
 	self := origin.Self{Scheme: "https", Host: r.Host}
 	if r.TLS == nil {
@@ -98,8 +98,8 @@ func (f forwarder) origin(r *http.Request) origin.Self {
 	return self
 }
 
-// pageOrigin is the origin of a page that comes from where the request went:
-// as origin, with the port that a trusted proxy names where the host has none.
+// pageOrigin is the origin that a page of the same site has: as origin, with the port
+// that a trusted proxy names where the host has none.
 func (f forwarder) pageOrigin(r *http.Request) origin.Self {
 	self := f.origin(r)
 	if !f.trusts(r) {
@@ -113,8 +113,8 @@ func (f forwarder) pageOrigin(r *http.Request) origin.Self {
 	return self.WithPort(port)
 }
 
-// forward sets the fields on what is sent to an upstream. r is the client's
-// request, h the header of ours, without hop-by-hop fields.
+// forward sets the fields in h, the header of a request to an upstream, which has no
+// hop-by-hop fields. r is the client's request.
 func (f forwarder) forward(r *http.Request, h http.Header) {
 	ip := peerIP(r)
 	trusted := f.trusts(r)

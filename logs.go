@@ -17,7 +17,7 @@ import (
 
 const moduleID = "http.handlers.ws_gateway"
 
-// commonFields are those of every line.
+// commonFields are the fields of every line about a handshake or a connection.
 func commonFields(gateway, remoteIP, proto, userID string) []zap.Field {
 	fields := make([]zap.Field, 0, 16)
 	fields = append(fields,
@@ -69,7 +69,8 @@ func (l closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	return err
 }
 
-// reportOpened and the others take Caddy's own logger where there is none.
+// reportOpened logs that a connection is open. As in the functions below, a nil logger
+// stands for Caddy's own.
 func reportOpened(logger *zap.Logger, c *live.Conn) {
 	if entry := orCaddys(logger).Check(zap.InfoLevel, "opened"); entry != nil {
 		entry.Write(zap.Inline((*openedLine)(c)))
@@ -101,15 +102,16 @@ func init() {
 	panics.Handle(func(p *panics.Panic) { reportPanic(nil, p) })
 }
 
-// contain keeps a panic in what defers it from the process. Without a logger it
-// is Caddy's own that is told.
+// contain keeps a panic in the function that defers it from the process, and reports
+// the panic to the logger, or to Caddy's own where there is none.
 func contain(logger *zap.Logger, fields ...zap.Field) {
 	if value := recover(); value != nil {
 		reportPanic(logger, panics.Caught(value), fields...)
 	}
 }
 
-// containInto makes a panic in what defers it the error that this returns.
+// containInto makes a panic in the function that defers it the error that this
+// function returns.
 func containInto(err *error, logger *zap.Logger, fields ...zap.Field) {
 	if value := recover(); value != nil {
 		*err = panics.ErrPanicked
@@ -135,7 +137,7 @@ func orCaddys(logger *zap.Logger) *zap.Logger {
 	return logger
 }
 
-// contained does one round of what goes on beside requests: a panic in it does not
+// contained runs one round of a loop beside requests: a panic in the round does not
 // keep the next from coming.
 func contained(logger *zap.Logger, gateway string, round func()) {
 	defer contain(logger, zap.String("gateway", gateway))

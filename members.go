@@ -18,7 +18,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
-// namedMembers lists what names upstreams in this configuration.
+// namedMembers lists the members of this configuration: what names its upstreams.
 func (h *Handler) namedMembers() []string {
 	members := make([]string, 0, len(h.Proxy.Upstreams)+1)
 	repl := caddy.NewReplacer()
@@ -29,7 +29,7 @@ func (h *Handler) namedMembers() []string {
 			continue
 		}
 		if resolved := repl.ReplaceKnown(up.Dial, ""); !hasPlaceholder(resolved) {
-			members = append(members, dial.Canonical(resolved)) // as {env.*}: it is the same for all requests
+			members = append(members, dial.Canonical(resolved)) // placeholders such as {env.*} are the same for all requests
 		}
 	}
 	if h.dynamicMember != "" {
@@ -38,7 +38,7 @@ func (h *Handler) namedMembers() []string {
 	return members
 }
 
-// memberOf is what names the upstream in this configuration.
+// memberOf is the member that names the upstream in this configuration.
 func (h *Handler) memberOf(up *reverseproxy.Upstream) string {
 	if h.dynamicMember != "" {
 		return h.dynamicMember
@@ -89,8 +89,8 @@ func (g loadedGateway) Down(upstreams []balance.Member) []string {
 // Dynamic implements live.Gateway.
 func (g loadedGateway) Dynamic() []string { return g.h.seenDynamic() }
 
-// noteDynamic remembers which upstreams there are, for those who look without a
-// request.
+// noteDynamic remembers the dynamic upstreams, for the admin API, metrics and live
+// connections, which have no request to ask the source with.
 func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
 	known := h.dynamicSeen.Load()
 	same := known != nil && slices.EqualFunc(*known, pool, func(address string, up *reverseproxy.Upstream) bool {
@@ -107,8 +107,8 @@ func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {
 	h.live.Answered(h.dynamicMember, addresses)
 }
 
-// withHosts completes upstreams that come from a dynamic source: policies and
-// reverse_proxy rely on their state being there.
+// withHosts gives upstreams of a dynamic source the Host that policies and
+// reverse_proxy expect.
 func withHosts(pool reverseproxy.UpstreamPool) reverseproxy.UpstreamPool {
 	for _, up := range pool {
 		if up.Host == nil {
@@ -122,9 +122,9 @@ func withHosts(pool reverseproxy.UpstreamPool) reverseproxy.UpstreamPool {
 // an option asks for it.
 const watchInterval = time.Second
 
-// watchSource asks the source of dynamic upstreams for those who cannot: live
-// connections whose upstream only it may still name, when no request comes. It is
-// done when the source has answered.
+// watchSource asks the source of dynamic upstreams, when no request does, on behalf of
+// live connections whose upstream only the source may still name. It returns when the
+// source has answered.
 func (h *Handler) watchSource(ctx context.Context) {
 	defer contain(h.logger, zap.String("gateway", h.name))
 	ticker := time.NewTicker(watchInterval)
@@ -147,8 +147,8 @@ func (h *Handler) watchSource(ctx context.Context) {
 	}
 }
 
-// askSource asks without a request of anyone's. A source of someone else's may not
-// be made for that.
+// askSource asks the source without a client's request. A source of another module may
+// not be prepared for that, so that a panic in it is contained.
 func (h *Handler) askSource(ctx context.Context) (err error) {
 	defer containInto(&err, h.logger, zap.String("gateway", h.name))
 	ctx, cancel := context.WithTimeout(ctx, h.dialer.Timeout())
@@ -169,20 +169,19 @@ func (h *Handler) askSource(ctx context.Context) (err error) {
 // dynamicSource is the configuration of the dynamic upstreams; "" without any.
 func (h *Handler) dynamicSource() string {
 	if h.running != nil {
-		return strings.TrimPrefix(h.dynamicMember, dynamicPrefix) // provisioning clears the other
+		return strings.TrimPrefix(h.dynamicMember, dynamicPrefix) // provisioning clears DynamicUpstreamsRaw
 	}
 	return string(h.Proxy.DynamicUpstreamsRaw)
 }
 
 const dynamicPrefix = "dynamic:"
 
-// tuning are the settings of Caddy's own sources that say how, and not what, to
-// look up.
+// tuning are the settings of Caddy's own sources that say how to look upstreams up,
+// and not which.
 var tuning = []string{"refresh", "grace_period", "dial_timeout", "dial_fallback_delay"}
 
-// sourceMember is what stands for a source of dynamic upstreams, as a member,
-// among live connections:
-// its JSON in one spelling, without what makes no other source of it.
+// sourceMember is the member that a source of dynamic upstreams is for live
+// connections: its JSON in one spelling, without the settings in tuning.
 func sourceMember(config json.RawMessage) string {
 	var value any
 	if json.Unmarshal(config, &value) != nil {

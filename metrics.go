@@ -18,7 +18,7 @@ var handshakesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help:      "WebSocket handshakes of clients, by what came of them.",
 }, []string{"gateway", "result"})
 
-// gatewaysCollector reads what there is off the live connections.
+// gatewaysCollector reads its metrics off the set of live connections.
 type gatewaysCollector struct {
 	set                                     *live.Set
 	connections, queueLength, upstreamState *prometheus.Desc
@@ -61,8 +61,8 @@ func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// registerMetrics registers the collectors with a configuration's registry,
-// which another handler of it may have done already.
+// registerMetrics registers the collectors with a configuration's registry, unless
+// another handler of the configuration has done so already.
 func registerMetrics(reg *prometheus.Registry, set *live.Set) error {
 	for _, c := range []prometheus.Collector{handshakesTotal, panicsTotal, newGatewaysCollector(set)} {
 		var already prometheus.AlreadyRegisteredError
@@ -73,5 +73,5 @@ func registerMetrics(reg *prometheus.Registry, set *live.Set) error {
 	return nil
 }
 
-// process is what outlives a configuration: live connections belong to it.
+// process is the set of live connections, which outlives configurations.
 var process = live.NewSet(live.Reports{Closed: reportClosed, Panicked: reportPanicOf})

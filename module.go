@@ -20,8 +20,8 @@
 //
 // Live connections belong to the process and not to a configuration: a reload
 // leaves alone every connection whose upstream is still configured and drains
-// the others with close code 1012. When the process exits, every connection is
-// closed with 1001.
+// all other connections with close code 1012. When the process exits, every
+// connection is closed with 1001.
 package wsgateway
 
 import (
@@ -43,9 +43,9 @@ import (
 func init() {
 	caddy.RegisterModule(new(Handler))
 
-	// For what is left of gateways that the running configuration has no more.
+	// For live connections of gateways that no loaded configuration has.
 	caddy.OnExit(func(context.Context) {
-		defer contain(nil) // others have something to do at the exit as well
+		defer contain(nil) // other modules have something to do at the exit as well
 		process.Exit(defaultExitPeriod)
 		process.AwaitEmpty()
 	})
@@ -106,9 +106,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// enter makes the live connections of the process stand on what this configuration
-// names. What is taken later is given back earlier: the source before its member,
-// and credentials after the members, whose connections are drained.
+// enter tells the set of live connections which members, source and credentials this
+// configuration names. They are given back in the opposite order: the source before
+// its member, and the credentials after the members, whose connections are drained.
 func (h *Handler) enter() {
 	h.named = h.namedMembers()
 	h.taken.add(h.live.ReportTo(h.name, h.logger))
@@ -133,9 +133,9 @@ func (h *Handler) enter() {
 	}
 }
 
-// moveTo puts a change of the credentials of tokens into force, which apply does.
-// They are accepted before, and those that are gone are withdrawn after, which
-// ends what they let in.
+// moveTo has apply put a change of the credentials of tokens into force. New
+// credentials are accepted before, and removed credentials are withdrawn after, which
+// ends the connections that they let in.
 func (h *Handler) moveTo(ofTokens []string, apply func()) {
 	credentials := h.authenticator.credentials(ofTokens)
 	h.credentials.Accept(credentials, h.named)
@@ -143,7 +143,7 @@ func (h *Handler) moveTo(ofTokens []string, apply func()) {
 	h.credentials.KeepOnly(credentials)
 }
 
-// Validate checks what the configuration says.
+// Validate checks the configuration.
 func (h *Handler) Validate() error {
 	if !validName.MatchString(h.name) {
 		return fmt.Errorf("name: %q must be 1 to 64 letters, digits, or one of . _ -", h.name)
@@ -155,14 +155,14 @@ func (h *Handler) Validate() error {
 		h.MaxAge.validate(), h.WebSocketHealth.validate())
 }
 
-// Cleanup gives back what Provision took. Live connections go on, unless no
+// Cleanup gives back everything that Provision took. Live connections go on, unless no
 // loaded configuration names their upstream any more, or the process exits.
 func (h *Handler) Cleanup() error {
 	if h.running == nil {
 		return nil
 	}
 	if caddy.Exiting() && h.exit != nil {
-		h.exit() // the server may not have told us yet
+		h.exit() // the server may not have called it yet
 	}
 	err := h.taken.giveBack()
 	if caddy.Exiting() {
@@ -171,7 +171,7 @@ func (h *Handler) Cleanup() error {
 	return err
 }
 
-// watch starts what goes on beside requests, until the configuration ends.
+// watch starts the goroutines beside requests, which last as long as the configuration.
 func (h *Handler) watch(ctx caddy.Context) {
 	if h.probes != nil {
 		go h.probes.run(ctx, h.dialer.Shake, h.currentMembers)
@@ -188,7 +188,7 @@ func (h *Handler) watch(ctx caddy.Context) {
 }
 
 // listenForExit makes the handler hear of an exit when its server begins to shut
-// down, because the server will wait for streams that only we can end.
+// down, because the server waits for streams that only the gateway can end.
 func (h *Handler) listenForExit(ctx caddy.Context) {
 	h.exit = func() { exit(h.live, gracePeriod(ctx)) }
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -215,9 +215,9 @@ func gracePeriod(ctx caddy.Context) caddy.Duration {
 	return web.GracePeriod
 }
 
-// exit ends every connection of the process, which exits.
+// exit ends every connection, because the process exits.
 func exit(set *live.Set, grace caddy.Duration) {
-	defer contain(nil) // servers call it in goroutines of their own
+	defer contain(nil) // each server calls exit in a goroutine of its own
 	if set.Exit(orDefault(grace, defaultExitPeriod)) && grace == 0 {
 		set.HangUp()
 	}

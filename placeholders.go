@@ -8,23 +8,23 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// described answers for the placeholders that reverse_proxy has, where a handshake
-// takes its place: those of the upstream that was tried last, of its answer, and of
-// all the tries. Nobody asks for most of them most of the time.
+// described holds the values of reverse_proxy's placeholders for a handshake, which
+// does not go through reverse_proxy: about the upstream that was tried last, its
+// answer, and all tries. Most are never asked for, so values are made on demand.
 type described struct {
-	info    *reverseproxy.DialInfo // nil before
+	info    *reverseproxy.DialInfo // nil before the first try
 	address string
-	since   time.Time // when it was turned to
+	since   time.Time // when the try began
 
-	latency    time.Duration // until its answer
-	status     int           // 0 without one
+	latency    time.Duration // until the upstream answered
+	status     int           // of the answer; 0 without one
 	statusText string
 
 	retries  int
-	duration time.Duration // of all; negative while it lasts
+	duration time.Duration // of all tries; negative while they last
 }
 
-// turnTo describes the next try.
+// turnTo describes the next try, which begins now.
 func (d *described) turnTo(info *reverseproxy.DialInfo, address string) {
 	*d = described{info: info, address: address, since: time.Now(), duration: -1}
 }
@@ -34,7 +34,7 @@ func (d *described) answered(res *http.Response, took time.Duration) {
 	d.latency, d.status, d.statusText = took, res.StatusCode, res.Status
 }
 
-// finish describes what it all came to.
+// finish describes all tries together.
 func (d *described) finish(start time.Time, tries int) {
 	d.retries, d.duration = max(tries-1, 0), time.Since(start)
 }
@@ -63,7 +63,7 @@ func (d *described) placeholder(name string) (any, bool) {
 	return d.ofUpstream(name)
 }
 
-// ofUpstream is placeholder for what is known of the upstream itself.
+// ofUpstream is placeholder for the names that are about the upstream itself.
 func (d *described) ofUpstream(name string) (any, bool) {
 	switch name {
 	case upstreamPlaceholder:
@@ -92,8 +92,8 @@ func (d *described) ofUpstream(name string) (any, bool) {
 	return nil, false
 }
 
-// correct sets what reverse_proxy has taken from the passing on of a refusal, which
-// has no latency and no tries of its own.
+// correct sets the placeholders that reverse_proxy has set wrongly when it passed on a
+// refusal, because it took no part in the tries.
 func (d *described) correct(repl *caddy.Replacer) {
 	repl.Set("http.reverse_proxy.upstream.latency", d.latency)
 	repl.Set("http.reverse_proxy.upstream.latency_ms", milliseconds(d.latency))

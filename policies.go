@@ -24,9 +24,10 @@ func init() {
 // the fewest connections for its weight; ties fall at random. Live WebSockets of
 // gateways and running requests count together, in reverse_proxy too.
 type WeightedLeastConn struct {
-	// The weight of each upstream, in the order of the upstreams: one with
-	// weight 2 holds twice as many as one with weight 1. One with weight 0 takes
-	// nothing. There must be as many as upstreams.
+	// The weight of each upstream, in the order of the upstreams: an upstream
+	// with weight 2 holds twice as many connections as an upstream with weight 1,
+	// and an upstream with weight 0 takes none. There must be as many weights as
+	// upstreams.
 	Weights []int `json:"weights,omitempty"`
 }
 
@@ -82,17 +83,17 @@ func (p *WeightedLeastConn) Select(pool reverseproxy.UpstreamPool, r *http.Reque
 	return selectFrom(balance.LeastConn{}, "", weights, pool, r)
 }
 
-// BoundedHash is a selection policy that keeps what has the same key with the
-// same upstream, as long as that holds no more than a factor of the mean; what is
-// over goes to the next upstream in the key's own order. When an upstream goes,
-// only its own keys move. Live WebSockets of gateways and running requests count
+// BoundedHash is a selection policy that sends all connections with the same key to
+// the same upstream, as long as the upstream holds no more than a factor of the mean;
+// further connections go to the next upstream in the key's own order. When an upstream
+// goes, only its own keys move. Live WebSockets of gateways and running requests count
 // together, in reverse_proxy too.
 type BoundedHash struct {
-	// What to go by, with placeholders, such as `{http.auth.user.id}`.
+	// The key of a connection, with placeholders, such as `{http.auth.user.id}`.
 	Key string `json:"key"`
 
-	// How much an upstream may hold, as a factor of the mean; 1 or more.
-	// Default: 1.25.
+	// How many connections an upstream may hold, as a factor of the mean; 1 or
+	// more. Default: 1.25.
 	Factor float64 `json:"factor,omitempty"`
 }
 
@@ -152,7 +153,7 @@ func (p *BoundedHash) Select(pool reverseproxy.UpstreamPool, r *http.Request, _ 
 	return selectFrom(p.policy(), replacerOf(r).ReplaceAll(p.Key, ""), nil, pool, r)
 }
 
-// selectFrom lets a policy of ours choose for reverse_proxy, which counts its
+// selectFrom lets a policy of the balance choose for reverse_proxy, which counts its
 // requests itself.
 func selectFrom(policy balance.Policy, key string, weights []float64, pool reverseproxy.UpstreamPool, r *http.Request) *reverseproxy.Upstream {
 	var candidates []balance.Candidate
@@ -174,9 +175,9 @@ func selectFrom(policy balance.Policy, key string, weights []float64, pool rever
 	return pool[candidates[balance.Choose(policy, key, candidates)].Index]
 }
 
-// chosenPolicy is a selection policy in the terms of the balance.
+// chosenPolicy is a configured selection policy in the terms of the balance.
 type chosenPolicy struct {
-	policy  balance.Policy // nil for those of Caddy's that do not compare loads
+	policy  balance.Policy // nil for a policy of Caddy's that does not compare loads
 	weights []float64
 	key     string
 }
@@ -210,7 +211,7 @@ func floats(weights []int) []float64 {
 	return converted
 }
 
-// checkWeights refuses weights that do not say what is to be done.
+// checkWeights refuses weights that do not fit the upstreams.
 func checkWeights(weights []float64, proxy *reverseproxy.Handler) error {
 	switch n := len(proxy.Upstreams); {
 	case proxy.DynamicUpstreams != nil || proxy.DynamicUpstreamsRaw != nil:

@@ -26,10 +26,10 @@ const (
 	defaultProbeTimeout  = 5 * time.Second
 )
 
-// probes knows which upstreams fail a WebSocket handshake of our own. A nil one
-// knows of none.
+// probes knows which upstreams fail a WebSocket handshake of the gateway's own. A nil
+// *probes knows of none.
 type probes struct {
-	gateway           string // whose upstreams they are
+	gateway           string // the name of the gateway that probes
 	logger            *zap.Logger
 	uri               string
 	headers           http.Header
@@ -40,7 +40,7 @@ type probes struct {
 	states map[string]*probed
 }
 
-// probed is how the latest probes of an address went.
+// probed is the outcome of the latest probes of an address.
 type probed struct {
 	isDown       bool
 	passed, lost int // in a row
@@ -76,7 +76,8 @@ func (p *probes) down(address string) bool {
 	return state != nil && state.isDown
 }
 
-// record notes the result of a probe and reports whether it made a difference.
+// record notes the result of a probe and reports whether it changed the state of the
+// upstream.
 func (p *probes) record(address string, ok bool) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,7 +106,7 @@ func (p *probes) record(address string, ok bool) (changed bool) {
 // shaker makes a handshake with an upstream.
 type shaker func(*http.Request, *reverseproxy.DialInfo) (*handshake.Answer, error)
 
-// run probes the members that there are, until the configuration ends.
+// run probes the members at every interval, until the configuration ends.
 func (p *probes) run(ctx context.Context, shake shaker, members func() []balance.Member) {
 	ticker := time.NewTicker(p.interval)
 	defer ticker.Stop()
@@ -119,12 +120,11 @@ func (p *probes) run(ctx context.Context, shake shaker, members func() []balance
 	}
 }
 
-// forgetProbed is how long the state of an upstream is kept that is not probed any
-// more, or ten intervals if that is longer: what a name leads to may change at
-// every look.
+// forgetProbed is how long the state of an upstream is kept after its last probe, or
+// ten intervals if that is longer: a name may lead to other addresses at every lookup.
 const forgetProbed = 10 * time.Minute
 
-// forget drops what is known of upstreams that are gone for long.
+// forget drops the state of upstreams that were not probed for long.
 func (p *probes) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,7 +153,7 @@ func (p *probes) probeAll(ctx context.Context, shake shaker, members []balance.M
 	p.forget()
 }
 
-// probe makes one handshake and takes leave.
+// probe makes one handshake and closes the connection.
 func (p *probes) probe(ctx context.Context, shake shaker, address string) (err error) {
 	defer containInto(&err, p.logger, zap.String("gateway", p.gateway), zap.String("upstream", address))
 	info, err := dial.Info(nil, address)
@@ -181,7 +181,7 @@ func (p *probes) probe(ctx context.Context, shake shaker, address string) (err e
 	return a.Conn.Close()
 }
 
-// request is the handshake of a probe, without what the dialer adds.
+// request is the handshake of a probe, without the fields that the dialer adds.
 func (p *probes) request(ctx context.Context, info *reverseproxy.DialInfo, address string) (*http.Request, error) {
 	uri, err := url.ParseRequestURI(p.uri)
 	if err != nil {
@@ -189,7 +189,7 @@ func (p *probes) request(ctx context.Context, info *reverseproxy.DialInfo, addre
 	}
 	r := (&http.Request{Method: http.MethodGet, URL: uri, Host: info.Address, Header: make(http.Header)}).WithContext(ctx)
 	if caddy.IsUnixNetwork(info.Network) || caddy.IsFdNetwork(info.Network) {
-		r.Host = "localhost" // a path is no host, and a socket is mostly of this one
+		r.Host = "localhost" // a path is no host, and a Unix socket leads to this machine
 	}
 	repl := caddy.NewReplacer()
 	repl.Set("http.reverse_proxy.active.target_upstream", address)

@@ -32,8 +32,8 @@ func (h *Handler) provisionProxy(ctx caddy.Context) error {
 	h.Proxy.LoadBalancing.SelectionPolicy = choice
 
 	err = h.Proxy.Provision(ctx)
-	// Its Cleanup gives back what it took of upstreams, and must not where it
-	// took nothing.
+	// Cleanup of the proxy gives back the upstreams that its Provision took, and
+	// must not be called where it took none.
 	if err == nil || slices.ContainsFunc(h.Proxy.Upstreams, func(up *reverseproxy.Upstream) bool { return up.Host != nil }) {
 		h.taken.addFailing(h.Proxy.Cleanup)
 	}
@@ -82,7 +82,7 @@ func loadPolicy(ctx caddy.Context, lb *reverseproxy.LoadBalancing) (reverseproxy
 	return selector, nil
 }
 
-// provisionHeaders prepares what is done to the header of a handshake.
+// provisionHeaders prepares the changes to the header of a handshake.
 func (h *Handler) provisionHeaders(ctx caddy.Context) error {
 	if h.transportOps = h.transport.RequestHeaderOps(); h.transportOps != nil {
 		if err := h.transportOps.Provision(ctx); err != nil {
@@ -146,7 +146,7 @@ func (h *Handler) provisionBalancer(selector reverseproxy.Selector) (err error) 
 	return nil
 }
 
-// balanceSettings are all but the policy.
+// balanceSettings are the settings of the balance without the policy.
 func (h *Handler) balanceSettings() balance.Settings {
 	settings := balance.Settings{
 		Name:           h.name,

@@ -14,18 +14,18 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
-// tries is how far a handshake has come among the upstreams.
+// tries is the progress of a handshake among the upstreams.
 type tries struct {
 	settings *reverseproxy.LoadBalancing
 	start    time.Time
 
 	count      int      // attempts in all
 	tried      []string // addresses of this round
-	failed     bool     // an attempt has, since upstreams were asked for
+	failed     bool     // an attempt has failed since upstreams were asked for
 	drops      int      // attempts that an upstream dropped
-	suspect    string   // the upstream that did, until another answers; "" for none
+	suspect    string   // the upstream that dropped it, until another answers; "" for none
 	last       error    // why the last attempt failed
-	lastStatus int      // what the upstream answered, where that is why
+	lastStatus int      // the status of the upstream's refusal, where that is why
 	described  described
 
 	pool      []string       // the addresses of the upstreams, when last asked for
@@ -39,19 +39,19 @@ func newTries(settings *reverseproxy.LoadBalancing) *tries {
 
 func (t *tries) wasTried(address string) bool { return slices.Contains(t.tried, address) }
 
-// drop notes that an upstream dropped the handshake, and reports whether that has
-// happened before: then it is rather the handshake's doing.
+// drop notes that an upstream dropped the handshake, and reports whether an upstream
+// did so before: then the handshake is the likely cause.
 func (t *tries) drop(address string) (again bool) {
 	t.drops++
 	t.suspect = address
 	return t.drops > 1
 }
 
-// dropper returns, once, the upstream that dropped the handshake which another
-// one has answered now; "" where there is none.
+// dropper returns, once, the upstream that dropped a handshake that another upstream
+// has answered now; "" where there is none.
 func (t *tries) dropper(answeredBy string) string {
 	if t.suspect == answeredBy {
-		return "" // it is itself again
+		return "" // the same upstream answered
 	}
 	address := t.suspect
 	t.suspect = ""
@@ -123,12 +123,12 @@ func readsAnswer(set caddyhttp.MatcherSet) bool {
 	})
 }
 
-// lineTick is how often the first in line looks for what nobody tells it of: an
-// upstream that has recovered.
+// lineTick is how often the first handshake in line looks for an upstream that has
+// recovered, of which no event tells.
 const lineTick = 250 * time.Millisecond
 
-// waitInLine waits for its turn to ask for an upstream again. It is false when
-// there is nothing to wait for any more.
+// waitInLine waits for the handshake's turn to ask for an upstream again. It is false
+// when there is nothing to wait for any more.
 func (h *Handler) waitInLine(ctx context.Context, t *tries) bool {
 	if h.Queue == nil {
 		return false
@@ -158,7 +158,7 @@ func (h *Handler) waitInLine(ctx context.Context, t *tries) bool {
 	}
 }
 
-// wanted are the addresses that are worth waiting for.
+// wanted are the addresses of the upstreams that are worth waiting for.
 func (t *tries) wanted() []string {
 	return slices.DeleteFunc(slices.Clone(t.pool), t.wasTried)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
-// validateRebalance refuses to move connections that would not come back
-// elsewhere, or must not.
+// validateRebalance refuses to move connections that would not come back to another
+// upstream, or must not.
 func (h *Handler) validateRebalance() error {
 	if h.Rebalance == nil {
 		return nil
@@ -31,9 +31,9 @@ func (h *Handler) validateRebalance() error {
 	return nil
 }
 
-// rebalance moves connections after an upstream has become available, until all
-// have their share or as many were moved as were over at the beginning: it can
-// come to an end, but not swing.
+// rebalance moves connections after an upstream has become available, until every
+// upstream has its share, or as many connections were moved as were over the shares at
+// the beginning: so a rebalance ends, and does not move connections back and forth.
 func (h *Handler) rebalance(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
@@ -53,7 +53,7 @@ func (h *Handler) rebalance(ctx context.Context) {
 				if !h.rebalanceOnce(ctx) {
 					h.live.HandOver(h.name)
 				}
-			case !warned: // it may be over, if that is the configuration before this one
+			case !warned: // the other handler may be of the configuration before, which is about to end
 				warned = true
 				h.logger.Warn("not rebalancing: another handler with other upstreams has the same name, so that nobody "+
 					"knows whose connections may move: give this one a name of its own", zap.String("gateway", h.name))
@@ -62,8 +62,8 @@ func (h *Handler) rebalance(ctx context.Context) {
 	}
 }
 
-// rebalanceOnce reports whether it came to its end: the configuration may end
-// before.
+// rebalanceOnce makes one rebalance, and reports whether it was finished before the
+// configuration ended.
 func (h *Handler) rebalanceOnce(ctx context.Context) bool {
 	shares := h.shares()
 	total := 0
@@ -103,8 +103,8 @@ func (h *Handler) rebalanceOnce(ctx context.Context) bool {
 	return true
 }
 
-// shares is what this gateway holds at each available upstream. Dynamic ones that
-// are there no more take nothing, whoever is there still.
+// shares lists how many connections this gateway holds at each available upstream. A
+// dynamic upstream that is gone has no share, although connections may still be there.
 func (h *Handler) shares() []balance.Share {
 	held := h.live.Staying(h.name)
 	members := h.balancer.members
@@ -139,11 +139,12 @@ func (h *Handler) watchHealth(ctx context.Context) {
 	}
 }
 
-// drainDown drains what is down now and was not before, and returns what is.
+// drainDown drains the upstreams that are down now and were not before, and returns
+// the upstreams that are down.
 func (h *Handler) drainDown(ctx context.Context, before []string) []string {
 	members := h.currentMembers()
 	if h.balancer.Panicked(members) {
-		return before // it is rather the checks that fail
+		return before // the checks are more likely wrong
 	}
 	down := h.balancer.Down(members)
 	for _, address := range down {
@@ -155,8 +156,8 @@ func (h *Handler) drainDown(ctx context.Context, before []string) []string {
 	return down
 }
 
-// drainUnhealthy drains what this gateway holds at an address, while it is down.
-// Where the configuration ends meanwhile, it is for the next one to tell.
+// drainUnhealthy drains the connections of this gateway at an upstream, while the
+// upstream is down. Where the configuration ends meanwhile, the next one decides.
 func (h *Handler) drainUnhealthy(ctx context.Context, address string) {
 	b, members := h.balancer, h.currentMembers()
 	h.live.DrainGateway(h.name, address, func() bool {

@@ -40,7 +40,7 @@ func badHandshake(status int, reason string) *refusal {
 	return &refusal{status, resultBadRequest, reason}
 }
 
-// faulty is the refusal of a request that has a fault; nil for one that has none.
+// faulty is the refusal of a request that has a fault; nil without a fault.
 func faulty(fault handshake.Fault) *refusal {
 	if fault.Status == 0 {
 		return nil
@@ -62,7 +62,8 @@ func forbidden(reason string) *refusal {
 	return &refusal{http.StatusForbidden, resultForbidden, reason}
 }
 
-// hidden is forbidden where a stranger must not learn that there is something.
+// hidden is a refusal with 404, where a stranger must not learn that the connection
+// exists.
 func hidden(reason string) *refusal {
 	return &refusal{http.StatusNotFound, resultForbidden, reason}
 }
@@ -90,7 +91,7 @@ func clientLeft() *refusal {
 	return &refusal{statusClientLeft, resultCanceled, "the client left"}
 }
 
-// notUpgraded is for the log alone: the answer has gone out by then.
+// notUpgraded is a refusal for the log alone: the answer has gone out by then.
 func notUpgraded(err error) *refusal {
 	return &refusal{0, resultCanceled, "upgrading the client: " + err.Error()}
 }

@@ -34,8 +34,8 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	return h.refuse(w, r, handshake.Plain, rf)
 }
 
-// renewalRefusal is the answer where a connection was not renewed. A stranger
-// learns nothing of connections that are not behind this handler.
+// renewalRefusal is the answer where a connection was not renewed. A client learns
+// nothing of connections whose upstream its credential does not lead to.
 func renewalRefusal(outcome live.Renewal) *refusal {
 	switch outcome {
 	case live.Renewed:

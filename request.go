@@ -22,8 +22,8 @@ func replacerOf(r *http.Request) *caddy.Replacer {
 	return repl
 }
 
-// originalOf returns the request as it was before handlers in front changed it.
-// Its URL is shared with what Caddy goes back to for error routes.
+// originalOf returns the request as it was before handlers in front changed it. It
+// shares its URL with the request that Caddy goes back to for error routes.
 func originalOf(r *http.Request) (http.Request, bool) {
 	or, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	return or, ok && or.URL != nil
@@ -38,8 +38,8 @@ func sentURL(r *http.Request) *url.URL {
 	return r.URL
 }
 
-// forgetTarget makes an ordinary target of one that is refused, for error routes
-// may lead to a proxy that would pass it on.
+// forgetTarget replaces a target that is refused by an ordinary one, because error
+// routes may lead to a proxy that would pass it on.
 func forgetTarget(r *http.Request) {
 	*sentURL(r) = url.URL{Path: "/"}
 	*r.URL = url.URL{Path: "/"}
@@ -72,15 +72,15 @@ func clientIP(r *http.Request) string {
 	return peerIP(r)
 }
 
-// userOf is the user that this handler, or one in front of it, found.
+// userOf is the ID of the user that this handler, or a handler in front, found.
 func userOf(r *http.Request) string {
 	id, _ := replacerOf(r).GetString("http.auth.user.id")
 	return id
 }
 
-// isPreflight reports whether a request is the question that browsers ask before a
-// page of another origin may make one (CORS). It has neither credentials nor a
-// body, says Fetch; what has, or is not sure to have none, is something else.
+// isPreflight reports whether a request is a CORS preflight, by which browsers ask
+// before a page of another origin may make a request. By the Fetch standard it has
+// neither credentials nor a body; a request that may have either is none.
 func isPreflight(r *http.Request) bool {
 	method := r.Header["Access-Control-Request-Method"]
 	return r.Method == http.MethodOptions &&
@@ -90,8 +90,8 @@ func isPreflight(r *http.Request) bool {
 		r.ContentLength == 0 && len(r.TransferEncoding) == 0
 }
 
-// dropMethodOverrides removes the fields by which some servers take a request for
-// one of another method. No browser sends them with a preflight.
+// dropMethodOverrides removes the fields that make some servers take a request for a
+// request with another method. No browser sends them with a preflight.
 func dropMethodOverrides(header http.Header) {
 	for _, field := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
 		carrier.EachSpelling(header, field, func(name string) { delete(header, name) })
@@ -102,12 +102,12 @@ func setUpstreamPlaceholder(r *http.Request, address string) {
 	replacerOf(r).Set(upstreamPlaceholder, address)
 }
 
-// upstreamPlaceholder is answered for by the try that is under way.
+// upstreamPlaceholder has the address of the upstream that is being tried.
 const upstreamPlaceholder = "http.ws_gateway.upstream"
 
-// emptyUnlessSet makes placeholders of ours empty that nobody has set. Caddy
-// leaves those that it does not know as they are written in header operations,
-// and an upstream could take that for a user.
+// emptyUnlessSet makes the gateway's placeholders empty where they are not set.
+// Otherwise Caddy would leave them as they are written in header operations, and an
+// upstream could take that text for a user.
 func emptyUnlessSet(name string) (any, bool) {
 	ours := name != upstreamPlaceholder &&
 		(strings.HasPrefix(name, "http.auth.user.") || strings.HasPrefix(name, "http.ws_gateway."))

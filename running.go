@@ -32,22 +32,22 @@ type running struct {
 	requestOps    *headers.HeaderOps
 	responseOps   *headers.RespHeaderOps
 
-	exit func() // ends all connections of the process, which exits
+	exit func() // ends all connections, because the process exits
 
 	handshakesOK func() prometheus.Counter
-	dialInfos    map[string]*reverseproxy.DialInfo // of the upstreams that are always the same
+	dialInfos    map[string]*reverseproxy.DialInfo // of the upstreams without placeholders, by address
 
 	named         []string                 // the members that this configuration names, as live connections know them
-	dynamicMember string                   // what stands for the dynamic upstreams among them
+	dynamicMember string                   // the member that stands for the dynamic upstreams
 	dynamicSeen   atomic.Pointer[[]string] // their addresses, when last asked for
 
 	auth        *loadedAuth
 	credentials *live.Credentials // nil without auth
 
-	taken releases // what Cleanup gives back
+	taken releases // given back by Cleanup
 }
 
-// releases give back what Provision took, also where it failed on the way.
+// releases give back everything that Provision took, also where Provision failed.
 type releases []func() error
 
 // add has release called by giveBack.

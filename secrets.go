@@ -12,9 +12,9 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
-// resolveSecret replaces the placeholders in a configured token or key. Caddy's
-// own errors are not passed on, because what looks like a placeholder may be
-// part of the secret; only the name of a variable or file is shown.
+// resolveSecret replaces the placeholders in a configured token or key. Caddy's own
+// errors are not passed on, because text that looks like a placeholder may be part of
+// the secret; only the name of a variable or file is shown.
 func resolveSecret(what, configured string) (string, error) {
 	if !strings.Contains(configured, "{") {
 		return configured, nil
@@ -41,7 +41,7 @@ const filePlaceholder = "file."
 
 var filePlaceholders = regexp.MustCompile(`\{` + regexp.QuoteMeta(filePlaceholder) + `([^}]*)\}`)
 
-// filesIn names the files that a configured text comes out of.
+// filesIn names the files that the placeholders in a configured text read.
 func filesIn(configured string) []string {
 	matches := filePlaceholders.FindAllStringSubmatch(configured, -1)
 	names := make([]string, 0, len(matches))
@@ -51,8 +51,8 @@ func filesIn(configured string) []string {
 	return names
 }
 
-// secretReplacer replaces as Caddy's does, but for files, which it reads as
-// secrets. The first error with one of them goes to failed.
+// secretReplacer replaces placeholders as Caddy's replacer does, except that it reads
+// files as secrets. The first error with a file goes to failed.
 func secretReplacer(failed *error) *caddy.Replacer {
 	others := caddy.NewReplacer().WithoutFile()
 	repl := caddy.NewEmptyReplacer()
@@ -73,7 +73,8 @@ func secretReplacer(failed *error) *caddy.Replacer {
 	return repl
 }
 
-// withoutName is an error of token.ReadSecretFile for where the name stands already.
+// withoutName strips the name of the file from an error of token.ReadSecretFile, for a
+// text that names the file already.
 func withoutName(err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("cannot be read: %w", at.Err)

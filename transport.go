@@ -17,7 +17,7 @@ import (
 // proxied travels with a request through the embedded reverse_proxy.
 type proxied struct {
 	lease     balance.Lease  // the place of a plain request
-	forwarded carrier.Placed // what the upstream is sent of its credential
+	forwarded carrier.Placed // the credential to send to the upstream
 
 	// An upstream's refusal of a handshake. It takes reverse_proxy's way to
 	// the client, so that handle_response, header_down, unhealthy_status and
@@ -50,7 +50,7 @@ func (s *choiceForProxy) Select(pool reverseproxy.UpstreamPool, r *http.Request,
 	if p.refusal != nil {
 		return sameIn(pool, p.refusedBy)
 	}
-	p.lease.Release() // of the try before this one
+	p.lease.Release() // the lease of the try before this one
 	up, _ := s.balancer.choose(&p.lease, balance.Ask{Use: balance.Request}, pool, w, r)
 	if up == nil {
 		w.Header().Set("Retry-After", retryAfter)
@@ -61,8 +61,8 @@ func (s *choiceForProxy) Select(pool reverseproxy.UpstreamPool, r *http.Request,
 	return up
 }
 
-// sameIn finds the upstream in the pool, where reverse_proxy has given it its
-// health state; dynamic ones are made anew for every look.
+// sameIn finds the upstream in the pool of reverse_proxy, which has given its own
+// *Upstream the health state: dynamic upstreams are made anew for every request.
 func sameIn(pool reverseproxy.UpstreamPool, up *reverseproxy.Upstream) *reverseproxy.Upstream {
 	for _, other := range pool {
 		if other.Dial == up.Dial {
@@ -93,11 +93,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r)
 }
 
-// asserted are the fields that header operations set to something with a
-// placeholder, with that.
+// asserted are the header fields that header operations set to a text with a
+// placeholder, by name, with that text.
 type asserted map[string]string
 
-// newAsserted lists them.
+// newAsserted lists the fields that ops asserts.
 func newAsserted(ops *headers.HeaderOps) asserted {
 	a := make(asserted)
 	if ops == nil {
@@ -111,8 +111,8 @@ func newAsserted(ops *headers.HeaderOps) asserted {
 	return a
 }
 
-// dropEmpty removes the fields whose placeholders came to nothing or are not
-// known, so that an upstream never takes that for a user.
+// dropEmpty removes the asserted fields whose placeholders are empty or unknown, so
+// that an upstream never takes the text of a placeholder for a user.
 func (a asserted) dropEmpty(h http.Header) {
 	for name, template := range a {
 		if v := h[name]; len(v) == 1 && (v[0] == "" || v[0] == template) {
@@ -151,8 +151,9 @@ func (t *transport) RequestHeaderOps() *headers.HeaderOps {
 	return nil
 }
 
-// withCredential is the request with a credential in its place, for a request
-// that is another's. Header operations, which are over, have the last word.
+// withCredential returns a copy of the request with the credential in its place, or
+// the request itself where header operations set or delete the field, which have the
+// last word.
 func withCredential(r *http.Request, credential carrier.Placed, ops *headers.HeaderOps) *http.Request {
 	if credential.IsNone() || overrules(ops, credential.Field()) {
 		return r

@@ -11,7 +11,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
-// closeTimeout is what the two sides have to answer a close frame.
+// closeTimeout is how long each side may take to answer a close frame.
 const closeTimeout = 3 * time.Second
 
 // answerHeader makes the header of the client's 101 (or 200) from the verified
