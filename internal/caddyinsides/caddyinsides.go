@@ -1,10 +1,10 @@
-// Package caddyinsides reaches what Caddy has and does not export, where the gateway
-// cannot do without. Nobody promised any of it: it is looked for by its name and
-// its type when it is needed, and where a version of Caddy has it otherwise, the
-// package finds nothing, which its tests tell.
+// Package caddyinsides reaches parts of Caddy that Caddy does not export and the
+// gateway cannot do without. Caddy promises none of them: the package looks for each
+// by its name and its type when it is needed, and finds nothing where a version of
+// Caddy has it otherwise. The tests of the package tell of that.
 //
-// It knows Caddy, and is one package so that it is one list of what to look at when
-// Caddy changes.
+// The package knows Caddy. It is one package so that it is one list of what to look
+// at when Caddy changes.
 package caddyinsides
 
 import (
@@ -17,22 +17,23 @@ import (
 	"go.uber.org/zap"
 )
 
-// BelowPreface returns what Caddy has wrapped where a server speaks HTTP/1.1 but
-// not HTTP/2: it looks at the first bytes of a connection only, and they have
-// been read, while the relay needs the socket itself. Every other connection is
-// returned as it is.
+// BelowPreface returns the connection below the wrapper that Caddy puts around it
+// where a server speaks HTTP/1.1 but not HTTP/2, and any other connection as it is.
+// The wrapper looks at the first bytes only, which have been read by then, and the
+// relay needs the socket itself.
 func BelowPreface(c net.Conn) net.Conn {
 	return unwrapped(c, reflect.TypeFor[caddyhttp.App]().PkgPath(), "http2Conn", "Conn")
 }
 
-// BelowTimeouts returns what the transport of reverse_proxy has wrapped to give each
-// read and write of a connection a deadline, and every other connection as it is.
+// BelowTimeouts returns the connection below the wrapper by which the transport of
+// reverse_proxy gives each read and write a deadline, and any other connection as it
+// is.
 func BelowTimeouts(c net.Conn) net.Conn {
 	return unwrapped(c, reflect.TypeFor[reverseproxy.HTTPTransport]().PkgPath(), "tcpRWTimeoutConn", "TCPConn")
 }
 
-// unwrapped returns what a connection of the type has in a field, and every other
-// connection as it is. These are types of Caddy's that have no method for it.
+// unwrapped returns the connection in a field of a wrapper of the type, and any other
+// connection as it is. It is for wrappers of Caddy's that have no method for that.
 func unwrapped(c net.Conn, pkgPath, typeName, field string) net.Conn {
 	wrapper := reflect.ValueOf(c)
 	if wrapper.Kind() != reflect.Pointer || wrapper.Elem().Kind() != reflect.Struct {
@@ -49,8 +50,8 @@ func unwrapped(c net.Conn, pkgPath, typeName, field string) net.Conn {
 	return c
 }
 
-// LastWrapper returns what Caddy's innermost wrapper keeps the server's own writer
-// in; nil where there is none of Caddy's.
+// LastWrapper returns the part of Caddy's innermost wrapper that holds the server's
+// own writer; nil where the innermost wrapper is not Caddy's.
 func LastWrapper(w http.ResponseWriter) *caddyhttp.ResponseWriterWrapper {
 	last := reflect.Value{}
 	for {
@@ -75,9 +76,9 @@ func LastWrapper(w http.ResponseWriter) *caddyhttp.ResponseWriterWrapper {
 	return wrapper
 }
 
-// Loggers returns where a server keeps the loggers for requests, of which it may
-// have none for access. They are set when its handlers are provisioned, and first
-// used after that. It reports whether they are to be had.
+// Loggers returns where a server keeps its access logger, if it has one, and its error
+// logger. Both are set when the server's handlers are provisioned, and are first used
+// after that. ok is false where this version of Caddy does not have them there.
 func Loggers(server any) (loggers []**zap.Logger, ok bool) {
 	for _, name := range [...]string{"accessLogger", "errorLogger"} {
 		field := reflect.ValueOf(server).Elem().FieldByName(name)

@@ -23,19 +23,20 @@ const (
 // carrier is one place in a request where a token may be. It knows nothing of
 // which tokens are good.
 type carrier interface {
-	// find returns the token, and whatever else it may be where there are several
-	// or where it may be encoded; nothing where it is empty or not there.
+	// find returns the token, and its other readings where several values are
+	// there or the token may be encoded; nothing where it is empty or missing.
 	find(r *http.Request) []string
 
 	// strip removes everything that find may return, and the carrier itself
-	// where its token is empty; and what an upstream may read there, although
-	// find does not, because it takes other spellings for the same. It replaces
-	// values and never writes into them, so that a shallow copy of the request
-	// with a header of its own is safe.
+	// where its token is empty; and also the other spellings that an upstream,
+	// but not find, may take for the carrier. strip replaces values and never
+	// writes into them, so that a shallow copy of the request with a header of
+	// its own is safe.
 	strip(r *http.Request)
 
-	// rawOf returns what stands in r for a token that find returned, and put adds
-	// that to a request of the same kind whose header is its own.
+	// rawOf returns the text that stands in r for a token that find returned. put
+	// adds such a text to a request of the same kind, whose header is not shared
+	// with another request.
 	rawOf(r *http.Request, token string) string
 	put(r *http.Request, raw string)
 
@@ -43,7 +44,7 @@ type carrier interface {
 	// other sites cause.
 	ambient() bool
 
-	// key is the same for two carriers that look at the same thing.
+	// key is the same for two carriers that look at the same place.
 	key() string
 }
 

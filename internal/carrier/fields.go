@@ -7,8 +7,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
 
-// keepValues replaces the values of a field by what edit makes of them, drops
-// those that edit does not keep, and drops the field when none is left.
+// keepValues replaces the values of a field by the results of edit, drops the values
+// that edit does not keep, and drops the field when no value is left.
 func keepValues(header http.Header, field string, edit func(string) (string, bool)) {
 	values := header[field]
 	if len(values) == 0 {
@@ -27,8 +27,8 @@ func keepValues(header http.Header, field string, edit func(string) (string, boo
 	header[field] = kept
 }
 
-// EachSpelling calls do for every field whose name servers take for that of
-// field. do may delete it.
+// EachSpelling calls do for every spelling of the name of a field that servers may
+// take for the same field. do may delete the field that it is called for.
 func EachSpelling(header http.Header, field string, do func(field string)) {
 	folded := handshake.Fold(field)
 	for name := range header {
@@ -38,7 +38,7 @@ func EachSpelling(header http.Header, field string, do func(field string)) {
 	}
 }
 
-// without leaves out the items of a list that ours reports to be ours.
+// without leaves out the items of a list for which ours is true.
 func without(list, separator string, ours func(item string) bool) string {
 	var kept []string
 	n := 0

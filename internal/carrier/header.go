@@ -77,8 +77,8 @@ func (c *headerCarrier) strip(r *http.Request) {
 	})
 }
 
-// withoutListed cuts our credentials out of a value that begins with those of
-// another scheme: whoever joins the lines of a field makes a list of them.
+// withoutListed cuts our credentials out of a value that begins with credentials of
+// another scheme: a server that joins the lines of a field makes a list of them.
 func (c *headerCarrier) withoutListed(value string) string {
 	return without(value, ",", func(item string) bool {
 		_, ours := c.token(item)
@@ -86,8 +86,8 @@ func (c *headerCarrier) withoutListed(value string) string {
 	})
 }
 
-// token returns what value holds, and whether it is ours at all: credentials
-// of another scheme are not.
+// token returns the token in value. ours is false where value holds credentials of
+// another scheme.
 func (c *headerCarrier) token(value string) (token string, ours bool) {
 	value = trimBlanks(value)
 	if c.scheme == "" {
@@ -103,7 +103,7 @@ func (c *headerCarrier) token(value string) (token string, ours bool) {
 	return trimBlanks(rest), true
 }
 
-// ambient is true for the schemes whose credentials a browser remembers and
+// ambient is true for the schemes with credentials that a browser remembers and
 // attaches by itself.
 func (c *headerCarrier) ambient() bool {
 	return c.field == "Authorization" && slices.ContainsFunc(

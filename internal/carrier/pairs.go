@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// uriFields are those that may hold the request's URI, or that of the page: some
-// are set by proxies in front.
+// uriFields are the header fields that may hold the URI of the request, or of the page
+// that it comes from. Some are set by proxies in front.
 var uriFields = []string{
 	refererField, "X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url", "X-Envoy-Original-Path",
 }
@@ -64,8 +64,8 @@ func (c *cookieCarrier) each(r *http.Request, visit func(pair, value string)) {
 	}
 }
 
-// cookieReadings is what a value may mean: what a cookie may not hold, many
-// encode.
+// cookieReadings are the tokens that the value of a cookie may mean: many clients
+// encode the characters that a cookie may not hold.
 func cookieReadings(value string) []string {
 	if decoded, err := url.PathUnescape(value); err == nil && decoded != value {
 		return []string{value, decoded}
@@ -138,8 +138,8 @@ func (c *queryCarrier) first(r *http.Request) (pair, value string) {
 	return "", ""
 }
 
-// queryReadings is what a value may mean: not all encode a plus, which in a form
-// is a blank and else itself.
+// queryReadings are the tokens that the value of a parameter may mean: not all clients
+// encode a plus, which means a blank in a form, and a plus elsewhere.
 func queryReadings(value string) []string {
 	if value == "" {
 		return nil

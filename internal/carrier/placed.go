@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// Placed is a credential where it came in a request: the upstream that it is
-// forwarded to is sent it in the same place. It is nowhere else in the meantime,
-// so that it is in no log, no placeholder and on no error page. The zero Placed is
-// none.
+// Placed is a credential and the place in a request where it came, in which it is
+// forwarded to an upstream. In the meantime the credential is nowhere else, so that it
+// gets into no log, no placeholder and no error page. The zero Placed is no credential.
 type Placed struct {
 	carrier carrier // nil for none
 	raw     string
@@ -18,8 +17,8 @@ type Placed struct {
 // IsNone reports whether there is no credential.
 func (p Placed) IsNone() bool { return p.carrier == nil || p.raw == "" }
 
-// PutInto adds the credential to a request to an upstream, whose header is its
-// own.
+// PutInto adds the credential to a request to an upstream. The header of the request
+// must not be shared with another request.
 func (p Placed) PutInto(out *http.Request) {
 	if !p.IsNone() {
 		p.carrier.put(out, p.raw)
@@ -40,15 +39,16 @@ func (p Placed) Field() string {
 	return ""
 }
 
-// Reveals reports whether the upstream, which saw the token among the offered
-// subprotocols, selected it.
+// Reveals reports whether the upstream selected the token, which it saw among the
+// offered subprotocols.
 func (p Placed) Reveals(selected []string) bool {
 	c, ok := p.carrier.(*subprotocolCarrier)
 	return ok && slices.ContainsFunc(selected, func(name string) bool { return c.reveals(p.raw, name) })
 }
 
-// Foreign is the credential that others than these carriers read: most use the
-// Authorization header. What one of the carriers reads in it is not.
+// Foreign is the credential that another handler or module may have read, mostly from
+// the Authorization header. Credentials in that header that one of the carriers reads
+// are left out.
 func (s *Set) Foreign(r *http.Request) Placed {
 	stripped := &http.Request{Header: http.Header{"Authorization": r.Header["Authorization"]}}
 	for _, c := range s.carriers {
@@ -63,9 +63,10 @@ func (s *Set) Foreign(r *http.Request) Placed {
 	return Placed{&headerCarrier{field: "Authorization"}, left[0]}
 }
 
-// ForeignMayBeAmbient reports whether a browser may have attached by itself what
-// others than our carriers took for a credential. Only a scheme that a page has to
-// set itself, and nothing beside it, says that it did not.
+// ForeignMayBeAmbient reports whether a browser may have attached by itself the
+// credential that another handler or module has read. It cannot have done so only
+// where the request has credentials of a scheme that a page has to set itself, and
+// neither a cookie nor a client certificate.
 func ForeignMayBeAmbient(r *http.Request) bool {
 	value := r.Header.Get("Authorization")
 	scheme, _, _ := strings.Cut(trimBlanks(value), " ")

@@ -1,6 +1,6 @@
 // Package carrier finds the credentials of a request in the places where clients
-// send them, takes them out of it, and puts the one that is to go on back. It
-// knows nothing of which credentials are good.
+// send them, takes them out of the request, and puts the credential that is to be
+// forwarded back. It does not know which credentials are good.
 package carrier
 
 import (
@@ -30,7 +30,7 @@ type Place struct {
 // Set is the carriers of one configuration in their order.
 type Set struct {
 	carriers []carrier
-	markers  []marker // those of the subprotocol carriers
+	markers  []marker // of the subprotocol carriers
 }
 
 // New compiles the configured places; none means the Authorization header with
@@ -56,7 +56,7 @@ func New(places []Place) (*Set, error) {
 		}
 	}
 	// A marker of one carrier must not be taken for the token of another, so
-	// each of them knows all.
+	// each subprotocol carrier knows all markers.
 	for _, c := range set.carriers {
 		if s, ok := c.(*subprotocolCarrier); ok {
 			s.markers = set.markers
@@ -65,10 +65,10 @@ func New(places []Place) (*Set, error) {
 	return set, nil
 }
 
-// Found is what a request holds in the first carrier that is present in it.
+// Found holds the tokens in the first carrier that is present in a request.
 type Found struct {
 	// Tokens are the readings of the carrier, of which one may be the token that
-	// decides. There is none where no carrier holds a token.
+	// decides; empty where no carrier holds a token.
 	Tokens []string
 
 	from carrier // nil without tokens
@@ -83,7 +83,7 @@ func (f Found) Placed(r *http.Request, token string) Placed {
 	return Placed{f.from, f.from.rawOf(r, token)}
 }
 
-// Find returns what may be the token that decides. It leaves r as it is.
+// Find returns the tokens of which one may decide. It leaves r as it is.
 func (s *Set) Find(r *http.Request) Found {
 	for _, c := range s.carriers {
 		if tokens := c.find(r); len(tokens) > 0 {
@@ -93,7 +93,7 @@ func (s *Set) Find(r *http.Request) Found {
 	return Found{}
 }
 
-// AppendTokens appends what may be a token in any of the carriers.
+// AppendTokens appends the possible tokens in all carriers.
 func (s *Set) AppendTokens(tokens []string, r *http.Request) []string {
 	for _, c := range s.carriers {
 		tokens = append(tokens, c.find(r)...)
@@ -101,9 +101,9 @@ func (s *Set) AppendTokens(tokens []string, r *http.Request) []string {
 	return tokens
 }
 
-// Strip removes what any of the carriers may hold from r in place, and what an
-// upstream may read there. The header map of r is changed; values, and the URL
-// that r points to, are replaced and not written into.
+// Strip removes from r, in place, everything that the carriers may hold or an upstream
+// may read in them. The header map of r is changed; values, and the URL that r points
+// to, are replaced and not written into.
 func (s *Set) Strip(r *http.Request) {
 	for _, c := range s.carriers {
 		c.strip(r)
@@ -120,11 +120,11 @@ func (s *Set) PlainSubprotocol() bool {
 	return slices.ContainsFunc(s.markers, func(m marker) bool { return !m.base64url })
 }
 
-// FallbackProtocol is the offered subprotocol to select where the upstream
-// chooses none: a browser gives up unless one of those it offered is selected.
-// It is empty where no token was offered, because then the upstream saw the
-// whole offer and its silence counts, and where nothing but tokens was offered,
-// which it says. Which carrier decided does not matter, because all of them are
+// FallbackProtocol is the offered subprotocol to select where the upstream chooses
+// none: a browser gives up unless one of the subprotocols that it offered is selected.
+// The name is empty where no token was offered, because then the upstream saw the
+// whole offer and its silence counts, and where nothing but tokens was offered, which
+// nothingElse reports. Which carrier decided does not matter, because all of them are
 // stripped.
 func (s *Set) FallbackProtocol(r *http.Request) (name string, nothingElse bool) {
 	if len(s.markers) == 0 {

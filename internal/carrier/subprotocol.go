@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// subprotocolCarrier is an entry of the offered subprotocols.
+// subprotocolCarrier is a token among the offered subprotocols, behind a marker.
 type subprotocolCarrier struct {
 	marker  marker
 	markers []marker // of all subprotocol carriers
 }
 
-// marker is what stands in front of a token among the offered subprotocols.
+// marker is the name in front of a token among the offered subprotocols.
 type marker struct {
 	name      string
 	base64url bool // the token is encoded, and may follow without a dot
@@ -32,7 +32,7 @@ func (c *subprotocolCarrier) find(r *http.Request) []string {
 	return nil
 }
 
-// rawOf is the whole offer without the other tokens.
+// rawOf implements carrier: it is the whole offer without the other tokens.
 func (c *subprotocolCarrier) rawOf(r *http.Request, token string) string {
 	offered := siftProtocols(r.Header[ProtocolField], c.markers)
 	for _, t := range offered.tokens {
@@ -58,7 +58,7 @@ func (c *subprotocolCarrier) reveals(raw, entry string) bool {
 
 func (c *subprotocolCarrier) strip(r *http.Request) {
 	EachSpelling(r.Header, ProtocolField, func(field string) {
-		if field != ProtocolField { // to a server that takes it for the field it may be a part of the list
+		if field != ProtocolField { // a server may take it for the field, and its value for a part of the list
 			delete(r.Header, field)
 		}
 	})
@@ -80,19 +80,19 @@ func (c *subprotocolCarrier) ambient() bool { return false }
 
 func (c *subprotocolCarrier) key() string { return "subprotocol " + strings.ToLower(c.marker.name) }
 
-// offeredProtocols is the offered subprotocols, taken apart.
+// offeredProtocols are the offered subprotocols, taken apart.
 type offeredProtocols struct {
 	tokens []offeredToken
-	kept   []string // what is left for the upstream, in order
+	kept   []string // the subprotocols for the upstream, in order
 }
 
 type offeredToken struct {
 	marker marker
-	text   string // what is offered for a token; "" where it is in a way that is not read
-	token  string // the same, decoded
+	text   string // the token as it is offered; "" where it is offered in a way that is not read
+	token  string // text, decoded
 
-	entries []string // all of it as it is offered: a marker and a token, or both in one
-	at      int      // how many protocols are in front of it
+	entries []string // as offered: a marker and a token, or both in one
+	at      int      // how many subprotocols are in front of the token
 }
 
 // ownMarker is the marker as it is offered where it is an entry of its own.
@@ -101,7 +101,7 @@ func (t offeredToken) ownMarker() (string, bool) { return t.entries[0], len(t.en
 func newOfferedToken(m marker, text string, at int, entries ...string) offeredToken {
 	t := offeredToken{marker: m, text: text, token: text, at: at, entries: entries}
 	if m.base64url {
-		// What cannot be decoded is a bad token, and not none.
+		// A text that cannot be decoded is a bad token, and not a missing one.
 		if decoded, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "=")); err == nil {
 			t.token = string(decoded)
 		}
@@ -113,11 +113,10 @@ func (o *offeredProtocols) isToken(entry string) bool {
 	return slices.ContainsFunc(o.tokens, func(t offeredToken) bool { return t.text == entry })
 }
 
-// siftProtocols separates tokens from protocols. A token that is offered a
-// second time, as if it were a protocol, does not remain either. A marker
-// that is the last entry has no token and is an ordinary protocol, as is one in
-// front of another. Case does not matter in a marker, since it may not to the
-// upstream.
+// siftProtocols separates tokens from subprotocols. A token that is offered a second
+// time, as if it were a subprotocol, does not remain either. A marker that is the last
+// entry, or in front of another marker, has no token and is an ordinary subprotocol.
+// Markers are compared without regard to case, because upstreams may do so too.
 func siftProtocols(lines []string, markers []marker) offeredProtocols {
 	entries := offeredEntries(lines)
 	var offered offeredProtocols
@@ -134,7 +133,7 @@ func siftProtocols(lines []string, markers []marker) offeredProtocols {
 			}
 			offered.tokens = append(offered.tokens, newOfferedToken(m, entries[i+1], at, entries[i], entries[i+1]))
 			i++
-		case rest[0] == ' ' || rest[0] == '\t': // which no protocol has in it
+		case rest[0] == ' ' || rest[0] == '\t': // blanks, which no subprotocol has in it
 			offered.tokens = append(offered.tokens, newOfferedToken(m, "", at, entries[i]))
 		default:
 			offered.tokens = append(offered.tokens, newOfferedToken(m, strings.TrimPrefix(rest, "."), at, entries[i]))
@@ -156,8 +155,9 @@ func offeredEntries(lines []string) []string {
 	return entries
 }
 
-// cutMarker returns the longest of the markers that the entry is, or begins with
-// in front of a dot or a blank or of what is encoded, and the rest, from that on.
+// cutMarker returns the longest marker that the entry is or begins with, and the rest
+// of the entry. A marker at the beginning is followed by a dot, by a blank, or by an
+// encoded token.
 func cutMarker(entry string, markers []marker) (longest marker, rest string, found bool) {
 	for _, m := range markers {
 		n := len(m.name)

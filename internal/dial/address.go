@@ -13,10 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// Canonical spells an upstream's address in the one way in which it is
-// known to the process, whatever way a configuration, a source of dynamic
-// upstreams or an operator writes it. What has placeholders, and what is no
-// address, is left as it is.
+// Canonical spells an upstream's address in the one way in which the process knows it,
+// however a configuration, a source of dynamic upstreams or an operator writes it. A
+// text that has placeholders or is no address is left as it is.
 func Canonical(address string) string {
 	if address == "" || isCanonical(address) || strings.Contains(address, "{") {
 		return address
@@ -26,7 +25,7 @@ func Canonical(address string) string {
 	case err != nil:
 		return address
 	case caddy.IsUnixNetwork(network):
-		if !strings.Contains(host, "..") { // which leads elsewhere where there are symbolic links
+		if !strings.Contains(host, "..") { // cleaning ".." away leads elsewhere where there are symbolic links
 			host = path.Clean(host)
 		}
 		return network + "/" + host
@@ -67,8 +66,8 @@ func canonicalHost(host string) (string, error) {
 	return host, nil
 }
 
-// isCanonical reports, at little cost, that an address is a name or an IPv4 address
-// with a port, spelled as it should be. It may be false where that is so.
+// isCanonical reports, at little cost, whether an address is canonical already: a name
+// or an IPv4 address with a port. It may be false for an address that is canonical.
 func isCanonical(address string) bool {
 	colon := strings.LastIndexByte(address, ':')
 	if colon <= 0 || address[colon-1] == '.' || colon+1 == len(address) || address[colon+1] == '0' {
@@ -86,7 +85,7 @@ func isCanonical(address string) bool {
 	return true
 }
 
-// withoutScheme makes an address of what may be a URL, as Caddyfiles have it.
+// withoutScheme makes an address of a text that may be a URL, as in Caddyfiles.
 func withoutScheme(address string) string {
 	scheme, rest, found := strings.Cut(address, "://")
 	if !found {
@@ -110,8 +109,8 @@ func withoutScheme(address string) string {
 	return rest
 }
 
-// Info says where and how to reach an upstream whose address has no placeholders
-// any more.
+// Info returns where and how to reach an upstream at an address in which all
+// placeholders are replaced.
 func Info(up *reverseproxy.Upstream, address string) (reverseproxy.DialInfo, error) {
 	addr, err := caddy.ParseNetworkAddress(address)
 	if err != nil {

@@ -2,7 +2,7 @@
 // and opens connections to them by the settings of the transport of reverse_proxy,
 // directly where that comes to the same.
 //
-// It knows Caddy, for those settings, and the addresses, are Caddy's.
+// The package knows Caddy, because these settings and the addresses are Caddy's.
 package dial
 
 import (
@@ -28,18 +28,18 @@ type Dialer struct {
 	clientIP func(*http.Request) string
 }
 
-// pauses are how long the transport lets an upstream be silent, once there is a
-// connection: before it answers, and in the body of a refusal. Zero is no limit. A
-// connection that is open knows nothing of them.
+// pauses are how long the transport lets an upstream be silent, once it is connected:
+// before it answers, and in the body of a refusal. Zero is no limit. Neither holds
+// after the upgrade.
 type pauses struct{ answer, body time.Duration }
 
-// transportKeepAlive is how Caddy's transport asks after a peer where nothing else
-// is configured, and how tcpdial does.
+// transportKeepAlive is the default interval of TCP keep-alives in Caddy's transport,
+// and the interval in tcpdial.
 const transportKeepAlive = 30 * time.Second
 
-// New makes a dialer of the transport. timeout is what an upstream has for its
-// connection and its answer, and clientIP says what the PROXY protocol tells of the
-// client of a request: an address, with or without a port, or nothing.
+// New makes a dialer of the transport. timeout is how long an upstream may take for
+// its connection and its answer. clientIP returns the address of the client of a
+// request, with or without a port, or nothing; the PROXY protocol sends it.
 func New(transport http.RoundTripper, timeout time.Duration, clientIP func(*http.Request) string) *Dialer {
 	d := &Dialer{inner: transport, timeout: timeout, clientIP: clientIP}
 	if t, ok := transport.(*reverseproxy.HTTPTransport); ok && t.Transport != nil {
@@ -52,10 +52,10 @@ func New(transport http.RoundTripper, timeout time.Duration, clientIP func(*http
 	return d
 }
 
-// Timeout is what an upstream has for its connection and its answer.
+// Timeout is how long an upstream may take for its connection and its answer.
 func (d *Dialer) Timeout() time.Duration { return d.timeout }
 
-// shortest is the least of the limits that there are.
+// shortest is the least of the limits that are not zero.
 func shortest(limits ...time.Duration) (least time.Duration) {
 	for _, limit := range limits {
 		if limit > 0 && (least <= 0 || limit < least) {
@@ -65,7 +65,7 @@ func shortest(limits ...time.Duration) (least time.Duration) {
 	return least
 }
 
-// answerBy is when an upstream has to have answered that is connected now.
+// answerBy is the time by which an upstream that is connected now has to answer.
 func (d *Dialer) answerBy(start time.Time) time.Time {
 	by := start.Add(d.timeout)
 	if d.pauses.answer > 0 {
@@ -76,7 +76,7 @@ func (d *Dialer) answerBy(start time.Time) time.Time {
 	return by
 }
 
-// Shake sends the handshake in r to the upstream and verifies what it says.
+// Shake sends the handshake in r to the upstream and verifies the answer.
 func (d *Dialer) Shake(r *http.Request, info *reverseproxy.DialInfo) (*handshake.Answer, error) {
 	if addr, ok := d.directly(r, info); ok {
 		a, err := d.shakeDirectly(r, addr)

@@ -19,7 +19,7 @@ import (
 
 const maxKeptHead = 16 << 10 // bytes of a buffer that is kept for the next handshake
 
-// heads are what heads of handshakes are written to.
+// heads are buffers for the heads of handshakes.
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
 // directly reports whether the upstream is reached by TCP alone, at an address

@@ -25,8 +25,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
-// oneShot makes a transport that speaks HTTP/1.1 alone and makes a connection for
-// each handshake, on which no timeout stays.
+// oneShot makes a transport that speaks HTTP/1.1 alone and opens a connection for each
+// handshake, without timeouts that last beyond it.
 func oneShot(of *http.Transport, p pauses) *http.Transport {
 	t := of.Clone()
 	t.DisableKeepAlives = true
@@ -93,8 +93,8 @@ func (d *Dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (
 	return handshake.Exchange(client, r, conn, head, key, d.answerBy(start), d.pauses.body)
 }
 
-// clientAddrPort is what the PROXY protocol tells upstreams of the client; our
-// own address where there is none, as for health checks.
+// clientAddrPort is the address that the PROXY protocol tells upstreams for the
+// client; an unspecified one where there is no client, as for health checks.
 func (d *Dialer) clientAddrPort(r *http.Request) netip.AddrPort {
 	ip := d.clientIP(r)
 	if addrPort, err := netip.ParseAddrPort(ip); err == nil {
@@ -171,8 +171,8 @@ func (d *Dialer) roundTrip(r *http.Request, info reverseproxy.DialInfo, key stri
 	return &handshake.Answer{Res: res, Conn: tracedConn{stream, raw}}, nil
 }
 
-// send has the transport make the round trip, for as long as the request's context
-// says. Caddy's own transport goes by that, and another one may not.
+// send has the transport make the round trip, and returns when the request's context
+// is over, also where the transport of another module does not heed it.
 func (d *Dialer) send(r *http.Request) (*http.Response, error) {
 	if d.oneShot != nil {
 		return d.oneShot.RoundTrip(r)
@@ -191,12 +191,12 @@ func (d *Dialer) send(r *http.Request) (*http.Response, error) {
 			}
 			done <- s
 		}()
-		s.res, s.err = d.inner.RoundTrip(r) //nolint:bodyclose // whoever gets it does
+		s.res, s.err = d.inner.RoundTrip(r) //nolint:bodyclose // the receiver closes it
 	}()
 	select {
 	case s := <-done:
 		if s.panicked != nil {
-			panic(s.panicked) // as where nobody had to wait for it
+			panic(s.panicked) // in the goroutine of the handshake, as without the goroutine above
 		}
 		return s.res, s.err
 	case <-ctx.Done():
@@ -210,7 +210,7 @@ func (d *Dialer) send(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// sent is what came of a round trip.
+// sent is the outcome of a round trip.
 type sent struct {
 	res      *http.Response
 	err      error
@@ -232,7 +232,7 @@ func (c tracedConn) SetWriteDeadline(t time.Time) error {
 	return c.raw.SetWriteDeadline(t)
 }
 
-// NetConn tells the relay what the connection of a transport is around.
+// NetConn tells the relay the connection below that of a transport.
 func (c tracedConn) NetConn() net.Conn { return c.raw }
 
 // Interface guards

@@ -34,8 +34,8 @@ func Accept(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// CheckAnswer verifies an upstream's 101 (RFC 6455 section 4.1). Its reason is
-// empty where the answer is right.
+// CheckAnswer verifies an upstream's 101 (RFC 6455 section 4.1). The reason is empty
+// where the answer is right.
 func CheckAnswer(res *http.Response, key string, offered http.Header) (reason string) {
 	h := res.Header
 	accept := h["Sec-Websocket-Accept"]
@@ -62,8 +62,8 @@ func CheckAnswer(res *http.Response, key string, offered http.Header) (reason st
 	return ""
 }
 
-// extensionNames lists the names in Sec-WebSocket-Extensions values. A comma
-// or semicolon in a quoted parameter could only add names that nobody offers.
+// extensionNames lists the names in Sec-WebSocket-Extensions values. A comma or
+// semicolon in a quoted parameter could only add names that no client offers.
 func extensionNames(values []string) []string {
 	list := ListOf(values)
 	for i, item := range list {

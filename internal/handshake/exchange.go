@@ -22,23 +22,23 @@ const (
 	maxAnswerHead    = 64 << 10 // bytes of an upstream's response head
 	maxInterimAnswer = 5        // 1xx responses before the answer
 
-	// How long an answer is awaited before the client, too, is watched for
-	// leaving: most answers are there before that would have been of use.
+	// How long an answer is awaited before the gateway also watches whether the
+	// client leaves: most answers arrive before that would be of use.
 	patience = 100 * time.Millisecond
 )
 
-// Answer is what an upstream said to a handshake: an open connection after a
-// verified 101, or else a refusal with its body.
+// Answer is an upstream's answer to a handshake: an open connection after a verified
+// 101, or else a refusal with its body.
 type Answer struct {
 	Res   *http.Response
 	Conn  relay.Conn // nil unless it is a 101
 	Early []byte     // what arrived behind the 101
 }
 
-// Exchange writes the head of the handshake in r on conn, unless that was done and
-// head is nil, and reads the answer to key. It owns conn until it returns it in an
-// answer. ctx is that of the client's request. The body of a refusal may pause for
-// as long as quiet says, or for ever if that is zero.
+// Exchange writes the head of the handshake in r on conn, unless head is nil because
+// that was done, and reads the answer to key. Exchange owns conn until it returns conn
+// in an answer. ctx is the context of the client's request. The body of a refusal may
+// pause for as long as quiet says, or for ever if quiet is zero.
 func Exchange(ctx context.Context, r *http.Request, conn net.Conn, head []byte, key string, deadline time.Time, quiet time.Duration) (*Answer, error) {
 	from := answerReaders.Get().(*answerReader) //nolint:forcetypeassert // it holds nothing else
 	from.reset(conn)
@@ -55,8 +55,8 @@ func Exchange(ctx context.Context, r *http.Request, conn net.Conn, head []byte, 
 // conclude makes an answer of the final response.
 func (a *answerReader) conclude(ctx context.Context, r *http.Request, res *http.Response, key string, quiet time.Duration) (*Answer, error) {
 	if res.StatusCode != http.StatusSwitchingProtocols {
-		// The reader is the body's from now on, and goes back to no pool, because
-		// whatever closes a body cannot know whether something still reads it.
+		// The reader is the body's from now on, and goes back to no pool, because the
+		// caller that closes a body cannot know whether another still reads it.
 		conn := a.conn
 		if quiet > 0 {
 			a.limited.R = &impatientReader{conn, quiet}
@@ -93,12 +93,12 @@ func (r *impatientReader) Read(p []byte) (int, error) {
 	return r.conn.Read(p)
 }
 
-// answerReader reads what an upstream says to a handshake.
+// answerReader reads an upstream's answer to a handshake.
 type answerReader struct {
 	conn     net.Conn
 	limited  io.LimitedReader
 	buffered *bufio.Reader
-	broken   error // what ended the stream of the upstream's bytes, time aside
+	broken   error // the error that ended the upstream's bytes, timeouts aside
 }
 
 func (a *answerReader) reset(conn net.Conn) {
@@ -122,7 +122,7 @@ func (a *answerReader) release() {
 	answerReaders.Put(a)
 }
 
-// converse sends the head, if there is one, and returns the final response.
+// converse sends the head, unless that is nil, and returns the final response.
 func (a *answerReader) converse(ctx context.Context, r *http.Request, head []byte, deadline time.Time) (*http.Response, error) {
 	if head == nil {
 		_ = a.conn.SetDeadline(earlier(deadline, time.Now().Add(patience)))
@@ -134,7 +134,7 @@ func (a *answerReader) converse(ctx context.Context, r *http.Request, head []byt
 	return a.converseWatched(ctx, r, head, deadline)
 }
 
-// converseWatched does so while it looks whether the client leaves.
+// converseWatched is converse while the gateway watches whether the client leaves.
 func (a *answerReader) converseWatched(ctx context.Context, r *http.Request, head []byte, deadline time.Time) (*http.Response, error) {
 	conn := a.conn
 	_ = conn.SetDeadline(deadline)
@@ -182,7 +182,7 @@ func (a *answerReader) ask(ctx context.Context, r *http.Request, head []byte) (*
 	return nil, fmt.Errorf("%w: too many interim responses", ErrInvalid)
 }
 
-// Failed says what an error means by which waiting for an answer ended: ErrDropped,
+// Failed wraps an error that ended the wait for an answer by its meaning: ErrDropped,
 // ErrSilent or ErrInvalid of the upstream, or context.Canceled where the client left.
 func Failed(ctx context.Context, err error) error {
 	var netErr net.Error
@@ -197,13 +197,13 @@ func Failed(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrInvalid, err)
 }
 
-// HookBody makes onClose happen once, before the body is closed: net/http reads a
-// body to its end when it is closed, which may be far away.
+// HookBody has onClose called once, before the body is closed: net/http reads a body
+// to its end when it is closed, and the end may be far away.
 func HookBody(body io.ReadCloser, onClose func()) io.ReadCloser {
 	return &hookedBody{ReadCloser: body, onClose: onClose}
 }
 
-// hookedBody is a body whose Close does something more.
+// hookedBody is a body with a function that its Close calls first.
 type hookedBody struct {
 	io.ReadCloser
 	once    sync.Once

@@ -14,7 +14,7 @@ var hopByHop = []string{
 	"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Accept", ":protocol",
 }
 
-// isHopByHop reports whether a field is one of hopByHop, by whatever case.
+// isHopByHop reports whether a field is one of hopByHop, without regard to case.
 func isHopByHop(name string) bool {
 	_, found := hopByHopSet[http.CanonicalHeaderKey(name)]
 	return found
@@ -28,8 +28,8 @@ var hopByHopSet = func() map[string]struct{} {
 	return set
 }()
 
-// RemoveHopByHop removes what concerns one connection only, what Connection
-// names included.
+// RemoveHopByHop removes the fields that concern one connection only, and the fields
+// that Connection names.
 func RemoveHopByHop(h http.Header) {
 	for _, name := range ListOf(h["Connection"]) {
 		h.Del(name)
@@ -42,8 +42,8 @@ func RemoveHopByHop(h http.Header) {
 // negotiation are the fields in which the two sides agree on what they will speak.
 var negotiation = []string{"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"}
 
-// RemoveNegotiated removes the fields of an answer that are made of what was
-// negotiated: no header operation has a say in them.
+// RemoveNegotiated removes the fields of an answer that the handshake determines:
+// header operations cannot change them.
 func RemoveNegotiated(h http.Header) {
 	for _, name := range hopByHop {
 		delete(h, name)
@@ -69,8 +69,8 @@ func GuardConnection(h http.Header) {
 	}
 }
 
-// Forget makes a plain request of a handshake that is refused, for error
-// routes may lead to a proxy that would upgrade it.
+// Forget makes a plain request of a handshake that is refused, because error routes
+// may lead to a proxy that would upgrade the connection.
 func Forget(r *http.Request) {
 	RemoveHopByHop(r.Header)
 	for _, name := range negotiation {
@@ -81,9 +81,9 @@ func Forget(r *http.Request) {
 	}
 }
 
-// ForgetOffer takes an offer to upgrade to something else from a plain request over
-// HTTP/1, such as that of Java's HttpClient to speak HTTP/2, with what belongs to
-// it: a proxy would pass it on.
+// ForgetOffer removes an offer to upgrade to another protocol, with its further
+// fields, from a plain request over HTTP/1, such as the offer of Java's HttpClient to
+// speak HTTP/2: a proxy would pass the offer on.
 func ForgetOffer(h http.Header) {
 	if h["Upgrade"] == nil && h["Http2-Settings"] == nil {
 		return
@@ -101,7 +101,7 @@ func ForgetOffer(h http.Header) {
 }
 
 // DropEmptyOffer removes the fields of a handshake that offer nothing: an upstream
-// might take an empty list for a wrong one.
+// might take an empty list for a malformed one.
 func DropEmptyOffer(h http.Header) {
 	for _, name := range negotiation {
 		if h[name] != nil && len(ListOf(h[name])) == 0 {

@@ -2,9 +2,10 @@
 // (RFC 6455 over HTTP/1.1, RFC 8441 over HTTP/2, RFC 9220 over HTTP/3), and by one
 // of the gateway's own with an upstream, over HTTP/1.1.
 //
-// Of a client's handshake it decides whether it is one, and a sound one, and removes
-// what concerns the client's connection only. With an upstream it exchanges the head
-// of a handshake that was rebuilt for it and an answer, and verifies that.
+// Of a client's request the package decides whether it is a handshake, and a sound
+// one, and removes the fields that concern the client's connection only. With an
+// upstream it exchanges the head of a handshake that was rebuilt for the upstream and
+// an answer, and verifies the answer.
 package handshake
 
 import (
@@ -14,7 +15,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Kind is what a request turned out to be.
+// Kind is the kind of a request.
 type Kind uint8
 
 // The kinds of requests.
@@ -25,8 +26,8 @@ const (
 	Malformed             // neither a handshake nor anything else that HTTP allows
 )
 
-// Fault is what is wrong with a request, and the status of the answer that says so.
-// The zero value is no fault.
+// Fault is a fault of a request, and the status of the answer that says so. The zero
+// value is no fault.
 type Fault struct {
 	Status int
 	Reason string
@@ -34,9 +35,9 @@ type Fault struct {
 
 // Classify tells plain HTTP from a WebSocket handshake (RFC 6455 section 4.2.1
 // over HTTP/1.1, RFC 8441 over HTTP/2, RFC 9220 over HTTP/3). A handshake that is
-// wrong is a broken one and must not be forwarded in any form. An offer to upgrade
-// to anything else is one that a server may ignore (RFC 9110 section 7.8): the
-// request is a plain one, from which ForgetOffer takes it.
+// wrong is a broken one and must not be forwarded in any form. A request that offers
+// to upgrade to another protocol is a plain one, because a server may ignore the offer
+// (RFC 9110 section 7.8); ForgetOffer removes it.
 func Classify(r *http.Request) (Kind, Fault) {
 	if r.ProtoMajor >= 2 {
 		what, fault := classifyExtendedConnect(r)
@@ -97,8 +98,8 @@ func Opens(r *http.Request) bool {
 	return false
 }
 
-// meansWebSocket reports whether anything in the header of a request with Upgrade
-// has to do with WebSocket, however wrongly.
+// meansWebSocket reports whether any field in the header of a request with Upgrade has
+// to do with WebSocket, however malformed.
 func meansWebSocket(h http.Header) bool {
 	for name, values := range h {
 		switch {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// AppendHead writes our own handshake (RFC 6455 section 4.1). Nothing that
-// could end a line early may get into it.
+// AppendHead writes the head of the gateway's own handshake (RFC 6455 section 4.1).
+// A text that could end a line early is an error.
 func AppendHead(b []byte, r *http.Request, key string) ([]byte, error) {
 	uri := r.URL.RequestURI()
 	if strings.ContainsFunc(uri, func(c rune) bool { return c <= ' ' || c == 0x7f }) {

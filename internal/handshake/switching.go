@@ -10,8 +10,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// switched reads until the buffer holds a whole head, and returns it if it is a
-// 101 as upstreams write it. Of anything else, nothing has been taken from the
+// switched reads until the buffer holds a whole head, and returns the response if it
+// is a 101 in the usual form. Otherwise it returns nil and has taken nothing from the
 // buffer.
 func (a *answerReader) switched(r *http.Request) *http.Response {
 	for {
@@ -33,8 +33,8 @@ func (a *answerReader) switched(r *http.Request) *http.Response {
 }
 
 // parseSwitching parses the head of a 101, down to the end of its last line. It
-// returns nil where that is not plain enough to be sure that net/http would say
-// the same.
+// returns nil where the head is not plain enough to be sure that net/http would parse
+// it in the same way.
 func parseSwitching(head string, r *http.Request) *http.Response {
 	status, lines, _ := strings.Cut(head, "\r\n")
 	status, ok := strings.CutPrefix(status, "HTTP/1.1 ")

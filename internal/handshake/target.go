@@ -7,9 +7,9 @@ import (
 )
 
 // CheckTarget refuses a request whose target is no path (RFC 9112 section 3.2):
-// what decides by paths in front, matchers and the authentication of other routes,
-// has not seen one, while an upstream may make one of what it is sent. sent is the
-// target as it came, and what the kind of the request so far.
+// matchers and the authentication of other routes, which decide by the path, have not
+// seen one, while an upstream may make a path of the target. sent is the target as the
+// client sent it, and what is the kind of the request so far.
 func CheckTarget(r *http.Request, sent *url.URL, what Kind) (Kind, Fault) {
 	reason := Misshapen(r, sent)
 	switch {
@@ -23,8 +23,8 @@ func CheckTarget(r *http.Request, sent *url.URL, what Kind) (Kind, Fault) {
 	return what, Fault{http.StatusBadRequest, reason}
 }
 
-// Misshapen says what is wrong with the target of a request, as it was sent and as
-// handlers in front may have rewritten it; "" for nothing.
+// Misshapen returns the fault of a request's target, as the client sent it and as
+// handlers in front may have rewritten it; "" for none.
 func Misshapen(r *http.Request, sent *url.URL) string {
 	switch {
 	case sent.Opaque != "", r.URL.Opaque != "", !strings.HasPrefix(sent.Path, "/"):

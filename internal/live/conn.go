@@ -10,8 +10,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
-// Details are what does not change of a connection once it is in a set. They hold
-// nothing of the request that opened the connection nor of the configuration.
+// Details are the properties of a connection that do not change once it is in a set.
+// They hold nothing of the request that opened the connection nor of the configuration.
 type Details struct {
 	ID          string
 	Gateway     string
@@ -27,8 +27,8 @@ type Details struct {
 	Lease       *balance.Lease
 	Relay       *relay.Relay
 
-	// The server of an HTTP/3 connection, which waits for its clients to hang
-	// up when the process exits; nil for others.
+	// The server of an HTTP/3 connection, which waits for its clients to hang up
+	// when the process exits; nil over HTTP/1.1 and HTTP/2.
 	Server io.Closer
 }
 
@@ -42,9 +42,9 @@ type Conn struct {
 	// Guarded by the set's lock.
 	waiting   bool // its member is gone, and a source may yet name its upstream
 	over      bool
-	member    string // what names its upstream
+	member    string // names its upstream
 	authority Authority
-	done      chan struct{} // closed when it is over; nil until somebody waits for that
+	done      chan struct{} // closed when it is over; nil until gone is called
 
 	// Guarded by the lock of deadlines.
 	dueNever bool  // it is over
@@ -52,8 +52,8 @@ type Conn struct {
 	dueIndex int   // in the queue, from 1; 0 for none
 }
 
-// NewConn returns a connection of the set, which [Set.Add] makes known. Its
-// details may be completed until then. The member names its upstream.
+// NewConn returns a connection for the set. Its details may be completed until
+// [Set.Add] makes it known. member names its upstream, and it lives by the authority.
 func (s *Set) NewConn(d Details, member string, by Authority) *Conn {
 	return &Conn{Details: d, set: s, member: member, authority: by}
 }
@@ -62,16 +62,15 @@ func (s *Set) NewConn(d Details, member string, by Authority) *Conn {
 // be renewed. It is for the functions that [Set.End] calls under the set's lock.
 func (c *Conn) JTILocked() string { return c.authority.jti }
 
-// Start relays without keeping the caller. Nothing of the request may be held on
-// to.
+// Start relays without keeping the caller. The connection may hold nothing of the
+// request then.
 func (c *Conn) Start() { c.Relay.Start(c.Finish) }
 
-// Run relays until the connection is over, as a stream needs it whose handler
-// has to stay.
+// Run relays until the connection is over, for a stream, whose handler has to stay.
 func (c *Conn) Run() { c.Finish(c.Relay.Run()) }
 
-// Finish reports the end of the connection and removes it from the set. Nothing of
-// the one keeps the rest from being done. Start and Run call it.
+// Finish reports the end of the connection and removes it from the set. A panic in one
+// step does not keep the others from being done. Start and Run call Finish.
 func (c *Conn) Finish(outcome relay.Outcome) {
 	defer c.contain()
 	defer c.set.Remove(c)
@@ -90,16 +89,16 @@ func (c *Conn) reportPanic(p *panics.Panic) {
 	c.set.reports.Panicked(c.set.Reporter(c.Gateway), c, p)
 }
 
-// contain keeps a panic in what defers it, and is done for the connection, from
-// the process.
+// contain keeps a panic in the function that defers it from the process, and reports
+// the panic for the connection.
 func (c *Conn) contain() {
 	if value := recover(); value != nil {
 		c.reportPanic(panics.Caught(value))
 	}
 }
 
-// end closes the connection from our side, at a frame boundary of each. It is
-// false where that was done before.
+// end closes both sides of the connection, each at a frame boundary. It is false where
+// the connection was ending already.
 func (c *Conn) end(e Ending) bool {
 	if !c.claimEnd() {
 		return false
@@ -108,9 +107,9 @@ func (c *Conn) end(e Ending) bool {
 	return true
 }
 
-// claimEnd reports whether it is the caller who ends the connection, and has to
-// tell the sides. Where that is decided under a lock, a renewal that takes the
-// lock later sees it.
+// claimEnd reports whether the caller is the first to end the connection, and so has
+// to tell the sides. A claim under a lock is seen by a renewal that takes the lock
+// later.
 func (c *Conn) claimEnd() bool { return !c.leaving.Swap(true) }
 
 // tell tells both sides that the connection ends.

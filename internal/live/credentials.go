@@ -12,8 +12,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// Authority is what a connection lives by. It may be renewed. The zero value is
-// that of a connection without authentication.
+// Authority is the token or other credential that a connection lives by. It may be
+// replaced by a renewal. The zero value is that of a connection without authentication.
 type Authority struct {
 	jti        string
 	credential string
@@ -21,7 +21,7 @@ type Authority struct {
 	expires    time.Time             // zero for never
 }
 
-// NewAuthority describes a token, and holds nothing of it.
+// NewAuthority describes a token, and does not hold its text.
 func NewAuthority(jti, credential, issuer string, expires time.Time) Authority {
 	a := Authority{jti: strings.Clone(jti), credential: credential, expires: expires}
 	if issuer != "" {
@@ -30,8 +30,8 @@ func NewAuthority(jti, credential, issuer string, expires time.Time) Authority {
 	return a
 }
 
-// mayShareUsers reports whether a user of the one may be a user of the other:
-// issuers name users each for itself (RFC 7519, section 4.1.2).
+// mayShareUsers reports whether equal user IDs under both authorities may be the same
+// user: the IDs of an issuer mean nothing to another (RFC 7519, section 4.1.2).
 func (a Authority) mayShareUsers(other Authority) bool {
 	var none unique.Handle[string]
 	return a.issuer == other.issuer || a.issuer == none || other.issuer == none
@@ -39,14 +39,15 @@ func (a Authority) mayShareUsers(other Authority) bool {
 
 // access is a credential together with a member that it leads to, in some loaded
 // configuration; the member is empty in the access that stands for the credential
-// wherever it leads. The end of either ends what it let in.
+// wherever it leads. The end of either access ends the connections that it let in.
 type access struct{ member, credential string }
 
-// both are the accesses that stand for a credential's way to a member.
+// both returns the access to the member, and the access that stands for its credential
+// wherever it leads.
 func (a access) both() [2]access { return [...]access{{"", a.credential}, a} }
 
-// accept tells that a configuration has the access; withdraw is called once for
-// each accept.
+// accept notes that a configuration has the access; withdraw is called once for each
+// accept.
 func (s *Set) accept(a access) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +63,7 @@ func (s *Set) withdraw(a access) {
 }
 
 func (s *Set) withdrawOne(a access) {
-	defer panics.Contain() // a reload has others to end
+	defer panics.Contain() // a reload has other connections to end
 	if s.dropAccess(a) {
 		s.End(EndRevoked, func(c *Conn) bool {
 			return c.authority.credential == a.credential && (a.member == "" || c.member == a.member)
@@ -71,8 +72,8 @@ func (s *Set) withdrawOne(a access) {
 }
 
 // dropAccess reports whether the connections that the access let in have to end: no
-// loaded configuration has it any more, and it is not the upstream that is gone,
-// whose connections are drained.
+// loaded configuration has the access any more. It is false where only the member is
+// gone, whose connections are drained.
 func (s *Set) dropAccess(a access) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +87,8 @@ func (s *Set) acceptsLocked(member, credential string) bool {
 	return s.accesses[access{member, credential}] > 0
 }
 
-// stillAcceptedLocked reports whether a loaded configuration accepts what let the
-// connection in. Where that is not known, it does.
+// stillAcceptedLocked reports whether a loaded configuration accepts the credential
+// that let the connection in. It is true where the credential is not known.
 func (s *Set) stillAcceptedLocked(c *Conn) bool {
 	credential := c.authority.credential
 	switch {
@@ -99,8 +100,8 @@ func (s *Set) stillAcceptedLocked(c *Conn) bool {
 	return s.acceptsLocked(c.member, credential)
 }
 
-// Credentials are those that one configuration accepts, for its members. They may
-// change while the configuration is in force, and a look at them need not wait.
+// Credentials are the credentials that one configuration accepts, for its members.
+// They may change while the configuration is in force; reading them takes no lock.
 type Credentials struct {
 	set    *Set
 	mu     sync.Mutex // for changes; it comes before the set's

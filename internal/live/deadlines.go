@@ -18,11 +18,11 @@ type deadlines struct {
 	mu    sync.Mutex // guards what follows, and the connections' fields that say so
 	queue dueQueue
 	timer *time.Timer
-	end   func(*Conn) // for those whose end is claimed
+	end   func(*Conn) // called once the end of a connection is claimed
 }
 
-// set makes the connection end at that time, or never where it is zero. It is
-// false where the connection is over or ending already.
+// set makes the connection end at a time, or never where the time is zero. It is false
+// where the connection is over or ending already.
 func (d *deadlines) set(c *Conn, at time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -41,7 +41,7 @@ func (d *deadlines) set(c *Conn, at time.Time) bool {
 	return true
 }
 
-// forget takes out a connection that is over. It cannot be set again.
+// forget removes a connection that is over, for which set is false from then on.
 func (d *deadlines) forget(c *Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -75,7 +75,7 @@ func (d *deadlines) run() {
 	}
 }
 
-// takeDue takes out the connections that are due, and sets the timer for the next.
+// takeDue removes the connections that are due, and sets the timer for the next one.
 func (d *deadlines) takeDue() (over []*Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -83,7 +83,7 @@ func (d *deadlines) takeDue() (over []*Conn) {
 	now := time.Now().UnixMilli()
 	for len(d.queue) > 0 && d.queue[0].due <= now {
 		c, _ := heap.Pop(&d.queue).(*Conn)
-		if c.claimEnd() { // here, so that nobody can renew it any more
+		if c.claimEnd() { // under the lock, so that it cannot be renewed any more
 			over = append(over, c)
 		}
 	}
@@ -91,7 +91,7 @@ func (d *deadlines) takeDue() (over []*Conn) {
 }
 
 func (d *deadlines) endOne(c *Conn) {
-	defer c.contain() // there are others to be ended
+	defer c.contain() // other connections are to be ended as well
 	d.end(c)
 }
 

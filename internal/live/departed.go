@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// totals are what a gateway has had to do with an upstream so far.
+// totals are the counts of a gateway at an upstream so far.
 type totals struct{ opened, failed uint64 }
 
-// departed keeps the totals of upstreams that no configuration names and that hold
-// nothing, such as dynamic ones without a connection, so that they go on when the
-// upstreams are back. The lock of the set guards it.
+// departed keeps the totals of upstreams that no configuration names and that hold no
+// connection, such as dynamic ones, so that the counts go on when an upstream is back.
+// The lock of the set guards it.
 type departed struct {
 	kept   map[pair]*keptTotals
 	pruned time.Time
@@ -25,13 +25,14 @@ const (
 	// totalsKept is how long totals are kept of an upstream that is gone.
 	totalsKept = 24 * time.Hour
 
-	// totalsMost is how many are kept; beyond, the ones gone for longest go.
+	// totalsMost is how many totals are kept; beyond that, the totals of the
+	// upstreams that are gone for longest are dropped.
 	totalsMost = 4096
 
 	totalsPruning = time.Minute
 )
 
-// takeLocked gives up what is kept.
+// takeLocked returns the kept totals, and does not keep them any more.
 func (d *departed) takeLocked(key pair) totals {
 	k := d.kept[key]
 	if k == nil {
@@ -41,8 +42,8 @@ func (d *departed) takeLocked(key pair) totals {
 	return k.totals
 }
 
-// keepLocked adds to what is kept. present lists the upstreams that are
-// there all the same; it is asked now and then.
+// keepLocked adds to the kept totals. present, which is called now and then, lists the
+// upstreams that are still there although no configuration names them.
 func (d *departed) keepLocked(key pair, t totals, present func() []pair) {
 	if t == (totals{}) {
 		return
@@ -80,7 +81,7 @@ func (d *departed) pruneLocked(now time.Time, present []pair) {
 		return
 	}
 	slices.SortFunc(keys, func(x, y pair) int { return d.kept[x].seen.Compare(d.kept[y].seen) })
-	for _, key := range keys[:len(keys)-totalsMost*7/8] { // some more, so that it is not to be done each time
+	for _, key := range keys[:len(keys)-totalsMost*7/8] { // some more, so that this is not done each time
 		delete(d.kept, key)
 	}
 }

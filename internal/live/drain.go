@@ -10,8 +10,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// SetState sets what an operator wants of an upstream, and drains it if that is
-// asked for.
+// SetState sets the state of an upstream by an operator's word, and drains the
+// upstream if the state says so.
 func (s *Set) SetState(address string, state balance.State) {
 	s.Ledger.SetState(address, state)
 	if state == balance.Drain {
@@ -24,15 +24,15 @@ func (s *Set) stays(c *Conn) bool {
 	return s.wanted(c) && s.Ledger.Look(c.Upstream).State != balance.Drain
 }
 
-// drain ends the connections that match over the drain period each was opened
-// with: idle ones first, evenly, with jitter. One whose upstream comes back in
-// the meantime stays.
+// drain ends the connections that match, each within the drain period that it was
+// opened with: idle ones first, evenly, with jitter. A connection stays where its
+// upstream comes back in the meantime.
 func (s *Set) drain(match func(*Conn) bool) {
 	s.drainWhile(match, func(c *Conn) bool { return !s.stays(c) })
 }
 
-// DrainGateway drains what the gateway holds at an upstream, as long as there is
-// still reason to when a connection's turn has come.
+// DrainGateway drains the connections of a gateway at an upstream, each only where
+// still is true when its turn has come.
 func (s *Set) DrainGateway(gateway, upstream string, still func() bool) {
 	s.drainWhile(
 		func(c *Conn) bool { return c.Gateway == gateway && c.Upstream == upstream },
@@ -40,8 +40,8 @@ func (s *Set) DrainGateway(gateway, upstream string, still func() bool) {
 	)
 }
 
-// drainWhile is drain for another reason, which still must hold when a
-// connection's turn has come.
+// drainWhile is drain for another reason: each connection is ended only where still is
+// true when its turn has come.
 func (s *Set) drainWhile(match, still func(*Conn) bool) {
 	draining := s.list(match)
 	if len(draining) == 0 {
@@ -87,7 +87,7 @@ func (s *Set) runDrain(schedule []departure, still func(*Conn) bool) {
 	}
 }
 
-// leave ends the connection if there is still reason to.
+// leave ends the connection if still is true.
 func (d departure) leave(still func(*Conn) bool) {
 	defer d.connection.contain() // there are others to be ended
 	if still(d.connection) {

@@ -7,12 +7,14 @@ import (
 )
 
 // EarlyClose says when the end of a connection counts against its upstream: within
-// the window after it was opened, for the fail duration. Its zero value is never.
+// Window after the connection was opened. It counts for FailDuration. The zero value
+// is never.
 type EarlyClose struct {
 	Window, FailDuration time.Duration
 }
 
-// judge counts an upstream that ended the connection soon after it took it.
+// judge counts the end of the connection against the upstream where the upstream ended
+// it too soon.
 func (c *Conn) judge(out relay.Outcome) {
 	e := c.EarlyClose
 	if e.Window > 0 && out.By == relay.Upstream && !ordinaryClose(out.Code) && time.Since(c.OpenedAt) <= e.Window {
@@ -20,11 +22,11 @@ func (c *Conn) judge(out relay.Outcome) {
 	}
 }
 
-// ordinaryClose reports whether an upstream that is well may close with the code
-// at once: when it is done (1000), for the application's reasons (3000 and up), or
-// because of what the client sent, which is the client's fault. The others speak of
-// the upstream: it leaves (1001), fails (1011), restarts (1012), has too much to do
-// (1013) or fails behind itself (1014), or does not say why.
+// ordinaryClose reports whether a healthy upstream may close a new connection with the
+// code: when it is done (1000), for the application's reasons (3000 and up), or because
+// of the client's messages (1002, 1003, 1007 to 1010). Every other code is about the
+// upstream: it leaves (1001), fails (1011), restarts (1012), is overloaded (1013), has
+// a failure behind it (1014), or does not say why.
 func ordinaryClose(code int) bool {
 	switch code {
 	case 1000, 1002, 1003, 1007, 1008, 1009, 1010:

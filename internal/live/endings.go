@@ -2,19 +2,20 @@ package live
 
 import "github.com/wsgateway/caddy-ws-gateway/internal/relay"
 
-// Ending is why the gateway ends a connection: what each side is told.
+// Ending is the close code and reason that each side is sent where the gateway ends a
+// connection.
 type Ending struct{ Client, Upstream relay.Close }
 
-// The close codes that the gateway sends of its own accord (RFC 6455 section
-// 7.4.1 and the IANA registry). What a side is told when the other one is gone
-// is the relay's.
+// The close codes that the gateway sends of its own accord (RFC 6455 section 7.4.1 and
+// the IANA registry). The relay decides which code a side is sent when the other side
+// is gone.
 var (
-	// The process exits: clients should come back to another one.
+	// The process exits: clients should reconnect to another one.
 	endExit = Ending{
 		Client:   relay.Close{Code: 1001, Reason: "server is shutting down"},
 		Upstream: relay.Close{Code: 1001, Reason: "gateway is shutting down"},
 	}
-	// The upstream was taken out: clients should come back, to be given another.
+	// The upstream was taken out: clients should reconnect, to another upstream.
 	endDrain = Ending{
 		Client:   relay.Close{Code: 1012, Reason: "service restart"},
 		Upstream: relay.Close{Code: 1001, Reason: "gateway is draining"},
@@ -24,7 +25,7 @@ var (
 		Client:   relay.Close{Code: 1012, Reason: "connection is too old"},
 		Upstream: relay.Close{Code: 1001, Reason: "gateway ends old connections"},
 	}
-	// The connection is to come back to an upstream that holds fewer.
+	// The client is to reconnect, to an upstream that holds fewer connections.
 	endRebalance = Ending{
 		Client:   relay.Close{Code: 1012, Reason: "rebalancing"},
 		Upstream: relay.Close{Code: 1001, Reason: "gateway is rebalancing"},

@@ -7,13 +7,13 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// hangUpDelay is what HTTP/3 clients have to close a connection when the process
-// exits.
+// hangUpDelay is how long HTTP/3 clients may take to close their QUIC connection when
+// the process exits.
 const hangUpDelay = 2 * time.Second
 
-// Exit ends every connection, and each that comes from now on, and drains nothing
-// any more. AwaitEmpty will wait for connections no longer than period. Exit
-// reports whether this was the first call.
+// Exit ends every connection, now and from now on, and drains nothing any more.
+// AwaitEmpty will wait for connections no longer than period. Exit reports whether
+// this was the first call.
 func (s *Set) Exit(period time.Duration) (first bool) {
 	first = s.beginExit(period)
 	for _, c := range s.list(func(*Conn) bool { return true }) {
@@ -40,10 +40,10 @@ func (s *Set) Exiting() bool {
 	return s.exiting
 }
 
-// HangUp closes the HTTP/3 servers that hold live connections, once these are
-// over and their clients had time to close the QUIC connection themselves, as
-// RFC 9114 section 5.2 asks of them: a server without a grace period would wait
-// for ever for the clients that do not.
+// HangUp closes the HTTP/3 servers that hold live connections, once these connections
+// are over and their clients had time to close the QUIC connection themselves (RFC
+// 9114 section 5.2): a server without a grace period would wait for ever for a client
+// that does not.
 func (s *Set) HangUp() {
 	servers := make(map[io.Closer][]*Conn)
 	for _, c := range s.list(func(c *Conn) bool { return c.Server != nil }) {
@@ -78,8 +78,8 @@ func (s *Set) AwaitEmpty() {
 	}
 }
 
-// untilEmpty returns what is closed when the last connection is gone, and how long
-// to wait for that; nil where there is nothing to wait for.
+// untilEmpty returns a channel that is closed when the last connection is gone, and
+// how long to wait for that; nil where there is nothing to wait for.
 func (s *Set) untilEmpty() (emptied <-chan struct{}, left time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,10 +10,10 @@ import (
 
 // Gateway is a loaded handler, as the set sees it.
 type Gateway interface {
-	// Upstreams are those of the handler, as far as they are known without a request.
+	// Upstreams are the upstreams of the handler that are known without a request.
 	Upstreams() []balance.Member
 
-	// Down lists the addresses among the upstreams that their health takes out.
+	// Down lists the addresses of the upstreams that health checks have taken out.
 	Down([]balance.Member) []string
 
 	// Dynamic lists the dynamic upstreams as they were when last asked for. It is
@@ -40,7 +40,7 @@ func (s *Set) Enter(name string, members []string, gateway Gateway) (release fun
 	}
 }
 
-// without takes one of the values of a key out, and the key with the last of them.
+// without removes one of the values of a key, and the key with its last value.
 func without[V comparable](m map[string][]V, key string, value V) {
 	left := slices.DeleteFunc(slices.Clone(m[key]), func(other V) bool { return other == value })
 	if len(left) == 0 {
@@ -57,9 +57,9 @@ func (s *Set) Shared(name string, members []string) bool {
 	return slices.ContainsFunc(s.gateways[name], func(h *loaded) bool { return !slices.Equal(h.members, members) })
 }
 
-// ReportTo makes logger take the reports of the gateway's connections, until
-// release. The newest one does, so that reports go where the running
-// configuration sends them, and back where a configuration fails to load.
+// ReportTo makes logger take the reports of the gateway's connections, until release.
+// Of several loggers the newest takes them, so that reports go where the running
+// configuration sends them, and go back where a configuration fails to load.
 func (s *Set) ReportTo(gateway string, logger *zap.Logger) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,7 +82,7 @@ func (s *Set) Reporter(gateway string) *zap.Logger {
 	return nil
 }
 
-// AddressesOf lists the upstreams of the connections that one of the members names.
+// AddressesOf lists the upstreams of the connections whose member is one of members.
 func (s *Set) AddressesOf(members []string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// Name tells that a configuration names the members, until release. A connection
+// Name notes that a configuration names the members, until release. A connection
 // whose member no configuration names any more passes to another member that names
 // its upstream, or waits for a source to answer, or is drained.
 func (s *Set) Name(members ...string) (release func()) {
@@ -25,15 +25,15 @@ func (s *Set) Name(members ...string) (release func()) {
 }
 
 func (s *Set) unname(member string) {
-	defer panics.Contain() // a reload has others to end
+	defer panics.Contain() // a reload has other connections to end
 	if s.dropName(member) {
 		s.rehome(func(c *Conn) bool { return c.member == member || c.Upstream == member || c.waiting })
 	}
 }
 
-// dropName reports whether connections have to be looked at: no configuration names
-// the member any more, and the process does not exit, where all are told 1001
-// instead.
+// dropName reports whether connections may have lost their upstream: no configuration
+// names the member any more. It is false where the process exits, which ends every
+// connection with 1001.
 func (s *Set) dropName(member string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,9 +65,9 @@ func (s *Set) wanted(c *Conn) bool {
 	return s.namedLocked(c.member) || len(s.heirsLocked(c)) > 0 || s.undecidedLocked(c)
 }
 
-// rehome looks at the connections that match and whose member no loaded
-// configuration names any more: they pass to another member that names their
-// upstream, or wait for a source to answer, or are drained.
+// rehome decides about the connections that match and whose member no loaded
+// configuration names any more: they pass to another member that names their upstream,
+// or wait for a source to answer, or are drained.
 func (s *Set) rehome(match func(*Conn) bool) {
 	var revoked []*Conn
 	passed := s.list(func(c *Conn) bool {
@@ -94,10 +94,10 @@ func (s *Set) rehome(match func(*Conn) bool) {
 	s.drain(func(c *Conn) bool { return homeless[c] })
 }
 
-// rehomeLocked gives a connection whose member is not named any more another one
-// that names its upstream, if there is one through which its credential is good.
-// Where there is none, a source that has not answered yet may be one. It is false
-// where there was nothing to do.
+// rehomeLocked gives a connection whose member is not named any more to another member
+// that names its upstream and that its credential leads to. Without such a member, the
+// connection waits for a source that has not answered yet and may be one. It is false
+// where the member is still named.
 func (s *Set) rehomeLocked(c *Conn) bool {
 	c.waiting = false
 	if s.namedLocked(c.member) {
@@ -113,7 +113,7 @@ func (s *Set) rehomeLocked(c *Conn) bool {
 	case s.undecidedLocked(c):
 		c.waiting = true
 	case len(heirs) > 0:
-		c.member = heirs[0] // whose configurations do not accept what let it in
+		c.member = heirs[0] // its configurations do not accept the connection's credential
 	}
 	return true
 }

@@ -33,8 +33,9 @@ func (s *Set) Staying(gateway string) map[string]int {
 	return at
 }
 
-// MoveIdlest ends the connection at an upstream that has been quiet for longest, so
-// that its client comes back to another one. It is false where there is none.
+// MoveIdlest ends the connection of a gateway at an upstream that has been quiet for
+// longest, so that its client reconnects to another upstream. It is false where there
+// is no connection to end.
 func (s *Set) MoveIdlest(gateway, upstream string) bool {
 	var idlest *Conn
 	var since time.Time

@@ -1,15 +1,15 @@
 package live
 
-// Renewal is what came of a try to renew a connection.
+// Renewal is the outcome of a try to renew a connection.
 type Renewal int
 
-// What may come of a try to renew a connection.
+// The outcomes of a try to renew a connection.
 const (
 	Renewed             Renewal = iota
 	RenewalUnknown              // there is no such connection
 	RenewalElsewhere            // the credential does not lead to its upstream
-	RenewalOtherUser            // another, or perhaps another
-	RenewalWithoutAnEnd         // in place of an authority that has an end
+	RenewalOtherUser            // the user is another, or may be
+	RenewalWithoutAnEnd         // the new authority has no end, and the present one has
 )
 
 // Renew makes the connection live by another authority of the same user. leads

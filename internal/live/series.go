@@ -10,8 +10,8 @@ type series struct {
 	totals
 }
 
-// Show tells that a gateway's configuration names an upstream by its address, until
-// release: the upstream is shown although nothing is live there.
+// Show notes that a gateway's configuration names an upstream by its address, until
+// release: the upstream is shown also without a live connection.
 func (s *Set) Show(gateway, upstream string) (release func()) {
 	key := pair{gateway, upstream}
 	s.count(key, 1)

@@ -1,14 +1,14 @@
-// Package live holds the live connections of a process: what each of them stands
+// Package live holds the live connections of a process: what each connection stands
 // on, and what ends it.
 //
-// A [Set] outlives configurations. A configuration tells the set what it names
-// (members, sources, credentials, gateways), and gets a release for each: what is
-// released last by the last configuration ends or drains the connections that
-// nothing names or accepts any more. A [Conn] is in the set from [Set.Add] until
-// its relay is over.
+// A [Set] outlives configurations. A configuration tells the set its members, sources,
+// credentials and gateways, and gets a release for each. When the last configuration
+// releases one of them, the connections that no configuration names or accepts any
+// more are drained or ended. A [Conn] is in the set from [Set.Add] until its relay is
+// over.
 //
-// A member is what names an upstream in a configuration: its address, or a source
-// of dynamic upstreams.
+// A member names an upstream in a configuration: it is the upstream's address, or a
+// source of dynamic upstreams.
 package live
 
 import (
@@ -24,10 +24,10 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
-// Set is the live connections of a process, and what the loaded configurations
-// name. It is safe for concurrent use.
+// Set is the live connections of a process, and the members, sources, credentials and
+// gateways of the loaded configurations. It is safe for concurrent use.
 type Set struct {
-	// Ledger counts what is held at each upstream, and does not change.
+	// Ledger counts the leases on each upstream. The field does not change.
 	Ledger *balance.Ledger
 
 	reports   Reports
@@ -42,15 +42,15 @@ type Set struct {
 	gateways    map[string][]*loaded     // by name
 	sources     map[string]*source       // by member
 	series      map[pair]*series
-	departed    departed        // what was in series
+	departed    departed        // totals that are in series no more
 	unfinished  map[string]bool // gateways whose rebalance ended with a configuration
 	exiting     bool
 	exitBy      time.Time     // how long an exit waits for connections
-	emptied     chan struct{} // closed when the last connection is gone; nil while nobody waits
+	emptied     chan struct{} // closed when the last connection is gone; nil until untilEmpty is called
 }
 
-// Reports are called with what has to be reported of a connection. The logger is
-// that of its gateway; nil where no loaded configuration has the gateway.
+// Reports are the functions that report on a connection. The logger is that of its
+// gateway; nil where no loaded configuration has the gateway.
 type Reports struct {
 	Closed   func(*zap.Logger, *Conn, relay.Outcome)
 	Panicked func(*zap.Logger, *Conn, *panics.Panic)
@@ -75,9 +75,8 @@ func NewSet(reports Reports) *Set {
 	}
 }
 
-// Add makes the connection known. Where it came too late, because the process
-// exits, or its upstream or credential was removed meanwhile, it is ended like
-// the others.
+// Add makes the connection known. A connection that comes too late, because the process
+// exits, or its upstream or credential was removed meanwhile, is ended like all others.
 func (s *Set) Add(c *Conn) {
 	exiting, revoked := s.enlist(c)
 	switch {
@@ -90,8 +89,8 @@ func (s *Set) Add(c *Conn) {
 	}
 }
 
-// enlist reports, too, whether the end of the connection is claimed, because its
-// credential was withdrawn.
+// enlist puts the connection into the set. It reports whether the process exits, and
+// whether the end of the connection is claimed because its credential was withdrawn.
 func (s *Set) enlist(c *Conn) (exiting, revoked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +101,7 @@ func (s *Set) enlist(c *Conn) (exiting, revoked bool) {
 	return s.exiting, !s.exiting && !s.stillAcceptedLocked(c) && c.claimEnd()
 }
 
-// Remove forgets the connection and gives its lease back, which is done first. It
+// Remove releases the connection's lease first, and then forgets the connection, which
 // need not have been added.
 func (s *Set) Remove(c *Conn) {
 	defer s.forget(c)
@@ -118,7 +117,7 @@ func (s *Set) forget(c *Conn) {
 		close(c.done)
 	}
 	if s.connections[c.ID] != c {
-		return // it did not get as far as that
+		return // it was not added
 	}
 	delete(s.connections, c.ID)
 	s.countLocked(pair{c.Gateway, c.Upstream}, -1, 0)
@@ -141,7 +140,7 @@ func (s *Set) gone(c *Conn) <-chan struct{} {
 	return c.done
 }
 
-// list copies the connections that match, which is asked under the lock.
+// list returns the connections for which match, called under the lock, is true.
 func (s *Set) list(match func(*Conn) bool) []*Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +153,7 @@ func (s *Set) list(match func(*Conn) bool) []*Conn {
 	return found
 }
 
-// End ends the connections that match, which is asked under the set's lock, and
+// End ends the connections for which match, called under the set's lock, is true. It
 // returns how many of them were not ending already.
 func (s *Set) End(e Ending, match func(*Conn) bool) int {
 	claimed := s.claimAll(match)
@@ -164,8 +163,8 @@ func (s *Set) End(e Ending, match func(*Conn) bool) int {
 	return len(claimed)
 }
 
-// claimAll claims the end of the connections that match, under the lock: each is
-// renewed before, and does not match by what it stood on then, or not at all.
+// claimAll claims the end of the connections that match, under the lock: a renewal
+// comes either before, so that match sees the new authority, or fails.
 func (s *Set) claimAll(match func(*Conn) bool) []*Conn {
 	return s.list(func(c *Conn) bool { return match(c) && c.claimEnd() })
 }

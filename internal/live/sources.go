@@ -2,8 +2,8 @@ package live
 
 import "slices"
 
-// source is a source of dynamic upstreams that loaded configurations have. The
-// set keeps it by its member, over reloads that leave it alone.
+// source is a source of dynamic upstreams that loaded configurations have. The set
+// keeps a source by its member, over reloads that do not change it.
 type source struct {
 	gateways   map[string]int // how many loaded handlers have it, by their names
 	perRequest bool           // it depends on the request, so that no answer speaks for all
@@ -11,8 +11,8 @@ type source struct {
 	addresses  []string // of the last answer
 }
 
-// wantsLocked reports whether the source may lead to the connection's upstream. One that
-// has not answered yet may lead anywhere for the gateways that have it.
+// wantsLocked reports whether the source may lead to the connection's upstream. A
+// source that has not answered yet may lead anywhere, for the gateways that have it.
 func (src *source) wantsLocked(c *Conn) bool {
 	if src.answered {
 		return slices.Contains(src.addresses, c.Upstream)
@@ -20,9 +20,9 @@ func (src *source) wantsLocked(c *Conn) bool {
 	return src.gateways[c.Gateway] > 0
 }
 
-// Source tells that a gateway's configuration has a source of dynamic upstreams,
-// until release, which must come before that of the source's member: the end of
-// the member decides about the connections that waited for an answer.
+// Source notes that a gateway's configuration has a source of dynamic upstreams, until
+// release. The source must be released before its member: the release of the member
+// decides about the connections that wait for an answer.
 func (s *Set) Source(member, gateway string, perRequest bool) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,9 +50,10 @@ func (s *Set) dropSource(member, gateway string) {
 	}
 }
 
-// Answered takes a source's answer. The first one decides about the connections
-// that were left to it; a later one that does without an upstream leaves its
-// connections alone. No upstream at all is no answer: there is nowhere to go.
+// Answered takes a source's answer. The first answer decides about the connections
+// that wait for it; a later answer without an upstream leaves the connections of the
+// upstream alone. An answer without any upstream does not count: connections would have
+// nowhere to go.
 func (s *Set) Answered(member string, addresses []string) {
 	if s.noteAnswer(member, addresses) {
 		s.rehome(func(c *Conn) bool { return c.waiting })
@@ -72,8 +73,8 @@ func (s *Set) noteAnswer(member string, addresses []string) (first bool) {
 	return first
 }
 
-// LastAnswer returns what the source has answered, in this configuration or in one
-// before; nil where it has not.
+// LastAnswer returns the source's last answer, in this configuration or in one before;
+// nil where there is none.
 func (s *Set) LastAnswer(member string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,13 +7,13 @@ import (
 )
 
 // tlsRelay knows how connections with TLS are relayed: by the event loop where
-// there is one, unless that has trouble.
+// there is one, or by goroutines where trouble returns an error.
 type tlsRelay struct {
 	trouble func() error
 	told    sync.Once
 }
 
-// byGoroutines is for the admin API: empty unless it is against expectation.
+// byGoroutines returns the word for the admin API; empty where there is no trouble.
 func (t *tlsRelay) byGoroutines() string {
 	if t.trouble() == nil {
 		return ""

@@ -22,14 +22,15 @@ type GatewayView struct {
 	Upstreams []UpstreamView `json:"upstreams"`
 }
 
-// UpstreamView is what a gateway has to do with an upstream.
+// UpstreamView is an upstream of a gateway as the admin API shows it.
 type UpstreamView struct {
 	Address string  `json:"address"`
 	State   string  `json:"state"`
 	Weight  float64 `json:"weight"`
 
-	// Weights is what each handler of this name gives it, the oldest first, where
-	// they do not agree; Weight is the largest then.
+	// Weights are the weights that the handlers of this name give the upstream,
+	// the oldest handler first, where they do not agree; Weight is then the
+	// largest.
 	Weights []float64 `json:"weights,omitempty"`
 
 	Live   int    `json:"live"`
@@ -37,8 +38,7 @@ type UpstreamView struct {
 	Failed uint64 `json:"failed"`
 }
 
-// View lists all gateways: those that are loaded, and those that still have
-// connections.
+// View lists all gateways that are loaded or still have connections.
 func (s *Set) View() []GatewayView {
 	handlers, counts := s.snapshot()
 	views := make([]GatewayView, 0, len(handlers))
@@ -48,8 +48,8 @@ func (s *Set) View() []GatewayView {
 	return views
 }
 
-// snapshot returns the loaded handlers of all gateways, none for those that only
-// have connections, and what was counted.
+// snapshot returns the loaded handlers of all gateways, none for a gateway that only
+// has connections, and the counts.
 func (s *Set) snapshot() (handlers map[string][]*loaded, counts map[pair]series) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +70,7 @@ func (s *Set) snapshot() (handlers map[string][]*loaded, counts map[pair]series)
 	return handlers, counts
 }
 
-// viewOf merges what the handlers of one name know.
+// viewOf merges the views of the handlers with one name.
 func (s *Set) viewOf(name string, handlers []*loaded, counts map[pair]series) GatewayView {
 	view := GatewayView{Name: name, Queued: s.Ledger.Queued(name), TLSRelay: s.tls.byGoroutines(), Upstreams: []UpstreamView{}}
 	upstreams := make(map[string]UpstreamView)
@@ -105,7 +105,7 @@ func (s *Set) viewOf(name string, handlers []*loaded, counts map[pair]series) Ga
 	return view
 }
 
-// mergeWeights shows one weight where all agree: 1 where no handler says any.
+// mergeWeights shows one weight where all handlers agree: 1 where none has a weight.
 func (v *UpstreamView) mergeWeights() {
 	if len(v.Weights) == 0 {
 		v.Weight = 1

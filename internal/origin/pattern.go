@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// pattern matches one origin; or every one below its host, with any port,
-// or of its scheme with any host.
+// pattern matches one origin; or all origins below its host, with any port, or of its
+// scheme with any host.
 type pattern struct {
 	triple
 	subdomains bool
@@ -83,12 +83,12 @@ func isAppScheme(scheme string) bool {
 		!slices.Contains([]string{"http", "https", "ws", "wss", fileScheme}, strings.ToLower(scheme))
 }
 
-// fileScheme is that of pages that are files; their origin has no host, where
-// browsers do not hide it.
+// fileScheme is the scheme of pages that are files. Their origin has no host,
+// where a browser does not hide it.
 const fileScheme = "file"
 
-// parse is strict: what a browser would not send as an Origin is an
-// error, because a lenient reading is how look-alikes get in.
+// parse is strict: a text that a browser would not send as an Origin is an error,
+// because a lenient reading would let look-alikes in.
 func parse(text string) (triple, error) {
 	scheme, authority, ok := strings.Cut(text, "://")
 	scheme = strings.ToLower(scheme)

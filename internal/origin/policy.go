@@ -1,6 +1,6 @@
 // Package origin decides which web pages may open a WebSocket, or send a request,
 // by the Origin that browsers put into it (RFC 6454): cookies go along with the
-// requests of every page, so that a credential alone does not say whose page it is.
+// requests of every page, so that a credential does not tell which page sent it.
 package origin
 
 import (
@@ -89,11 +89,11 @@ func (p *Policy) add(text string) error {
 // AllowsNull reports whether the policy lets pages in that hide their origin.
 func (p *Policy) AllowsNull() bool { return p.null }
 
-// Allow reports whether the page that caused r may do so. self is r's own
-// origin, ambient says that a browser attached the credential by itself, and
-// handshake that r opens a WebSocket. Browsers send an Origin with every
-// handshake, but leave it out of other requests to a page's own site: without
-// one, an ambient credential is good for such requests only.
+// Allow reports whether the page that caused r may do so. self is r's own origin,
+// ambient says that a browser attached the credential by itself, and handshake that r
+// opens a WebSocket. Browsers send an Origin with every handshake, but leave it out of
+// other requests to a page's own site: without an Origin, an ambient credential is good
+// for requests that are no handshake only.
 func (p *Policy) Allow(r *http.Request, self Self, ambient, handshake bool) bool {
 	if p.any || (len(p.texts) == 0 && !ambient) {
 		return true
@@ -126,7 +126,7 @@ func (p *Policy) matches(header string, self Self) bool {
 	return slices.ContainsFunc(p.patterns, func(allowed pattern) bool { return allowed.matches(origin) })
 }
 
-// What a line of the log shows of an Origin, and of what it was compared with.
+// How many bytes of an Origin, and of the allowed origins, a log line shows.
 const (
 	maxShownOrigin   = 200
 	maxShownPatterns = 400
@@ -145,7 +145,7 @@ func (p *Policy) Explain(r *http.Request, self Self) string {
 	}
 }
 
-// shown lists what an Origin is compared with.
+// shown lists the patterns that an Origin is compared with.
 func (p *Policy) shown(self Self) string {
 	texts := p.texts
 	if len(texts) == 0 {

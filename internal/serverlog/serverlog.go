@@ -1,8 +1,9 @@
-// Package serverlog keeps credentials out of what Caddy's server logs of a request:
-// its access log and its error log. The server writes requests there as they came:
-// its copy of one is made before any handler runs, and no handler can reach it.
+// Package serverlog keeps credentials out of the access log and the error log of
+// Caddy's server. The server logs requests as they came: it copies a request before
+// any handler runs, and no handler can reach the copy.
 //
-// It knows Caddy, for the loggers, and the requests in their lines, are Caddy's.
+// The package knows Caddy, because the loggers and the requests in their lines are
+// Caddy's.
 package serverlog
 
 import (
@@ -20,8 +21,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides"
 )
 
-// errServerLoggers is what to tell operators where the server's loggers are not
-// to be had.
+// errServerLoggers tells operators that the server's loggers cannot be reached.
 var errServerLoggers = errors.New("this version of Caddy does not let the gateway keep tokens out of the access log and the error log: " +
 	"filter both, as README shows under Access logs")
 
@@ -31,8 +31,8 @@ type Carriers struct {
 	Strip        func(r *http.Request)                           // removes them from r
 }
 
-// KeepOut makes a server leave what the carriers hold out of its access log and its
-// error log, as long as it lives. Its error is for operators.
+// KeepOut makes a server leave the credentials in the carriers out of its access log
+// and its error log, as long as the server lives. The error is for operators.
 func KeepOut(server any, carriers Carriers) error {
 	loggers, ok := caddyinsides.Loggers(server)
 	if !ok {
@@ -69,10 +69,10 @@ func (p *secretPlaces) add(set Carriers) {
 	p.sets = append(p.sets, set)
 }
 
-// shownByCaddy are fields of which Caddy logs that they were there.
+// shownByCaddy are the fields that Caddy logs without their values.
 var shownByCaddy = [...]string{"Authorization", "Cookie", "Proxy-Authorization"}
 
-// clean returns the request without credentials, and those that it had.
+// clean returns the request without credentials, and the credentials that it had.
 func (p *secretPlaces) clean(r *http.Request) (*http.Request, []string) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -91,9 +91,9 @@ func (p *secretPlaces) clean(r *http.Request) (*http.Request, []string) {
 	return cleaned, tokens
 }
 
-// discreetCore leaves credentials out of the requests that are logged, and out
-// of the header of their answers, where a redirect may repeat them. An operator
-// who has Caddy log credentials gets them.
+// discreetCore leaves credentials out of the requests that are logged, and out of the
+// header of their answers, where a redirect may repeat them. Where Caddy is
+// configured to log credentials, they are logged.
 type discreetCore struct {
 	zapcore.Core
 	secret *secretPlaces
@@ -126,7 +126,7 @@ func (c *discreetCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry)
 	return checked.AddCore(entry, discreetEntry{c, inner})
 }
 
-// discreetEntry is a line for those logs that want it.
+// discreetEntry writes a line to the logs that inner has checked it for.
 type discreetEntry struct {
 	*discreetCore
 	inner *zapcore.CheckedEntry
@@ -147,8 +147,8 @@ func (e discreetEntry) Write(entry zapcore.Entry, fields []zapcore.Field) error 
 	return nil
 }
 
-// minRepeated is the length of a token from which on it is looked for in a
-// header; what is shorter stands there by chance.
+// minRepeated is the least length of a token that is looked for in a header; a shorter
+// text may stand there by chance.
 const minRepeated = 8
 
 // withoutTokens copies a header without the tokens, however they are encoded as

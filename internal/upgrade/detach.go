@@ -22,8 +22,8 @@ func StopClocks(w http.ResponseWriter, r *http.Request) {
 	if wr != nil {
 		wr.Deadline.HardDeadline = time.Time{}
 	}
-	// By way of Caddy's own deadlines, which put theirs back otherwise. A server
-	// that has none says so.
+	// By way of Caddy's own deadlines, because Caddy would set them again
+	// otherwise. A server without them returns an error.
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
@@ -40,10 +40,10 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// letGo takes the connection from what Caddy keeps around the request. After the
-// handler has returned, it flushes what took longer than the server's write
-// timeout, and sets a deadline before that; but the connection is the relay's then,
-// and net/http has no writer any more.
+// letGo takes the connection from the writers that Caddy keeps around the request.
+// After the handler has returned, Caddy flushes an answer that took longer than the
+// server's write timeout, and sets a deadline before that; but the connection is the
+// relay's then, and net/http has no writer any more.
 func letGo(w http.ResponseWriter, r *http.Request) {
 	gone := hijackedWriter{w.Header()}
 	if last := caddyinsides.LastWrapper(w); last != nil {
@@ -58,8 +58,8 @@ func letGo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// hijackedWriter is what a writer is after a hijack. net/http's own is not safe to
-// flush.
+// hijackedWriter takes the place of the server's writer after a hijack, because
+// net/http's own is not safe to flush then.
 type hijackedWriter struct{ header http.Header }
 
 // Header implements http.ResponseWriter. Access logs show what it returns.
@@ -74,8 +74,8 @@ func (hijackedWriter) Write([]byte) (int, error) { return 0, http.ErrHijacked }
 // FlushError refuses, for http.ResponseController.
 func (hijackedWriter) FlushError() error { return http.ErrHijacked }
 
-// SetReadDeadline refuses, for the same.
+// SetReadDeadline refuses, for http.ResponseController.
 func (hijackedWriter) SetReadDeadline(time.Time) error { return http.ErrHijacked }
 
-// SetWriteDeadline refuses, for the same.
+// SetWriteDeadline refuses, for http.ResponseController.
 func (hijackedWriter) SetWriteDeadline(time.Time) error { return http.ErrHijacked }

@@ -10,11 +10,11 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides"
 )
 
-// socketKey is what a request's context knows its connection by.
+// socketKey is the key of the connection in a request's context.
 type socketKey struct{}
 
-// KnowSockets has the handler's server note the connection that requests come
-// over. Streams of HTTP/2 look at it when a client is slow.
+// KnowSockets has the handler's server note the connection in the context of each
+// request. Streams of HTTP/2 look at their connection when a client is slow.
 func KnowSockets(ctx caddy.Context) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
@@ -22,14 +22,14 @@ func KnowSockets(ctx caddy.Context) {
 	}
 	server.RegisterConnContext(func(ctx context.Context, c net.Conn) context.Context {
 		if ctx.Value(socketKey{}) != nil {
-			return ctx // it was another handler's wish too
+			return ctx // another handler has asked for it too
 		}
 		return context.WithValue(ctx, socketKey{}, c)
 	})
 }
 
-// SharedConn tells the relay over what connection the stream goes, as others do;
-// nil where that is not known, as over HTTP/3.
+// SharedConn tells the relay the connection that the stream shares with other streams;
+// nil where the connection is not known, as over HTTP/3.
 func (s *streamConn) SharedConn() net.Conn {
 	return s.shared
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
-// stream makes the request's stream the connection (RFC 8441, RFC 9220). The
-// handler has to stay as long as it lives.
+// stream makes the request's stream the connection (RFC 8441, RFC 9220). The handler
+// has to stay as long as the stream lives.
 //
-// Whatever Caddy has put around the request is passed by, as a hijack does. It
-// would end a stream whose client is silent for a minute, and a WebSocket may be
-// silent for as long as it likes; over HTTP/2 it sets a timer for each read and
-// write, and one that is set as the stream ends keeps that in memory, and with it
-// the server and the configuration. Deadlines of writes are the relay's alone.
+// Caddy's wrappers around the request are passed by, as by a hijack. Their timeouts
+// would end a stream whose client is silent for a minute, and a WebSocket may be silent
+// for as long as it likes; over HTTP/2 they set a timer for each read and write, and a
+// timer that is set as the stream ends keeps the stream in memory, and with it the
+// server and the configuration. Deadlines of writes are the relay's alone.
 func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (Side, error) {
 	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	if wr != nil {
@@ -46,8 +46,8 @@ func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 	return Side{Conn: s}, nil
 }
 
-// overQUIC makes the stream one that is kept alive. It has to be ended, because the
-// server leaves that to the handler that took the stream.
+// overQUIC has the stream of HTTP/3 kept alive. The End of its Side ends the stream,
+// because the server leaves that to the handler that took the stream.
 func (s *streamConn) overQUIC(str *http3.Stream) Side {
 	s.w, s.flush, s.setDeadline = str, nil, str.SetWriteDeadline
 	s.nudge = func() { _ = str.TryWriteAll(nil) }
@@ -65,10 +65,10 @@ type streamConn struct {
 	w           io.Writer
 	flush       func() error // nil where w keeps nothing back
 	setDeadline func(time.Time) error
-	nudge       func()   // says something to the peer that means nothing
+	nudge       func()   // sends the peer something without meaning
 	shared      net.Conn // with other streams; nil where it is not known
 
-	mu      sync.Mutex // guards what follows, the deadline, and that only one writes
+	mu      sync.Mutex // guards what follows and the deadline, and lets only one goroutine write
 	writing bool
 	closed  bool
 }
@@ -76,7 +76,7 @@ type streamConn struct {
 // Read implements io.Reader.
 func (s *streamConn) Read(p []byte) (int, error) { return s.body.Read(p) }
 
-// Write implements io.Writer; what it wrote is on its way when it returns.
+// Write implements io.Writer. The bytes are on their way when it returns.
 func (s *streamConn) Write(p []byte) (int, error) {
 	if !s.setWriting(true) {
 		return 0, net.ErrClosed
@@ -97,7 +97,7 @@ func (s *streamConn) setWriting(writing bool) (open bool) {
 	return !s.closed
 }
 
-// SetWriteDeadline implements relay.Conn. That of Close is the last one.
+// SetWriteDeadline implements relay.Conn. The deadline that Close sets is the last.
 func (s *streamConn) SetWriteDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,8 +107,8 @@ func (s *streamConn) SetWriteDeadline(t time.Time) error {
 	return s.setDeadline(t)
 }
 
-// Close ends reads, and a write that is stuck. The stream itself ends when the
-// handler returns, after what was written.
+// Close ends reads, and a write that is stuck. The stream itself ends when the handler
+// returns, after all bytes that were written.
 func (s *streamConn) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -119,8 +119,8 @@ func (s *streamConn) Close() error {
 	return s.body.Close()
 }
 
-// keepAlive nudges the peer, unless something is being written anyway. It does not
-// wait for anything, and keeps what goes wrong from the streams of others.
+// keepAlive nudges the peer, unless a write is under way. It does not wait, and keeps a
+// panic from the other streams.
 func (s *streamConn) keepAlive() {
 	defer panics.Contain()
 	s.mu.Lock()

@@ -1,9 +1,9 @@
 // Package upgrade takes the client's side of a connection over from the server, once
 // an upstream has accepted the handshake: the raw connection over HTTP/1.1, and the
-// request's stream over HTTP/2 and HTTP/3. From then on nothing that Caddy keeps
-// around a request may touch it, deadlines above all.
+// request's stream over HTTP/2 and HTTP/3. From then on none of Caddy's wrappers around
+// a request may touch the connection, above all none that sets deadlines.
 //
-// It knows Caddy, as nothing else says what Caddy keeps there.
+// The package knows Caddy, because these wrappers are Caddy's.
 package upgrade
 
 import (
@@ -20,7 +20,7 @@ import (
 type Side struct {
 	Conn     relay.Conn
 	Early    []byte // what arrived behind the handshake
-	Detached bool   // the connection is ours, and the handler may return
+	Detached bool   // the connection is the gateway's, and the handler may return
 	End      func() // to be called when the handler is about to return; nil for none
 }
 
