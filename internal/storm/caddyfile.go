@@ -1,8 +1,8 @@
 package main
 
-// caddyfile is the configuration. The server's clocks are short, and so are those of
-// a transport, because none may end a connection that is open. One server has
-// something around its sockets, so that goroutines relay.
+// caddyfile is the configuration. The timeouts of the server and of a transport are
+// short, because none may end an open connection. One server has wrapped sockets, so
+// that goroutines relay.
 const caddyfile = `{
 	admin unix/{admin}
 	persist_config off

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// makeCertificate makes one for localhost, and writes it and its key to files.
+// makeCertificate makes a certificate for localhost, and writes it and its key to files.
 func makeCertificate(dir string) (pair tls.Certificate, certFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -31,7 +31,7 @@ type door interface {
 	close()
 }
 
-// line is a handshake, and what comes of it.
+// line is a handshake, and the connection that it opens.
 type line interface {
 	// answer waits for the head of the answer; for so many bytes of it only,
 	// where that is not never.
@@ -56,7 +56,7 @@ func (s *storm) open(carrier string) (door, error) {
 	return openH3(s.gateway.httpsAddr)
 }
 
-// turns are the carriers as often as they have theirs.
+// turns lists each carrier as often as it has its turn.
 var turns = slices.Concat(
 	slices.Repeat([]string{"h1"}, onOneConnection), slices.Repeat([]string{"h1s", "h1w"}, onOneConnection/2),
 	[]string{"h2", "h3"},
@@ -90,7 +90,7 @@ func (s *storm) turn(ctx context.Context) bool {
 		all.Go(func() {
 			err := meet(d, p, s.random(-number))
 			if err != nil && (ctx.Err() != nil || s.gateway.isWell() != nil || slammed.Load() && !errors.Is(err, errForeign)) {
-				return // there is a reason
+				return // the error has an excuse
 			}
 			s.outcomes.note(p, err)
 		})
@@ -129,7 +129,7 @@ func excuse(began time.Time, err error) error {
 // errSlow is that of a client that has waited for too long.
 var errSlow = errors.New("it hangs")
 
-// meet does what the plan says. An error is what the client did not expect.
+// meet does what the plan says. An error tells what the client did not expect.
 func meet(d door, p plan, r *rand.Rand) (err error) {
 	var left, slow atomic.Bool
 	cut := never
@@ -292,8 +292,8 @@ func (t *talk) converse() error {
 	return t.hearClose(1000, "")
 }
 
-// hear reads a message, which must be the one; it may be missing only where the
-// upstream goes. The one that was sent eagerly is only looked at.
+// hear reads a message, which must be the wanted one; it may be missing only where the
+// upstream goes. Of a message that was sent eagerly, only the beginning is compared.
 func (t *talk) hear(want frame, broken bool) error {
 	got, err := readFrame(t.br)
 	switch {

@@ -224,8 +224,8 @@ func (g *gateway) measured(names ...string) (sum float64, err error) {
 	return sum, nil
 }
 
-// freeAddress finds an address on loopback that is free for both TCP and UDP, below
-// those that the system gives to outgoing connections.
+// freeAddress finds an address on loopback that is free for both TCP and UDP, below the
+// ports that the system gives to outgoing connections.
 func freeAddress() (string, error) {
 	for range 1000 {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000))) //nolint:gosec // any will do
@@ -248,7 +248,7 @@ func portOf(address string) string {
 	return port
 }
 
-// listens reports whether somebody does at the address.
+// listens reports whether a server listens at the address.
 func listens(address string) bool {
 	conn, err := net.Dial("tcp", address)
 	if err == nil {

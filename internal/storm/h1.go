@@ -88,7 +88,7 @@ func (l *lineH1) leave(how string) {
 	_ = l.conn.Close()
 }
 
-// clientTLS trusts anyone: the certificate is our own.
+// clientTLS trusts any certificate: the server's is our own.
 func clientTLS(protocol string) *tls.Config {
 	return &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, NextProtos: []string{protocol}} //nolint:gosec // as above
 }

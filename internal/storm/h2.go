@@ -79,7 +79,7 @@ func (d *doorH2) knock(target string, cut int, _ []byte) (line, error) {
 	if err := d.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: l.id, BlockFragment: block[:first], EndHeaders: first == len(block)}); err != nil {
 		return nil, err
 	}
-	if first < len(block) { // it cannot be left like this, for others are on the connection
+	if first < len(block) { // the rest must follow, because other streams share the connection
 		if err := d.framer.WriteContinuation(l.id, true, block[first:]); err != nil {
 			return nil, err
 		}

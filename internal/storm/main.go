@@ -11,9 +11,9 @@
 // drawn from the seed, which is printed.
 //
 // All the while there are witnesses: connections that stay open, quiet ones too.
-// Whoever is answered checks that every byte was meant for them. At the end Caddy
-// must be alive, its counters zero, and no goroutine or descriptor left over. It
-// exits with 1 otherwise.
+// Every client checks that each byte of an answer was meant for it. At the end Caddy
+// must be alive, its counters zero, and no goroutine or descriptor left over. The
+// command exits with 1 otherwise.
 package main
 
 import (

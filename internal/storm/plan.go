@@ -21,8 +21,8 @@ type plan struct {
 	eager   bool // the first one right behind the request
 }
 
-// The ways to the gateway: HTTP/1.1 without TLS, with it, and where something is
-// wrapped around the sockets, HTTP/2 and HTTP/3; and those through it.
+// The ways to the gateway (HTTP/1.1 without TLS, with TLS, and with wrapped sockets,
+// HTTP/2 and HTTP/3), and the ways through it.
 var (
 	carriers = []string{"h1", "h1s", "h1w", "h2", "h3"}
 	routes   = []string{"direct", "named", "unix", "tls", "timed"}
@@ -61,7 +61,7 @@ const (
 	silent  = "is silent"
 )
 
-// In which way someone goes.
+// The ways in which a client or an upstream leaves.
 const (
 	byReset = "reset"
 	byEnd   = "end"   // closes both ways, in order

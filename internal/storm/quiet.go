@@ -23,7 +23,7 @@ func (f footprint) String() string {
 		f.goroutines, f.descriptors, f.live, f.counted, f.behind)
 }
 
-// gauges must be zero when nobody is there, and so must panics be always.
+// gauges must be zero when no client is connected, and panics always.
 var gauges = []string{"caddy_ws_gateway_connections", "caddy_ws_gateway_queue_length", "caddy_ws_gateway_panics_total"}
 
 func (g *gateway) footprint(u *upstreams) (f footprint, err error) {
@@ -56,12 +56,12 @@ func descriptorsOf(pid int) int {
 	return len(open)
 }
 
-// settling is how long it is watched what Caddy holds while nobody is there, to
-// know the least of it: looking costs something, too.
+// settling is how long the footprint is watched while no client is connected, to find
+// its least value: looking costs something, too.
 const settling = 2 * time.Second
 
-// awaitQuiet waits until nobody is there, and no more is held than before. Where
-// nothing is known of before, it finds out how little that can be.
+// awaitQuiet waits until no client is connected, and Caddy holds no more than before.
+// Where before is zero, it finds out how little Caddy can hold.
 func (g *gateway) awaitQuiet(ctx context.Context, before footprint, u *upstreams) (footprint, error) {
 	var now, least footprint
 	var since time.Time

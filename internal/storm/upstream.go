@@ -142,7 +142,7 @@ func (s *script) answer(id, key string) (head, rest []byte) {
 	return b.Bytes(), rest
 }
 
-// body is that of a refusal.
+// body is the body of a refusal.
 func (s *script) body(id string) []byte {
 	return []byte(strings.Repeat(id+" ", s.Body/(len(id)+1)+1))[:s.Body]
 }
@@ -232,5 +232,5 @@ func lingerNot(conn net.Conn) {
 	}
 }
 
-// errForeign is the worst that can be found: bytes that belong to someone else.
+// errForeign is the worst finding: bytes that belong to another connection.
 var errForeign = errors.New("not what was sent here")

@@ -9,9 +9,9 @@ import (
 // tokenKey stands for a token in what is remembered of it.
 type tokenKey = [sha256.Size]byte
 
-// answers are what a service said about tokens lately. All are good for the same
-// while, so that the oldest is also the next to lapse: making room takes the
-// same time however many there are.
+// answers are the latest answers of a service about tokens. All are good for the same
+// while, so that the oldest is also the next to lapse: making room takes the same time
+// for any number of answers.
 type answers struct {
 	ttl   time.Duration
 	most  int
@@ -30,7 +30,7 @@ func newAnswers(ttl time.Duration, most int) *answers {
 	return &answers{ttl: ttl, most: most, byKey: make(map[tokenKey]*list.Element)}
 }
 
-// get returns what is known of a token, or nil.
+// get returns the remembered answer about a token, or nil.
 func (a *answers) get(key tokenKey, now time.Time) *rememberedAnswer {
 	element := a.byKey[key]
 	if element == nil {

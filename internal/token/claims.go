@@ -12,9 +12,9 @@ import (
 // claims are what a token says about its user.
 type claims struct{ strictjson.Object }
 
-// lookup finds a claim by its name, or by a path of names with dots between
-// them. A name that has dots itself comes first, and then the path whose first
-// name is the shortest. Whoever asks for a claim asks here.
+// lookup finds a claim by its name, or by a path of names with dots between them. A
+// name that has dots itself comes first, and then the path with the shortest first
+// name. Every look at a configured claim goes through lookup.
 func (c claims) lookup(path string) strictjson.Value {
 	if v := c.Get(path); v != nil {
 		return v
@@ -118,7 +118,7 @@ func (c claims) each(set func(name, value string)) {
 	}
 }
 
-// walk calls visit for every claim, and for those in objects by the path to them.
+// walk calls visit for every claim, and for every claim in an object by its path.
 func (c claims) walk(prefix string, visit func(name string, v strictjson.Value)) {
 	for _, m := range c.Object {
 		name := prefix + string(m.Name)

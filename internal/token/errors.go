@@ -12,10 +12,10 @@ var (
 	// ErrBadCredential is any error that says that a token is not good.
 	ErrBadCredential error = unknownToken("the credential is not valid")
 
-	// ErrInsufficient is that of a good token that does not hold what is required.
+	// ErrInsufficient is for a good token that does not hold the required claims.
 	ErrInsufficient = errors.New("the credential is valid, but does not allow this")
 
-	// ErrUnavailable is where keys, or the introspection service, cannot be had.
+	// ErrUnavailable is for missing keys, or no answer of the introspection service.
 	ErrUnavailable = errors.New("the credential cannot be checked at the moment")
 )
 
@@ -24,8 +24,8 @@ var (
 type credentialError struct {
 	reason string
 
-	// The token is none of ours, and is not refused for what it says: somebody
-	// else may know it.
+	// The token is none of ours, and is not refused for its claims: another
+	// handler or module may know it.
 	unknown bool
 }
 
@@ -39,16 +39,16 @@ func (e *credentialError) Error() string { return e.reason }
 // Is makes all of them ErrBadCredential.
 func (e *credentialError) Is(target error) bool { return target == ErrBadCredential }
 
-// isUnknown reports whether a token was refused as none of ours, and not for what
-// it says.
+// isUnknown reports whether a token was refused as none of ours, and not for its
+// claims.
 func isUnknown(err error) bool {
 	e, ok := errors.AsType[*credentialError](err)
 	return ok && e.unknown
 }
 
-// moreTelling is the one of two reasons to refuse tokens that says more: that a
-// token is good and does not suffice, that nobody knows, that it is bad, or only
-// that it is unknown.
+// moreTelling is the one of two errors about tokens that says more: most says that a
+// token is good and does not suffice, then that it cannot be checked, then that it is
+// bad, and least that it is unknown.
 func moreTelling(a, b error) error {
 	rank := func(err error) int {
 		switch {
@@ -70,8 +70,8 @@ func moreTelling(a, b error) error {
 }
 
 // Challenge returns the WWW-Authenticate value of RFC 6750, section 3, for an
-// error of VerifyAny, or where there is no token. It is the same for every bad
-// token: why one is bad is nothing to a stranger.
+// error of VerifyAny, or where there is no token. It is the same for every bad token,
+// because a stranger must not learn why a token is bad.
 func Challenge(realm string, err error) string {
 	value := "Bearer realm=" + quotedString(realm)
 	switch {

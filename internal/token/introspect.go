@@ -23,18 +23,18 @@ const (
 	maxIntrospectSize        = 64 << 10
 	maxIntrospectCached      = 10_000 // of good tokens, and as many of others
 
-	// maxIntrospectCalls bounds what strangers, who can make up tokens without
-	// end, do to the service.
+	// maxIntrospectCalls bounds the calls at a time: strangers can make up tokens
+	// without end.
 	maxIntrospectCalls = 16
 
-	// maxIntrospectWaiting bounds what those cost that wait for their turn.
+	// maxIntrospectWaiting bounds the memory of tokens that wait for their turn.
 	maxIntrospectWaiting = 10_000
 )
 
-// errTokenInactive is the service's word.
+// errTokenInactive is the service's answer about a token that is not good.
 var errTokenInactive = refusedToken("the introspection service says that the token is not active")
 
-// errIntrospectBusy is an ErrUnavailable.
+// errIntrospectBusy is an ErrUnavailable for a token beyond maxIntrospectWaiting.
 var errIntrospectBusy = fmt.Errorf("%w: the introspection service has too many tokens to look at", ErrUnavailable)
 
 // introspector asks a service about tokens (RFC 7662) and remembers its answers.
@@ -48,8 +48,8 @@ type introspector struct {
 
 	mu      sync.Mutex // guards what follows
 	pending map[tokenKey]*inquiry
-	good    *answers // apart, so that no flood of made-up tokens
-	bad     *answers // pushes out those of users
+	good    *answers // apart from bad, so that no flood of made-up tokens
+	bad     *answers // pushes out the answers about good ones
 	down    bool     // the last call failed
 }
 
@@ -95,7 +95,8 @@ func (o *Options) newIntrospector(config *Introspection) (*introspector, error) 
 	}, nil
 }
 
-// CheckIntrospectionURL refuses what would let someone on the way read the tokens.
+// CheckIntrospectionURL refuses a URL that would let an attacker on the network path
+// read the tokens.
 func CheckIntrospectionURL(address string, allowHTTP bool) error {
 	u, err := url.Parse(address)
 	switch {
@@ -107,7 +108,7 @@ func CheckIntrospectionURL(address string, allowHTTP bool) error {
 	return nil
 }
 
-// credential is what stands for the service in the registry.
+// credential is the service's name among credentials.
 func (i *introspector) credential() string { return credentialAt("introspect", canonicalURL(i.url)) }
 
 // verify asks about a token, once for any number of requests at a time.
@@ -145,7 +146,7 @@ func (i *introspector) known(key tokenKey, now time.Time) *rememberedAnswer {
 	return i.bad.get(key, now)
 }
 
-// unlessOver is what the service said, for as long as the token lasts.
+// unlessOver returns the service's answer, or an error once the token has expired.
 func unlessOver(g *Grant, err error, now time.Time) (*Grant, error) {
 	if err == nil && !g.Expires.IsZero() && !now.Before(g.Expires) {
 		return nil, errTokenInactive
@@ -181,7 +182,7 @@ func (i *introspector) takeTurn() bool {
 	}
 }
 
-// learn passes on what came of a call, and remembers it.
+// learn passes the outcome of a call on to the waiting requests, and remembers it.
 func (i *introspector) learn(key tokenKey, asked *inquiry, g *Grant, err error) {
 	failed := err != nil && !errors.Is(err, ErrBadCredential)
 	i.mu.Lock()
@@ -207,7 +208,8 @@ func (i *introspector) learn(key tokenKey, asked *inquiry, g *Grant, err error) 
 	}
 }
 
-// call makes one request. The client's own is no part of it.
+// call makes one request to the service, which carries nothing of the client's request
+// but the token.
 func (i *introspector) call(ctx context.Context, token string) (g *Grant, err error) {
 	defer panics.ContainInto(&err, i.reportPanic) // handshakes wait for the answer
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()

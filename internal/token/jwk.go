@@ -34,8 +34,8 @@ func keysFromJSON(text []byte, algorithms []string) ([]*verifyKey, error) {
 	return keys, nil
 }
 
-// keysFromSet reads a JWK set that someone serves. What it holds beyond keys to
-// verify with is for others; a secret is nothing to serve at all.
+// keysFromSet reads a JWK set that a service publishes. Keys in it that are not for
+// verifying signatures are left out, and so are secrets, which must not be published.
 func keysFromSet(text []byte) ([]*verifyKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -102,9 +102,9 @@ func keyFromJWK(text []byte, algorithms []string) (*verifyKey, error) {
 	return k, nil
 }
 
-// withoutCertificates leaves out of a JWK what is only a certificate of its key
-// (RFC 7517, sections 4.6 to 4.9). It is the key that signatures are verified
-// with, and issuers put certificates there that no parser takes.
+// withoutCertificates removes the certificates of the key from a JWK (RFC 7517,
+// sections 4.6 to 4.9). Signatures are verified with the key alone, and issuers put
+// certificates there that no parser takes.
 func withoutCertificates(text []byte) []byte {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(text, &members) != nil {
@@ -153,8 +153,8 @@ type leftOutKey struct {
 	reason string
 }
 
-// leftOutOf lists such keys: tokens that they sign are refused, and nobody would
-// know why.
+// leftOutOf lists the left out keys of a set, for a warning: tokens that they sign are
+// refused.
 func leftOutOf(set []byte, secrets bool) []leftOutKey {
 	var parsed struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -179,8 +179,8 @@ func leftOutOf(set []byte, secrets bool) []leftOutKey {
 	return all
 }
 
-// warnOfLeftOut says which keys of a set sign tokens that nobody can verify, but
-// for those of which it was said.
+// warnOfLeftOut warns of the left out keys of a set, except for the keys in said, of
+// which it has warned before.
 func warnOfLeftOut(logger *zap.Logger, place string, keys, said []leftOutKey) {
 	for _, k := range keys {
 		if !slices.Contains(said, k) {

@@ -12,8 +12,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
 )
 
-// Why a JWT is refused. All of it is the same to the client, and none of it
-// shows anything that the token holds.
+// The reasons to refuse a JWT. The client does not learn which, and none shows any part
+// of the token.
 var (
 	errJWTMalformed = unknownToken("the token is neither a known one nor a JWT")
 	errJWTHeader    = unknownToken("the token's header is not one of a signed JWT")
@@ -37,7 +37,7 @@ type jwtVerifier struct {
 	sets       []keySet
 	algorithms []string // nil for all
 	rules      claimRules
-	leftOut    []leftOutKey // of the static ones
+	leftOut    []leftOutKey // of the configured keys
 	resolve    Resolver     // of configured keys
 }
 
@@ -168,7 +168,7 @@ func signedByOneOf(ctx context.Context, t *signedToken, set keySet) (*verifyKey,
 	return t.signedByOne(keys)
 }
 
-// worse is which of two reasons to give where no key did it.
+// worse is the one of two reasons to give where no key has signed the token.
 func worse(a, b error) error {
 	if errors.Is(b, ErrUnavailable) || errors.Is(a, errJWTKey) {
 		return b
@@ -180,7 +180,7 @@ func worse(a, b error) error {
 type signedToken struct {
 	algorithm string
 	kid       string
-	signed    string // what the signature is over
+	signed    string // the text that the signature is over
 	body      string
 	signature []byte
 }
@@ -188,7 +188,7 @@ type signedToken struct {
 var strictBase64 = base64.RawURLEncoding.Strict()
 
 // parseJWT takes a token apart without trusting any of it (RFC 7515, section
-// 5.2; RFC 8725). Where the header says that a key is to be found is not read.
+// 5.2; RFC 8725). The places of keys in the header (jku and so on) are not read.
 func parseJWT(text string) (*signedToken, error) {
 	// The decoder would go past line breaks.
 	if len(text) > maxTokenSize || strings.ContainsAny(text, "\r\n") {
@@ -226,8 +226,8 @@ func parseJWT(text string) (*signedToken, error) {
 	return t, nil
 }
 
-// signedByOne finds the key among some. The error is errJWTKey where none fits,
-// errJWTSignature where none that fits did it.
+// signedByOne finds the key among keys that signed the token. The error is errJWTKey
+// where no key fits, and errJWTSignature where no key that fits has signed it.
 func (t *signedToken) signedByOne(keys []*verifyKey) (*verifyKey, error) {
 	method := signingMethods[t.algorithm]
 	var err error = errJWTKey

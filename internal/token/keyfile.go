@@ -21,7 +21,7 @@ type keyFile struct {
 	leftOut []leftOutKey // for read alone
 }
 
-// read takes over what the file holds.
+// read takes over the keys in the file.
 func (s *keyFile) read() error {
 	text, err := ReadSecretFile(s.name)
 	switch {

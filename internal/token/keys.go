@@ -51,8 +51,8 @@ type verifyKey struct {
 	algorithms []string
 	key        any // as golang-jwt takes it
 
-	// What stands for the key in the registry: when no configuration has it any
-	// more, the connections that it let in end.
+	// The name of the key among credentials: when no configuration has the key
+	// any more, the connections that it let in end.
 	credential string
 }
 
@@ -67,7 +67,7 @@ func (k *verifyKey) isSecret() bool {
 	return secret
 }
 
-// CheckAlgorithms refuses the names of algorithms that there are not.
+// CheckAlgorithms refuses names that are not of supported algorithms.
 func CheckAlgorithms(names []string) error {
 	for _, name := range names {
 		switch {
@@ -80,8 +80,8 @@ func CheckAlgorithms(names []string) error {
 	return nil
 }
 
-// isAlgorithm reports whether a text names an algorithm, by whatever case. Such a
-// secret is none: it stands in the header of every token.
+// isAlgorithm reports whether a text names an algorithm, without regard to case. Such a
+// text is no secret: it stands in the header of every token.
 func isAlgorithm(text string) bool {
 	if strings.EqualFold(text, "none") {
 		return true
@@ -141,8 +141,8 @@ func keysFromText(text string, algorithms []string) ([]*verifyKey, error) {
 	return oneKey(material, algorithms)
 }
 
-// decodeKey returns the bytes of a key that was handed out encoded, and of any
-// other those of its text.
+// decodeKey returns the decoded bytes of a key with a prefix of an encoding, and the
+// bytes of the text of any other key.
 func decodeKey(text string) (material []byte, encoded bool, err error) {
 	for prefix, encoding := range map[string]*base64.Encoding{"base64:": base64.RawStdEncoding, "base64url:": base64.RawURLEncoding} {
 		start := strings.TrimSpace(text)

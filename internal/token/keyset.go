@@ -6,14 +6,14 @@ import (
 
 // keySet is keys that may change.
 type keySet interface {
-	// keys returns those that are known. It waits for the first ones; its error
-	// is ErrUnavailable where there are none yet.
+	// keys returns the known keys. It waits for the first keys; the error is
+	// ErrUnavailable where there are none yet.
 	keys(ctx context.Context) ([]*verifyKey, error)
 
-	// credentials are what stands for its keys in the registry.
+	// credentials are the names of the keys among credentials.
 	credentials() []string
 
-	// renew fetches them again, unless that was tried just now, and reports
+	// renew fetches the keys again, unless that was tried just now, and reports
 	// whether it did.
 	renew(ctx context.Context) bool
 }

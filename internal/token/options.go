@@ -13,8 +13,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// Options is what a Verifier is made of. The texts in it are as they are
-// configured, with placeholders.
+// Options is the configuration of a Verifier. Its texts may have placeholders.
 type Options struct {
 	Static        []Static
 	JWT           *JWT           // nil without
@@ -27,10 +26,10 @@ type Options struct {
 	// Resolve replaces placeholders.
 	Resolve Resolver
 
-	// FilesIn names the files that a configured text comes out of.
+	// FilesIn names the files that the placeholders in a configured text read.
 	FilesIn func(configured string) []string
 
-	// KeySource returns the JWK set at a URL, whose life is not the Verifier's.
+	// KeySource returns the JWK set at a URL, which the Verifier does not close.
 	KeySource func(address string) (*KeySource, error)
 
 	Logger *zap.Logger
@@ -76,7 +75,7 @@ type KeySetPlace struct {
 	AllowHTTP bool   // from any address, and not from loopback ones alone
 }
 
-// Requirement is a claim and what it may be.
+// Requirement is a claim and its permitted values.
 type Requirement struct {
 	Claim  string
 	Values []string
@@ -88,14 +87,13 @@ type Introspection struct {
 	AllowHTTP   bool           // to any address, and not to loopback ones alone
 	Cache       *time.Duration // nil for the default
 	Timeout     time.Duration  // zero for the default
-	Authorities *x509.CertPool // nil for those of the system
+	Authorities *x509.CertPool // nil for the system's
 }
 
 func (o *Options) isInFile(configured string) bool { return len(o.FilesIn(configured)) > 0 }
 
-// resolveText replaces the placeholders in a setting that is not secret. What is
-// empty is refused: it is what an unset {$VAR} in quotes leaves, and claims may
-// well be empty too.
+// resolveText replaces the placeholders in a setting that is not secret. An empty text
+// is refused: an unset {$VAR} in quotes leaves one, and would match an empty claim.
 func (o *Options) resolveText(field, configured string) (string, error) {
 	text, err := o.Resolve("it", configured)
 	switch {

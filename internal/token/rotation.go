@@ -16,16 +16,16 @@ import (
 // seen twice, so that nothing is taken over that is half written.
 const rotationInterval = 4 * time.Second
 
-// rotation is a part of the configuration that comes out of a file, and is taken
-// over again when that changes.
+// rotation is a text of the configuration that comes out of files, and is taken over
+// again when a file changes.
 type rotation struct {
 	field string                 // of the configuration
 	files []string               // that the text comes out of
-	text  func() (string, error) // what it is now
-	take  func(*material) error  // makes it part of what is in force; on error nothing is changed
+	text  func() (string, error) // reads the text as it is now
+	take  func(*material) error  // puts it into the material; on error nothing is changed
 
-	inForce, seen [sha256.Size]byte // of the text
-	complaint     string            // what the log said last, where it is still so
+	inForce, seen [sha256.Size]byte // hashes of the text
+	complaint     string            // the warning in the log, while it still holds
 }
 
 // read returns the text, and does not wait for one.
@@ -65,7 +65,7 @@ func (r *rotation) look(next *material, logger *zap.Logger) bool {
 	return true
 }
 
-// complain warns once of what stays as it is.
+// complain warns once that the text before stays in force.
 func (r *rotation) complain(logger *zap.Logger, err error) {
 	if complaint := err.Error(); complaint != r.complaint {
 		r.complaint = complaint
@@ -74,16 +74,16 @@ func (r *rotation) complain(logger *zap.Logger, err error) {
 	}
 }
 
-// follower takes over what files hold, for one Verifier.
+// follower takes over changes of files, for one Verifier.
 type follower struct {
 	all         []*rotation
 	logger      *zap.Logger
 	reportPanic func(*panics.Panic) // nil for panics.Report
 }
 
-// follow adds one. It notes what the text is before that is compiled: should it
-// change meanwhile, it is compiled once more. What can be read only once is not
-// followed.
+// follow adds a rotation. It notes the text before the text is compiled: should the
+// text change meanwhile, it is compiled once more. A file that can be read only once is
+// not followed.
 func (f *follower) follow(r *rotation) {
 	if checkRereadable(r.files...) != nil {
 		return
@@ -95,7 +95,7 @@ func (f *follower) follow(r *rotation) {
 	f.all = append(f.all, r)
 }
 
-// look returns what is to be in force now, where a file has changed that.
+// look returns the material to put into force, where a file has changed.
 func (f *follower) look(current *material) (next *material, changed bool) {
 	copied := *current
 	for _, r := range f.all {
@@ -106,8 +106,8 @@ func (f *follower) look(current *material) (next *material, changed bool) {
 	return &copied, changed
 }
 
-// watch looks at the files until ctx ends, and calls move with what is to be in
-// force when they have changed.
+// watch looks at the files until ctx ends, and calls move with the material to put into
+// force when one has changed.
 func (f *follower) watch(ctx context.Context, current func() *material, move func(*material)) {
 	ticker := time.NewTicker(rotationInterval)
 	defer ticker.Stop()
@@ -181,8 +181,8 @@ func (f *follower) followKeys(o *Options) {
 	}
 }
 
-// followSet follows a key set. Its credential is the set, so that its keys may
-// change without an end for the connections that they let in.
+// followSet follows a key set. The credential is the set and not its keys, so that keys
+// may change without ending the connections that they let in.
 func (f *follower) followSet(field string, s *keyFile) {
 	f.follow(&rotation{
 		field: field,

@@ -7,7 +7,7 @@ import (
 
 const defaultLeeway = 30 * time.Second
 
-// claimRules are what the claims of a token must be.
+// claimRules are the rules for the claims of a token.
 type claimRules struct {
 	issuers, audiences []string
 	require            requirements
@@ -40,8 +40,8 @@ func (o *Options) newClaimRules(config *JWT) (rules claimRules, err error) {
 	return rules, err
 }
 
-// apply finds what claims grant (RFC 7519, section 4.1). Their signature was
-// verified.
+// apply returns the grant of claims whose signature was verified (RFC 7519, section
+// 4.1).
 func (rules *claimRules) apply(c claims, now time.Time) (Grant, error) {
 	g := Grant{claims: c}
 	var err error

@@ -14,7 +14,7 @@ import (
 // maxSecretFile is more than a token, a key or a set of keys ever has.
 const maxSecretFile = 1 << 20
 
-// Why what a file holds is not taken for a secret. None shows any of it.
+// The reasons not to take the content of a file for a secret. None shows any of it.
 var (
 	errFileEmpty  = errors.New("cannot be read, or is empty")
 	errFileLarge  = errors.New("is larger than 1 MiB")
@@ -41,9 +41,8 @@ func ReadSecretFile(name string) (string, error) {
 	return secretIn(content)
 }
 
-// secretIn returns the secret in what people make of a file: with a byte order
-// mark in front, and blanks and line breaks of any kind behind. What may be meant
-// in two ways is an error.
+// secretIn returns the secret in the content of a file, without a byte order mark in
+// front, and without blanks and line breaks behind. Ambiguous content is an error.
 func secretIn(content []byte) (string, error) {
 	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
 		return "", errFileUTF16
@@ -72,8 +71,8 @@ func isBinary(s string) bool {
 	})
 }
 
-// checkRereadable refuses what gives what it holds once only, or waits for
-// somebody to write: pipes, terminals, sockets.
+// checkRereadable refuses files that can be read only once, or that wait for a writer:
+// pipes, terminals, sockets.
 func checkRereadable(names ...string) error {
 	for _, name := range names {
 		info, err := os.Stat(name)

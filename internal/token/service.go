@@ -72,8 +72,7 @@ func bareURL(address string) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
-// credentialAt is what stands for a place in the registry, and shows nothing of
-// it.
+// credentialAt is the name of a place among credentials. It shows nothing of the place.
 func credentialAt(kind, address string) string {
 	sum := sha256.Sum256([]byte(address))
 	return kind + " " + hex.EncodeToString(sum[:])
@@ -85,8 +84,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// canonicalURL spells the URL of a service in one way (RFC 9110 section 4.2.3). What
-// is no URL is left as it is.
+// canonicalURL spells the URL of a service in one way (RFC 9110 section 4.2.3), and
+// leaves a text that is no URL as it is.
 func canonicalURL(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {

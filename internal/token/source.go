@@ -19,7 +19,7 @@ import (
 const (
 	jwksTimeout  = 10 * time.Second
 	maxJWKSSize  = 1 << 20
-	jwksInterval = 10 * time.Minute // between fetches that nobody asks for
+	jwksInterval = 10 * time.Minute // between fetches that no token causes
 	jwksMinRetry = time.Second      // after a fetch that failed, doubled for each
 	jwksMaxRetry = time.Minute
 
@@ -31,7 +31,7 @@ const (
 	jwksPatience = 5 * time.Second
 )
 
-// KeySource is a JWK set at a URL. What it has fetched stays when a fetch fails.
+// KeySource is a JWK set at a URL. The keys stay when a fetch fails.
 type KeySource struct {
 	url    string
 	cancel context.CancelFunc
@@ -53,9 +53,8 @@ func newKeySource(address string, client *http.Client, logger *zap.Logger) *KeyS
 	return s
 }
 
-// StartKeySource fetches the set at a URL in the background, and keeps it fresh
-// until Close. It trusts the authorities, or those of the system where they are
-// nil.
+// StartKeySource fetches the set at a URL in the background, and keeps it fresh until
+// Close. It trusts the authorities, or the system's where authorities is nil.
 func StartKeySource(address string, authorities *x509.CertPool, logger *zap.Logger) *KeySource {
 	s := newKeySource(address, newHTTPClient(authorities, jwksTimeout, 0), logger)
 	go s.run(s.fetch())
@@ -89,7 +88,7 @@ func (s *KeySource) run(fetched <-chan struct{}) {
 	}
 }
 
-// pause is how long to wait for the next fetch that nobody asks for.
+// pause is how long to wait for the next fetch that no token causes.
 func (s *KeySource) pause() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,7 +207,8 @@ func await(ctx context.Context, done <-chan struct{}) bool {
 	return false
 }
 
-// CheckKeySetURL refuses what would let someone on the way put in keys of theirs.
+// CheckKeySetURL refuses a URL that would let an attacker on the network path put in
+// keys.
 func CheckKeySetURL(address string, allowHTTP bool) error {
 	u, err := url.Parse(address)
 	switch {

@@ -72,9 +72,9 @@ func (o *Options) newStaticToken(config Static) (staticToken, error) {
 	}, nil
 }
 
-// checkTwins refuses two tokens that are the same: one of them is a mistake. Only
-// files may hold the same for the same user, for that is how the next token of a
-// user takes the place of the last.
+// checkTwins refuses two equal tokens, of which one must be a mistake. Only files may
+// hold the same token for the same user, because so the user's next token takes the
+// place of the last.
 func (o *Options) checkTwins(tokens staticTokens, configs []Static) error {
 	seen := make(map[[sha256.Size]byte]int, len(tokens))
 	for i, token := range tokens {
@@ -89,7 +89,7 @@ func (o *Options) checkTwins(tokens staticTokens, configs []Static) error {
 	return nil
 }
 
-// which names those of the tokens by their places in the configuration.
+// which names the tokens for which is is true, by their places in the configuration.
 func (tokens staticTokens) which(is func(staticToken) bool) []string {
 	var fields []string
 	for i, token := range tokens {
@@ -100,7 +100,7 @@ func (tokens staticTokens) which(is func(staticToken) bool) []string {
 	return fields
 }
 
-// tokenQuality is what a hash does not tell of a token.
+// tokenQuality holds the properties of a token that its hash does not show.
 type tokenQuality struct {
 	short       bool // fewer than minTokenSize bytes
 	unofferable bool // no token of RFC 9110, section 5.6.2, as a subprotocol must be
@@ -132,8 +132,7 @@ func hashOfToken(configured string, resolve Resolver) (hash [sha256.Size]byte, q
 	return sha256.Sum256([]byte(token)), quality, nil
 }
 
-// Hashed replaces a token that is written out by its hash, and what the hash does
-// not tell.
+// Hashed replaces a token that is written out by its hash and its tokenQuality.
 func Hashed(token string, resolve Resolver) (Static, error) {
 	hash, quality, err := hashOfToken(token, resolve)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package token decides about the tokens that clients send: whether one is good,
 // and what it grants. A token is good because it is a configured one, because it
 // is a JWT that a known key has signed, or because an introspection service says
-// so. Keys and tokens that come out of files are taken over when those change,
+// so. Keys and tokens that come out of files are taken over when the files change,
 // and key sets are fetched in the background.
 //
 // No error and no log line shows a token, a key, or a part of one.
@@ -26,22 +26,22 @@ const maxTokenSize = 16 << 10
 type Verifier struct {
 	current atomic.Pointer[material]
 	service *introspector // nil without
-	files   follower      // of what may change without a reload
+	files   follower      // follows the files of secrets
 	logger  *zap.Logger
 
 	mayBeSubprotocol bool
 }
 
-// material is what tokens are compared and verified with, as far as files may
-// change it. It is replaced and not written into.
+// material is the tokens and keys that clients' tokens are compared and verified with,
+// as far as files may change them. It is replaced and not written into.
 type material struct {
 	static staticTokens
 	jwt    *jwtVerifier // nil without
 }
 
-// Grant is what a good token gives.
+// Grant is the result of a good token.
 type Grant struct {
-	// UserID is the user whom the token stands for, or empty.
+	// UserID is the ID of the token's user, or empty.
 	UserID string
 
 	// JTI is the ID of the token, or empty.
@@ -50,10 +50,10 @@ type Grant struct {
 	// Expires is the end of the token, leeway included; zero for never.
 	Expires time.Time
 
-	// Credential names what let the token in, one of Verifier.Credentials.
+	// Credential names what made the token good, one of Verifier.Credentials.
 	Credential string
 
-	// Issuer is the one of whose users UserID is one, where the token says so.
+	// Issuer is the issuer that UserID belongs to, where the token names one.
 	Issuer string
 
 	claims claims
@@ -141,8 +141,7 @@ func (v *Verifier) IsEmpty() bool {
 }
 
 // Credentials names everything by which a token may be good at the moment: static
-// tokens, keys, key sets and the introspection service. The names show nothing of
-// what they stand for.
+// tokens, keys, key sets and the introspection service. The names show no secret.
 func (v *Verifier) Credentials() []string { return v.credentialsOf(v.current.Load()) }
 
 func (v *Verifier) credentialsOf(m *material) []string {
@@ -156,9 +155,9 @@ func (v *Verifier) credentialsOf(m *material) []string {
 	return names
 }
 
-// Watch takes over, until ctx ends, what the files hold that secrets come out of,
-// when that changes. move is called with the credentials there will be, and calls
-// apply to put the change into force.
+// Watch takes over, until ctx ends, the changes of the files that secrets come out of.
+// move is called with the credentials after a change, and calls apply to put the change
+// into force.
 func (v *Verifier) Watch(ctx context.Context, move func(credentials []string, apply func())) {
 	if len(v.files.all) == 0 {
 		return
@@ -176,8 +175,8 @@ func (v *Verifier) Close() {
 	}
 }
 
-// warnOfSecrets says, whenever they come into force, which of the secrets can be
-// guessed, and which no browser can send by the carriers that there are.
+// warnOfSecrets warns, whenever secrets come into force, of secrets that can be
+// guessed, and of tokens that no browser can send by the configured carriers.
 func (v *Verifier) warnOfSecrets(m *material) {
 	if fields := m.static.which(func(t staticToken) bool { return t.short }); len(fields) > 0 {
 		v.logger.Warn("a static token has fewer than 16 bytes: anyone can try to guess it; "+
@@ -194,10 +193,10 @@ func (v *Verifier) warnOfSecrets(m *material) {
 	}
 }
 
-// VerifyAny finds the token that is good among several, and what it grants. A
-// token that can be read here needs no second opinion; and a service that cannot
-// say anything of one token is not asked about the next, which would only take as
-// long again. The error is an ErrBadCredential, ErrInsufficient or ErrUnavailable.
+// VerifyAny finds the good token among several, and its grant. The introspection
+// service is not asked about a token that is decided here; and where it is unavailable
+// for one token, it is not asked about the next, which would only take as long again.
+// The error is an ErrBadCredential, ErrInsufficient or ErrUnavailable.
 func (v *Verifier) VerifyAny(ctx context.Context, tokens []string, now time.Time) (g *Grant, good string, reason error) {
 	var unknown []string
 	for _, token := range tokens {
@@ -229,8 +228,8 @@ func (v *Verifier) VerifyAny(ctx context.Context, tokens []string, now time.Time
 	return nil, "", reason
 }
 
-// verifyHere finds what a token grants that is known, or can be read, without the
-// introspection service.
+// verifyHere finds the grant of a static token or a JWT, without the introspection
+// service.
 func (v *Verifier) verifyHere(ctx context.Context, token string, now time.Time) (*Grant, error) {
 	if len(token) > maxTokenSize {
 		return nil, ErrBadCredential
