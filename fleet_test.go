@@ -128,6 +128,12 @@ func at(percent float64, per time.Duration) func(*Handler) {
 // expectEven fails the test unless all hold their share, within 10 % or one.
 func expectEven(t *testing.T, held []int, weights ...float64) {
 	t.Helper()
+	expectWithin(t, 0.1, held, weights...)
+}
+
+// expectWithin fails the test unless all hold their share within a part of it, or one.
+func expectWithin(t *testing.T, part float64, held []int, weights ...float64) {
+	t.Helper()
 	total, sum := 0, 0.0
 	for i, n := range held {
 		total += n
@@ -137,7 +143,7 @@ func expectEven(t *testing.T, held []int, weights ...float64) {
 		sum += weights[i]
 	}
 	for i, n := range held {
-		if due := float64(total) * weights[i] / sum; math.Abs(float64(n)-due) > max(0.1*due, 1) {
+		if due := float64(total) * weights[i] / sum; math.Abs(float64(n)-due) > max(part*due, 1) {
 			t.Errorf("the upstreams hold %v, and not each its share", held)
 			return
 		}
