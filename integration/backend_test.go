@@ -97,7 +97,7 @@ func (b *backend) listen(t testing.TB, addr string) {
 
 // up starts listening, for the first time or again after kill.
 func (b *backend) up(addr string) error {
-	ln, err := net.Listen("tcp", addr)
+	ln, err := listenAnew(addr)
 	if err != nil {
 		return err
 	}
@@ -110,6 +110,25 @@ func (b *backend) up(addr string) error {
 	b.done.Add(1)
 	go b.acceptConns(ln)
 	return nil
+}
+
+// listened has the addresses that backends have had: what counts against one of
+// them does so for as long as the process lives, and would for the next as well.
+var listened sync.Map
+
+// listenAnew listens where no backend has before, if the port is for the system to
+// choose.
+func listenAnew(addr string) (net.Listener, error) {
+	for {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil || !strings.HasSuffix(addr, ":0") {
+			return ln, err
+		}
+		if _, before := listened.LoadOrStore(ln.Addr().String(), true); !before {
+			return ln, nil
+		}
+		_ = ln.Close()
+	}
 }
 
 // revive listens on the same address again.
