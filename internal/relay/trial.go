@@ -202,9 +202,7 @@ func newTrial(version uint16, asClient bool) (*trial, error) {
 // shakeHands shakes hands at both ends.
 func shakeHands(server, client *tls.Conn) error {
 	shaken := make(chan error, 1)
-	go func() {
-		shaken <- shakeOne(client)
-	}()
+	go func() { shaken <- contained(func() error { return shakeOne(client) }) }()
 	return errors.Join(shakeOne(server), <-shaken)
 }
 

@@ -2,8 +2,10 @@ package upgrade
 
 import (
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,20 +167,22 @@ func (k *keeper) remove(s *streamConn) {
 
 // turn nudges the peers of all streams.
 func (k *keeper) turn() {
-	k.mu.Lock()
-	all := make([]*streamConn, 0, len(k.streams))
-	for s := range k.streams {
-		all = append(all, s)
-	}
-	if len(all) > 0 {
-		k.timer.Reset(k.every)
-	} else {
-		k.timer = nil
-	}
-	k.mu.Unlock()
-	for _, s := range all {
+	defer panics.Contain()
+	for _, s := range k.next() {
 		s.keepAlive()
 	}
+}
+
+// next lists the streams, and sets the timer for the next turn if there are any.
+func (k *keeper) next() []*streamConn {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.streams) == 0 {
+		k.timer = nil
+		return nil
+	}
+	k.timer.Reset(k.every)
+	return slices.Collect(maps.Keys(k.streams))
 }
 
 // Interface guards
