@@ -127,7 +127,7 @@ func (i *introspector) verify(ctx context.Context, token string, now time.Time) 
 		}
 		asked = &inquiry{done: make(chan struct{})}
 		i.pending[key] = asked
-		go i.ask(context.WithoutCancel(ctx), token, key, asked)
+		go i.ask(token, key, asked)
 	}
 	i.mu.Unlock()
 	select {
@@ -155,7 +155,7 @@ func unlessOver(g *Grant, err error, now time.Time) (*Grant, error) {
 }
 
 // ask fills the answer in when it is the token's turn.
-func (i *introspector) ask(ctx context.Context, token string, key tokenKey, asked *inquiry) {
+func (i *introspector) ask(token string, key tokenKey, asked *inquiry) {
 	defer panics.Contain()
 	if !i.takeTurn() {
 		i.mu.Lock()
@@ -165,7 +165,7 @@ func (i *introspector) ask(ctx context.Context, token string, key tokenKey, aske
 		close(asked.done)
 		return
 	}
-	g, err := i.call(ctx, token)
+	g, err := i.call(token)
 	<-i.turns
 	i.learn(key, asked, g, err)
 }
@@ -209,11 +209,11 @@ func (i *introspector) learn(key tokenKey, asked *inquiry, g *Grant, err error) 
 }
 
 // call makes one request to the service, which carries nothing of the client's request
-// but the token.
-func (i *introspector) call(ctx context.Context, token string) (g *Grant, err error) {
+// but the token, and holds nothing of it: many requests may wait for the answer.
+func (i *introspector) call(token string) (g *Grant, err error) {
 	defer panics.ContainInto(&err, i.reportPanic) // handshakes wait for the answer
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.url, strings.NewReader(form))
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, i.url, strings.NewReader(form))
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func TestIntrospectionThatFailsIsAskedAnew(t *testing.T) {
 				t.Errorf("%s: waited %s", name, waited)
 			}
 		}
-		if _, err := i.call(t.Context(), "token"); err == nil || strings.Contains(err.Error(), "hush") {
+		if _, err := i.call("token"); err == nil || strings.Contains(err.Error(), "hush") {
 			t.Errorf("the error is %v", err)
 		}
 		s.set(sayJSON(`{"active":true}`))
