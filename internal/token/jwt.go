@@ -89,7 +89,10 @@ func (v *jwtVerifier) withKeys(place int, keys []*verifyKey) *jwtVerifier {
 }
 
 func (v *jwtVerifier) credentials() []string {
-	names := fixedKeys(v.static).credentials()
+	names := make([]string, 0, len(v.static)+len(v.sets))
+	for _, k := range v.static {
+		names = append(names, k.credential)
+	}
 	for _, set := range v.sets {
 		names = append(names, set.credentials()...)
 	}

@@ -17,21 +17,3 @@ type keySet interface {
 	// whether it did.
 	renew(ctx context.Context) bool
 }
-
-// fixedKeys is a key set that does not change.
-type fixedKeys []*verifyKey
-
-// keys implements keySet.
-func (f fixedKeys) keys(context.Context) ([]*verifyKey, error) { return f, nil }
-
-// credentials implements keySet.
-func (f fixedKeys) credentials() []string {
-	names := make([]string, 0, len(f))
-	for _, k := range f {
-		names = append(names, k.credential)
-	}
-	return names
-}
-
-// renew implements keySet.
-func (fixedKeys) renew(context.Context) bool { return false }
