@@ -186,8 +186,8 @@ func (d *Dialer) send(r *http.Request) (*http.Response, error) {
 	go func() {
 		var s sent
 		defer func() {
-			if s.panicked = recover(); s.panicked != nil {
-				s.panicked = fmt.Sprintf("%v\n%s", s.panicked, debug.Stack())
+			if value := recover(); value != nil {
+				s.panicked, s.caught = fmt.Sprintf("%v\n%s", value, debug.Stack()), panics.Caught(value)
 			}
 			done <- s
 		}()
@@ -202,7 +202,10 @@ func (d *Dialer) send(r *http.Request) (*http.Response, error) {
 	case <-ctx.Done():
 		go func() {
 			defer panics.Contain() // the body is the transport's, too
-			if s := <-done; s.res != nil {
+			switch s := <-done; {
+			case s.caught != nil:
+				panics.Report(s.caught)
+			case s.res != nil:
 				_ = s.res.Body.Close()
 			}
 		}()
@@ -214,7 +217,8 @@ func (d *Dialer) send(r *http.Request) (*http.Response, error) {
 type sent struct {
 	res      *http.Response
 	err      error
-	panicked any
+	panicked any           // for the goroutine of the handshake
+	caught   *panics.Panic // for the log, if that goroutine has gone
 }
 
 // tracedConn is an upgraded connection of a transport, with the deadlines of

@@ -196,19 +196,25 @@ type panickyBody struct{ io.Reader }
 
 func (panickyBody) Close() error { panic("in a body") }
 
-func TestPanicInAnAnswerThatNobodyWaitsForIsContained(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var contained atomic.Int32
-		panics.Handle(func(*panics.Panic) { contained.Add(1) })
-		late := &foreign{wait: time.Minute, answer: &http.Response{StatusCode: 404, Body: panickyBody{strings.NewReader("")}}}
-		if _, _, err := shakeBy(t, t.Context(), late); !errors.Is(err, handshake.ErrSilent) {
-			t.Errorf("got %v", err)
-		}
-		elapse(2 * time.Minute)
-		if n := contained.Load(); n != 1 {
-			t.Errorf("%d panics were contained, want 1", n)
-		}
-	})
+func TestPanicThatNobodyWaitsForIsReported(t *testing.T) {
+	for name, late := range map[string]*foreign{
+		"in the round trip": {wait: time.Minute, panics: true},
+		"in the answer":     {wait: time.Minute, answer: &http.Response{StatusCode: 404, Body: panickyBody{strings.NewReader("")}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var reported atomic.Int32
+				panics.Handle(func(*panics.Panic) { reported.Add(1) })
+				if _, _, err := shakeBy(t, t.Context(), late); !errors.Is(err, handshake.ErrSilent) {
+					t.Errorf("got %v", err)
+				}
+				elapse(2 * time.Minute)
+				if n := reported.Load(); n != 1 {
+					t.Errorf("%d panics were reported, want 1", n)
+				}
+			})
+		})
+	}
 }
 
 func TestPROXYProtocolTellsOfTheClient(t *testing.T) {
