@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -52,14 +53,14 @@ func TestConnectionsAreFoundByAnySpelling(t *testing.T) {
 }
 
 // openAs opens a connection that a token let in.
-func openAs(set *live.Set, user, jti string) (id string, client *peer) {
+func openAs(set *live.Set, user, jti string) (id string, client *bubble.Peer) {
 	details, client, backend := linked()
 	details.ID, details.Gateway, details.UserID, details.Upstream = live.NewID(), "test", user, "a:1"
 	c := set.NewConn(details, "a:1", live.NewAuthority(jti, "k", "", time.Time{}))
 	set.Add(c)
 	go c.Run()
-	go client.answerClose()
-	go backend.answerClose()
+	go client.AnswerClose()
+	go backend.AnswerClose()
 	return c.ID, client
 }
 
@@ -79,7 +80,7 @@ func TestAdminEndsConnections(t *testing.T) {
 			method, target string
 			status         int
 			answer         string
-			ends           map[*peer]end
+			ends           map[*bubble.Peer]end
 		}{
 			{"GET", "", 405, "use DELETE", nil},
 			{"DELETE", "", 400, "say which connections", nil},
@@ -100,9 +101,9 @@ func TestAdminEndsConnections(t *testing.T) {
 			{"DELETE", "/none", 404, "no such connection", nil},
 			{"DELETE", "?user=nobody", 200, `{"ended":0}`, nil},
 			{"DELETE", "?user=carol&gateway=other", 200, `{"ended":0}`, nil},
-			{"DELETE", "/" + id, 200, `{"ended":1}`, map[*peer]end{byID: {3000}}},
-			{"DELETE", "?jti=j2&code=4001&reason=go", 200, `{"ended":1}`, map[*peer]end{byJTI: {4001}}},
-			{"DELETE", "?user=carol&gateway=test&upstream=a:1", 200, `{"ended":2}`, map[*peer]end{byUser: {3000}, byUser2: {3000}}},
+			{"DELETE", "/" + id, 200, `{"ended":1}`, map[*bubble.Peer]end{byID: {3000}}},
+			{"DELETE", "?jti=j2&code=4001&reason=go", 200, `{"ended":1}`, map[*bubble.Peer]end{byJTI: {4001}}},
+			{"DELETE", "?user=carol&gateway=test&upstream=a:1", 200, `{"ended":2}`, map[*bubble.Peer]end{byUser: {3000}, byUser2: {3000}}},
 		} {
 			rec := httptest.NewRecorder()
 			err := adminConnections(set)(rec, httptest.NewRequest(row.method, connectionsPath+row.target, nil))
@@ -114,7 +115,7 @@ func TestAdminEndsConnections(t *testing.T) {
 				t.Errorf("%s %s: %d %s, want %d %s", row.method, row.target, status, answer, row.status, row.answer)
 			}
 			for p, want := range row.ends {
-				if code := <-p.code; code != want.code {
+				if code := <-p.Code; code != want.code {
 					t.Errorf("%s: closed with %d, want %d", row.target, code, want.code)
 				}
 			}
@@ -123,7 +124,7 @@ func TestAdminEndsConnections(t *testing.T) {
 		if n := set.End(live.EndRevoked, func(*live.Conn) bool { return true }); n != 1 {
 			t.Errorf("%d are left, want the one that nobody named", n)
 		}
-		<-stays.code
+		<-stays.Code
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -244,7 +245,7 @@ func TestDrainEndsConnectionsOverThePeriodAndReadyStopsIt(t *testing.T) {
 					d := caddy.Duration(period)
 					h.DrainPeriod = &d
 				})
-				var clients []*peer
+				var clients []*bubble.Peer
 				for range 40 {
 					client, _, _, _ := connectTo(h)
 					clients = append(clients, client)

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 // viewedAs is what is shown of one gateway, as generic JSON.
@@ -43,7 +44,7 @@ func TestViewHasExactlyTheseFields(t *testing.T) {
 		h.balancer.members[1].Source = downSource{h.balancer.members[1].Source}
 		process.SetState(addresses[2], balance.Maintenance)
 		process.Failed("view", addresses[0])
-		var clients []*peer
+		var clients []*bubble.Peer
 		for range 2 {
 			client, _, at, _ := connectTo(h)
 			if at != addresses[0] {

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -74,13 +75,13 @@ func unload(t *testing.T, h *Handler) {
 
 // connectTo opens a connection through the gateway, without a handshake. It
 // returns nothing where the gateway has no upstream to give.
-func connectTo(h *Handler) (client, backend *peer, at string, refused balance.Refusal) {
-	return connectAs(h, (*peer).answerClose)
+func connectTo(h *Handler) (client, backend *bubble.Peer, at string, refused balance.Refusal) {
+	return connectAs(h, (*bubble.Peer).AnswerClose)
 }
 
 // connectAs is connectTo for a client that does something else than to answer a
 // close.
-func connectAs(h *Handler, does func(*peer)) (client, backend *peer, at string, refused balance.Refusal) {
+func connectAs(h *Handler, does func(*bubble.Peer)) (client, backend *bubble.Peer, at string, refused balance.Refusal) {
 	lease := new(balance.Lease)
 	if up, refusal := h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil); up == nil {
 		return nil, nil, "", refusal
@@ -93,26 +94,26 @@ func connectAs(h *Handler, does func(*peer)) (client, backend *peer, at string, 
 	process.Add(c)
 	go c.Run()
 	go does(client)
-	go backend.answerClose()
+	go backend.AnswerClose()
 	return client, backend, at, balance.None
 }
 
 // crowd is clients that connect again when they are told to.
 type crowd struct {
-	gateway func() *Handler // the one that is loaded
-	does    func(*peer)     // what each does with its connection
-	pause   time.Duration   // each stays away for less than that; a second if 0
+	gateway func() *Handler    // the one that is loaded
+	does    func(*bubble.Peer) // what each does with its connection
+	pause   time.Duration      // each stays away for less than that; a second if 0
 
 	mu    sync.Mutex
 	moved []time.Time // when each was told to
 	codes map[int]int
 	gone  bool // they stay away from now on
 	away  sync.WaitGroup
-	live  []*peer
+	live  []*bubble.Peer
 }
 
 func newCrowd(gateway func() *Handler, n int) *crowd {
-	c := &crowd{gateway: gateway, codes: make(map[int]int), does: (*peer).answerClose}
+	c := &crowd{gateway: gateway, codes: make(map[int]int), does: (*bubble.Peer).AnswerClose}
 	for range n {
 		c.join()
 	}
@@ -140,7 +141,7 @@ func (c *crowd) join() {
 	c.live = append(c.live, client)
 	c.mu.Unlock()
 	c.away.Go(func() {
-		code := <-client.code
+		code := <-client.Code
 		if code == 0 {
 			return
 		}
@@ -448,7 +449,7 @@ func TestUpstreamThatIsReadyAgainStartsSlowly(t *testing.T) {
 		h := load(t, "slow start", new(reverseproxy.LeastConnSelection), addresses, func(h *Handler) {
 			h.SlowStart = caddy.Duration(time.Minute)
 		})
-		var clients []*peer
+		var clients []*bubble.Peer
 		join := func(n int) (held map[string]int) {
 			held = make(map[string]int)
 			for range n {

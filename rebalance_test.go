@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 func TestScaleUpIsRebalancedAtThePaceAndEnds(t *testing.T) {
@@ -211,17 +212,17 @@ func TestDynamicUpstreamThatIsGoneHasNoShare(t *testing.T) {
 }
 
 // dawdle reads a close frame and answers it two seconds later.
-func dawdle(p *peer) {
+func dawdle(p *bubble.Peer) {
 	buf := make([]byte, 256)
 	n, err := p.Read(buf)
 	if err != nil || n < 4 {
-		p.code <- 0
+		p.Code <- 0
 		return
 	}
 	go func() { _, _ = io.Copy(io.Discard, p) }()
 	elapse(2 * time.Second)
 	_, _ = p.Write([]byte{0x88, 0x80, 0, 0, 0, 0})
-	p.code <- int(buf[2])<<8 | int(buf[3])
+	p.Code <- int(buf[2])<<8 | int(buf[3])
 }
 
 // Who was told to go is not over yet, but must not be counted as if they stayed:
@@ -261,7 +262,7 @@ func TestFlappingUpstreamDoesNotMakeItSwing(t *testing.T) {
 
 func TestIdleConnectionsAreMovedFirst(t *testing.T) {
 	fleet{name: "rebalance-idle", hosts: 1}.play(t, func(t *testing.T, f *fleet) {
-		var clients []*peer
+		var clients []*bubble.Peer
 		for range 10 {
 			client, _, _, _ := connectTo(f.gateway)
 			clients = append(clients, client)
@@ -275,7 +276,7 @@ func TestIdleConnectionsAreMovedFirst(t *testing.T) {
 			if !process.MoveIdlest(f.name, f.addresses[0]) {
 				t.Fatal("there is none to move")
 			}
-			if code := <-clients[want].code; code != 1012 {
+			if code := <-clients[want].Code; code != 1012 {
 				t.Errorf("number %d: the client %d got %d", i, want, code)
 			}
 		}

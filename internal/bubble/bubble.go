@@ -1,4 +1,5 @@
-// Package bubble is for tests that run in a bubble of testing/synctest.
+// Package bubble is for tests that run in a bubble of testing/synctest: time that
+// passes, and the far ends of connections.
 package bubble
 
 import "time"

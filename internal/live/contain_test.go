@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 func TestPanicInOneEndOnTimeLeavesTheOthers(t *testing.T) {
@@ -36,7 +38,7 @@ func TestPanicInOneDepartureLeavesTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSet()
 		s.Name("a:1")
-		var peers []*peer
+		var peers []*bubble.Peer
 		for range 6 {
 			client, backend := open(t, s, "a:1", "a:1", time.Minute)
 			peers = append(peers, client, backend)

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 func TestTokenEndsItsConnectionToTheSecond(t *testing.T) {
@@ -17,13 +19,13 @@ func TestTokenEndsItsConnectionToTheSecond(t *testing.T) {
 		if got := renew(s, "test", renewedID, &token{userID: "alice", credential: "key 1", expires: start.Add(5 * time.Minute)}, leadsAnywhere); got != Renewed {
 			t.Errorf("renew: %d", got)
 		}
-		if code := <-client.code; code != 3000 || time.Since(start) != 90*time.Second {
+		if code := <-client.Code; code != 3000 || time.Since(start) != 90*time.Second {
 			t.Errorf("the client got %d after %s, want 3000 after 1m30s", code, time.Since(start))
 		}
-		if code := <-backend.code; code != 1001 {
+		if code := <-backend.Code; code != 1001 {
 			t.Errorf("the upstream got %d, want 1001", code)
 		}
-		if code := <-other.code; code != 3000 || time.Since(start) != 5*time.Minute {
+		if code := <-other.Code; code != 3000 || time.Since(start) != 5*time.Minute {
 			t.Errorf("the renewed one got %d after %s, want 3000 after 5m", code, time.Since(start))
 		}
 		synctest.Wait()
@@ -48,11 +50,11 @@ func TestWithdrawnCredentialEndsItsConnections(t *testing.T) {
 			t.Fatalf("%d connections live while a configuration still accepts both, want 2", n)
 		}
 		s.withdraw(access{"a:1", "bearer 1"})
-		if code := <-one.code; code != 3000 {
+		if code := <-one.Code; code != 3000 {
 			t.Errorf("got %d, want 3000", code)
 		}
 		_, late, _ := openAs(t, s, "alice", &token{credential: "bearer 1"})
-		if code := <-late.code; code != 3000 {
+		if code := <-late.Code; code != 3000 {
 			t.Errorf("one that came too late got %d, want 3000", code)
 		}
 		synctest.Wait()
@@ -60,7 +62,7 @@ func TestWithdrawnCredentialEndsItsConnections(t *testing.T) {
 			t.Errorf("%d connections live, want the other one", n)
 		}
 		s.withdraw(access{"a:1", "bearer 2"})
-		<-two.code
+		<-two.Code
 	})
 }
 
@@ -74,11 +76,11 @@ func TestCredentialOutlivesItsUpstream(t *testing.T) {
 		_, gone, _ := openAs(t, s, "alice", &token{credential: "key"})
 		s.unname("a:1")
 		s.withdraw(access{"a:1", "key"})
-		if code := <-gone.code; code != 1012 {
+		if code := <-gone.Code; code != 1012 {
 			t.Errorf("got %d where the upstream is gone and the credential is not, want 1012", code)
 		}
 		_, other, _ := openAs(t, s, "alice", &token{credential: "key"})
-		if code := <-other.code; code != 3000 {
+		if code := <-other.Code; code != 3000 {
 			t.Errorf("got %d where the credential does not lead to the upstream any more, want 3000", code)
 		}
 	})
@@ -98,7 +100,7 @@ func TestCredentialsOfAConfigurationAreWithdrawnOnce(t *testing.T) {
 		_, old, _ := openAs(t, s, "alice", &token{credential: "old"})
 		_, kept, _ := openAs(t, s, "alice", &token{credential: "kept"})
 		before.KeepOnly([]string{"kept", "new"})
-		if code := <-old.code; code != 3000 || before.Lead("a:1", "old") {
+		if code := <-old.Code; code != 3000 || before.Lead("a:1", "old") {
 			t.Errorf("got %d, want 3000", code)
 		}
 		after.Accept([]string{"kept"}, members) // as a reload does
@@ -106,11 +108,11 @@ func TestCredentialsOfAConfigurationAreWithdrawnOnce(t *testing.T) {
 		before.Release()
 		before.Accept([]string{"old"}, members)
 		synctest.Wait()
-		if len(kept.code) != 0 || len(s.accesses) != 3 {
-			t.Errorf("%d ended and %d accesses are left, want 0 and 3", len(kept.code), len(s.accesses))
+		if len(kept.Code) != 0 || len(s.accesses) != 3 {
+			t.Errorf("%d ended and %d accesses are left, want 0 and 3", len(kept.Code), len(s.accesses))
 		}
 		after.Release()
-		if code := <-kept.code; code != 3000 || len(s.accesses) != 0 {
+		if code := <-kept.Code; code != 3000 || len(s.accesses) != 0 {
 			t.Errorf("got %d with %d accesses left, want 3000 and 0", code, len(s.accesses))
 		}
 	})
@@ -119,7 +121,7 @@ func TestCredentialsOfAConfigurationAreWithdrawnOnce(t *testing.T) {
 func TestNineThousandConnectionsOfAUserEndTogether(t *testing.T) {
 	s := newSet()
 	s.accept(access{"a:1", "k"})
-	var clients []*peer
+	var clients []*bubble.Peer
 	for range 9000 {
 		_, client, _ := openAs(t, s, "alice", &token{credential: "k"})
 		clients = append(clients, client)
@@ -130,11 +132,11 @@ func TestNineThousandConnectionsOfAUserEndTogether(t *testing.T) {
 		t.Errorf("%d ended", n)
 	}
 	for _, c := range clients {
-		if code := <-c.code; code != 3000 {
+		if code := <-c.Code; code != 3000 {
 			t.Fatalf("closed with %d, want 3000", code)
 		}
 	}
 	t.Logf("took %s", time.Since(start)) // half a second, on a machine that does nothing else
 	s.End(EndRevoked, func(*Conn) bool { return true })
-	<-other.code
+	<-other.Code
 }

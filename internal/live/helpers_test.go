@@ -1,8 +1,6 @@
 package live
 
 import (
-	"io"
-	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,35 +29,8 @@ func newSet() *Set {
 // elapse lets the fake time of a synctest bubble pass.
 var elapse = bubble.Elapse
 
-// peer is the far end of one side of a connection.
-type peer struct {
-	net.Conn
-	code chan int // of the close frame it got
-}
-
-// answerClose reads until a close frame, records its code and answers it.
-func (p *peer) answerClose() {
-	buf := make([]byte, 256)
-	n, err := p.Read(buf)
-	if err != nil || n < 2 || buf[0] != 0x88 {
-		p.code <- 0
-		return
-	}
-	payload := buf[2:n]
-	if buf[1]&0x80 != 0 {
-		key := payload[:4]
-		payload = payload[4:]
-		for i := range payload {
-			payload[i] ^= key[i%4]
-		}
-	}
-	p.code <- int(payload[0])<<8 | int(payload[1])
-	_, _ = p.Write([]byte{0x88, 0x02, payload[0], payload[1]})
-	_, _ = io.Copy(io.Discard, p)
-}
-
 // open adds a live connection to the set and returns its far ends.
-func open(t *testing.T, s *Set, upstream, member string, drain time.Duration) (client, backend *peer) {
+func open(t *testing.T, s *Set, upstream, member string, drain time.Duration) (client, backend *bubble.Peer) {
 	t.Helper()
 	c, client, backend := prepare(t, s, upstream, member, drain)
 	live(s, c, client, backend)
@@ -67,11 +38,10 @@ func open(t *testing.T, s *Set, upstream, member string, drain time.Duration) (c
 }
 
 // prepare makes a connection and its far ends.
-func prepare(t *testing.T, s *Set, upstream, member string, drain time.Duration) (c *Conn, client, backend *peer) {
+func prepare(t *testing.T, s *Set, upstream, member string, drain time.Duration) (c *Conn, client, backend *bubble.Peer) {
 	t.Helper()
-	nearClient, farClient := net.Pipe()
-	nearBackend, farBackend := net.Pipe()
-	client, backend = &peer{farClient, make(chan int, 1)}, &peer{farBackend, make(chan int, 1)}
+	nearClient, client := bubble.NewPeer()
+	nearBackend, backend := bubble.NewPeer()
 	return s.NewConn(Details{
 		ID: NewID(), Gateway: "test", Upstream: upstream, OpenedAt: time.Now(), DrainPeriod: drain,
 		Relay: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend}),
@@ -79,14 +49,14 @@ func prepare(t *testing.T, s *Set, upstream, member string, drain time.Duration)
 }
 
 // live adds the connection and lets it live.
-func live(s *Set, c *Conn, client, backend *peer) {
+func live(s *Set, c *Conn, client, backend *bubble.Peer) {
 	s.Add(c)
 	go func() {
 		defer s.Remove(c)
 		c.Relay.Run()
 	}()
-	go client.answerClose()
-	go backend.answerClose()
+	go client.AnswerClose()
+	go backend.AnswerClose()
 }
 
 // lone is a connection without sides, for tests of what counts it.
@@ -108,7 +78,7 @@ func renew(s *Set, gateway, id string, by *token, leads func(member, credential 
 }
 
 // openAs is open for a connection that lives by a token.
-func openAs(t *testing.T, s *Set, user string, by *token) (id string, client, backend *peer) {
+func openAs(t *testing.T, s *Set, user string, by *token) (id string, client, backend *bubble.Peer) {
 	t.Helper()
 	s.Name("a:1")
 	c, client, backend := prepare(t, s, "a:1", "a:1", 0)

@@ -145,9 +145,9 @@ func TestRenewedConnectionStillBecomesTooOld(t *testing.T) {
 		if got := renew(s, "test", c.ID, &token{userID: "alice", credential: "key", expires: start.Add(time.Hour)}, leadsAnywhere); got != Renewed {
 			t.Fatalf("renew: %d", got)
 		}
-		if code := <-client.code; code != 1012 || time.Since(start) != 2*time.Minute {
+		if code := <-client.Code; code != 1012 || time.Since(start) != 2*time.Minute {
 			t.Errorf("closed with %d after %s, want 1012 after 2m", code, time.Since(start))
 		}
-		<-backend.code
+		<-backend.Code
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -28,13 +29,13 @@ func TestRemovedUpstreamIsDrainedEvenlyOverThePeriod(t *testing.T) {
 		for range n {
 			client, backend := open(t, s, "a:1", "a:1", period)
 			wg.Go(func() {
-				if code := <-client.code; code != 1012 {
+				if code := <-client.Code; code != 1012 {
 					t.Errorf("the client got %d, want 1012", code)
 				}
 				mu.Lock()
 				ended = append(ended, time.Since(start))
 				mu.Unlock()
-				if code := <-backend.code; code != 1001 {
+				if code := <-backend.Code; code != 1001 {
 					t.Errorf("the upstream got %d, want 1001", code)
 				}
 			})
@@ -100,7 +101,7 @@ func TestUpstreamThatComesBackStopsItsDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSet()
 		s.Name("a:1")
-		var clients []*peer
+		var clients []*bubble.Peer
 		for range 10 {
 			client, _ := open(t, s, "a:1", "a:1", 10*time.Second)
 			clients = append(clients, client)
@@ -137,7 +138,7 @@ func TestConnectionThatComesTooLateIsEnded(t *testing.T) {
 				s := newSet()
 				row.before(s)
 				client, _ := open(t, s, "a:1", "a:1", time.Second)
-				if code := <-client.code; code != row.want {
+				if code := <-client.Code; code != row.want {
 					t.Errorf("the client got %d, want %d", code, row.want)
 				}
 			})
@@ -150,7 +151,7 @@ func TestExitEndsEveryoneAndWaitsForThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSet()
 		s.Name("a:1")
-		var clients []*peer
+		var clients []*bubble.Peer
 		for range 50 {
 			client, _ := open(t, s, "a:1", "a:1", time.Minute)
 			clients = append(clients, client)
@@ -161,7 +162,7 @@ func TestExitEndsEveryoneAndWaitsForThem(t *testing.T) {
 			t.Errorf("%d connections are left", left)
 		}
 		for _, client := range clients {
-			if code := <-client.code; code != 1001 {
+			if code := <-client.Code; code != 1001 {
 				t.Errorf("a client got %d, want 1001", code)
 			}
 		}
@@ -204,7 +205,7 @@ func TestNothingIsDrainedOnceTheProcessExits(t *testing.T) {
 		release()
 		synctest.Wait()
 		s.Exit(10 * time.Second)
-		if code := <-client.code; code != 1001 {
+		if code := <-client.Code; code != 1001 {
 			t.Errorf("the client got %d, want 1001", code)
 		}
 		if len(s.members) != 0 {

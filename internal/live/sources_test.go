@@ -113,12 +113,12 @@ func TestConnectionPassesToWhatNamesItsUpstreamNow(t *testing.T) {
 					s.mu.Lock()
 					member := c.member
 					s.mu.Unlock()
-					if member != row.member || len(client.code) != 0 {
-						t.Errorf("it is at %s, and the client was told %d times that it is over", member, len(client.code))
+					if member != row.member || len(client.Code) != 0 {
+						t.Errorf("it is at %s, and the client was told %d times that it is over", member, len(client.Code))
 					}
 					s.withdraw(access{row.member, key})
 				}
-				if code := <-client.code; code != row.code {
+				if code := <-client.Code; code != row.code {
 					t.Errorf("the client got %d, want %d", code, row.code)
 				}
 				elapse(time.Minute)
@@ -138,12 +138,12 @@ func TestSourceThatDependsOnTheRequestNeverDecides(t *testing.T) {
 		s.unname("a:1")
 		s.Answered("dynamic:{x}", []string{"b:1"}) // to somebody else
 		elapse(time.Minute)
-		if len(client.code) != 0 || s.Awaits("dynamic:{x}") {
+		if len(client.Code) != 0 || s.Awaits("dynamic:{x}") {
 			t.Error("an answer to one request decides about the connections of others")
 		}
 		s.dropSource("dynamic:{x}", "test")
 		s.unname("dynamic:{x}")
-		if code := <-client.code; code != 1012 {
+		if code := <-client.Code; code != 1012 {
 			t.Errorf("when it is gone the client got %d, want 1012", code)
 		}
 		elapse(time.Minute)
