@@ -17,7 +17,7 @@ import (
 
 func TestConnectionsAreFoundByAnySpelling(t *testing.T) {
 	t.Parallel()
-	set := live.NewSet(live.Reports{})
+	set := live.NewSet(live.Reports{}, caddy.Exiting)
 	for _, row := range []struct{ upstream, remoteIP, query string }{
 		{"a:80", "", "upstream=http://A:80"},
 		{"a:80", "", "upstream=tcp/a:080"},
@@ -67,7 +67,7 @@ func openAs(set *live.Set, user, jti string) (id string, client *bubble.Peer) {
 func TestAdminEndsConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		set := live.NewSet(live.Reports{Closed: reportClosed})
+		set := live.NewSet(live.Reports{Closed: reportClosed}, caddy.Exiting)
 		set.Name("a:1")
 		set.NewCredentials().Accept([]string{"k"}, []string{"a:1"})
 		type end struct{ code int }

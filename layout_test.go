@@ -83,6 +83,7 @@ var layout = map[string]struct {
 	"refusal.go":           {leaf, "handshake"},
 	"placeholders.go":      {leaf, "caddy reverseproxy"},
 	"logs.go":              {leaf, "caddy prometheus zap zapcore live panics relay"},
+	"process.go":           {leaf, "caddy live"},
 	"secrets.go":           {leaf, "caddy token"},
 	"caddyfile_words.go":   {leaf, "caddy caddyfile"},
 	"matcher.go":           {leaf, "caddy caddyfile caddyhttp handshake"},

@@ -72,6 +72,3 @@ func registerMetrics(reg *prometheus.Registry, set *live.Set) error {
 	}
 	return nil
 }
-
-// process is the set of live connections, which outlives configurations.
-var process = live.NewSet(live.Reports{Closed: reportClosed, Panicked: reportPanicOf})

@@ -124,7 +124,6 @@ func (h *Handler) enter() {
 		}
 	}
 	h.taken.add(h.live.Name(h.named...))
-	h.taken.add(h.exitIfExiting) // before the members go: an exit may have begun since
 	if h.dynamicMember == "" {
 		return
 	}
@@ -162,7 +161,9 @@ func (h *Handler) Cleanup() error {
 	if h.running == nil {
 		return nil
 	}
-	h.exitIfExiting() // the server may not have called it yet
+	if caddy.Exiting() && h.exit != nil {
+		h.exit() // the server may not have called it yet
+	}
 	err := h.taken.giveBack()
 	if caddy.Exiting() {
 		h.live.AwaitEmpty()
@@ -199,13 +200,6 @@ func (h *Handler) listenForExit(ctx caddy.Context) {
 			exit(h.live, gracePeriod(ctx))
 		}
 	})
-}
-
-// exitIfExiting ends all connections where the process exits.
-func (h *Handler) exitIfExiting() {
-	if caddy.Exiting() && h.exit != nil {
-		h.exit()
-	}
 }
 
 // gracePeriod is how long servers have to shut down; 0 is for ever.

@@ -220,7 +220,7 @@ func TestPanicInALookAtHealthDoesNotEndTheWatch(t *testing.T) {
 }
 
 func TestCollectingThatPanicsIsContained(t *testing.T) {
-	set := live.NewSet(live.Reports{})
+	set := live.NewSet(live.Reports{}, caddy.Exiting)
 	set.Enter("broken", nil, loadedGateway{&Handler{running: new(running)}}) // without a balancer
 	before := panicsCounted(t)
 	metrics := make(chan prometheus.Metric, 100)

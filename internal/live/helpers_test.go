@@ -23,7 +23,7 @@ func newSet() *Set {
 	return NewSet(Reports{
 		Closed:   func(*zap.Logger, *Conn, relay.Outcome) {},
 		Panicked: func(*zap.Logger, *Conn, *panics.Panic) { panicked.Add(1) },
-	})
+	}, func() bool { return false })
 }
 
 // elapse lets the fake time of a synctest bubble pass.

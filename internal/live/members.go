@@ -37,7 +37,7 @@ func (s *Set) unname(member string) {
 func (s *Set) dropName(member string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return drop(s.members, member) && !s.exiting
+	return drop(s.members, member) && !s.exiting && !s.exits()
 }
 
 // drop counts one down, and reports whether it was the last.

@@ -31,6 +31,7 @@ type Set struct {
 	Ledger *balance.Ledger
 
 	reports   Reports
+	exits     func() bool
 	deadlines *deadlines // its lock comes after mu
 	tls       tlsRelay
 
@@ -56,11 +57,13 @@ type Reports struct {
 	Panicked func(*zap.Logger, *Conn, *panics.Panic)
 }
 
-// NewSet returns an empty set.
-func NewSet(reports Reports) *Set {
+// NewSet returns an empty set. exits reports whether the process exits, of which the
+// set may not have been told yet by Exit.
+func NewSet(reports Reports, exits func() bool) *Set {
 	return &Set{
 		Ledger:      balance.NewLedger(),
 		reports:     reports,
+		exits:       exits,
 		deadlines:   &deadlines{end: (*Conn).endOnTime},
 		tls:         tlsRelay{trouble: relay.TLSTrouble},
 		connections: make(map[string]*Conn),

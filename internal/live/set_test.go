@@ -197,21 +197,29 @@ func TestExitIsBoundedWhereAClientDoesNotAnswer(t *testing.T) {
 
 func TestNothingIsDrainedOnceTheProcessExits(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newSet()
-		release := s.Name("a:1", "b:2")
-		client, _ := open(t, s, "a:1", "a:1", 0)
-		s.beginExit(10 * time.Second)
-		release()
-		synctest.Wait()
-		s.Exit(10 * time.Second)
-		if code := <-client.Code; code != 1001 {
-			t.Errorf("the client got %d, want 1001", code)
-		}
-		if len(s.members) != 0 {
-			t.Errorf("%d members are still named", len(s.members))
-		}
-	})
+	for name, begin := range map[string]func(*Set){
+		"as the set was told":     func(s *Set) { s.beginExit(10 * time.Second) },
+		"before the set was told": func(s *Set) { s.exits = func() bool { return true } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSet()
+				release := s.Name("a:1", "b:2")
+				client, _ := open(t, s, "a:1", "a:1", 0)
+				begin(s)
+				release()
+				synctest.Wait()
+				s.Exit(10 * time.Second)
+				if code := <-client.Code; code != 1001 {
+					t.Errorf("the client got %d, want 1001", code)
+				}
+				if len(s.members) != 0 {
+					t.Errorf("%d members are still named", len(s.members))
+				}
+			})
+		})
+	}
 }
 
 func TestReportsGoToTheNewestConfigurationThatIsLoaded(t *testing.T) {
