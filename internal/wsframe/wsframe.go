@@ -1,10 +1,15 @@
 // Package wsframe reads the headers of WebSocket frames as they stream by, and
-// writes the one frame that a relay needs: a close frame (RFC 6455, section 5).
+// writes the frames that a relay sends of its own: close and ping (RFC 6455, section 5).
 //
 // A [Scanner] follows one direction of a connection. It is fed the bytes in
 // whatever pieces they arrive, jumps over payloads by their length, and knows
 // where frames end, how many messages have passed and what the peer's close frame
 // said. It judges nothing: invalid frames pass like valid ones.
+//
+// A relay that holds its peers to the protocol reads each header with [ParseHeader]
+// and has a [Discipline] judge it before the frame is passed on, a [UTF8] validate the
+// payload of text, and [CheckClose] that of a close frame. What they find is a
+// [Violation].
 package wsframe
 
 // Opcode says what a frame is (RFC 6455, section 5.2).
