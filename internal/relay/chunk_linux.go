@@ -11,7 +11,6 @@ import (
 // all of the chunk, that side owns it, and nothing more is read.
 type chunk struct {
 	unsent  []byte // still to be written
-	dropped []byte // not to be written, but to be followed afterwards
 	carries cargo
 	moved   time.Time // when the side last took something
 	untaken int32     // how much the kernel had then that the peer had not taken
@@ -25,6 +24,7 @@ const (
 	cargoNothing cargo = iota // nothing that the relay knows of, such as alerts of TLS
 	cargoFrames               // frames from the other side
 	cargoClose                // a close frame of ours, perhaps behind cargoNothing
+	cargoPing                 // a ping of ours, perhaps behind cargoNothing
 )
 
 // Chunks of full size, and the small ones that rests are moved to.

@@ -62,7 +62,7 @@ func (l *loop) letGo(r *Relay) {
 		}
 		closeDescriptor(s.socket.fd)
 		s.socket = socket{fd: -1}
-		s.early = nil
+		s.kept = nil
 	}
 	go done(r.outcome())
 }

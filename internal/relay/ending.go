@@ -14,6 +14,7 @@ import (
 type ending struct {
 	by       Party
 	cause    Close
+	limit    string // that was broken; "" for none
 	panicked *panics.Panic
 
 	// A side that has ended while something is still to pass: the side has
@@ -51,6 +52,10 @@ func (r *Relay) decide(by Party, c Close) bool {
 		return false
 	}
 	r.ending = &ending{by: by, cause: c}
+	r.pingDue = false
+	if r.pumps != nil && r.pumps.wake != nil {
+		close(r.pumps.wake)
+	}
 	return true
 }
 
@@ -61,7 +66,7 @@ func (r *Relay) overrule(by Party, c Close) bool {
 	if s == nil || s.gone {
 		return false
 	}
-	r.ending.by, r.ending.cause = by, c
+	r.ending.by, r.ending.cause, r.ending.limit = by, c, ""
 	r.ending.lingering = nil
 	return true
 }
@@ -212,7 +217,7 @@ func (r *Relay) linger(s *side, quiet, most time.Duration) {
 // quietIn returns how long the lingering has to last yet.
 func (r *Relay) quietIn() time.Duration {
 	now := time.Now()
-	wait := r.lastActive.Add(r.ending.quiet).Sub(now)
+	wait := moment(r.lastActive).Add(r.ending.quiet).Sub(now)
 	if r.client.writing || r.upstream.writing {
 		wait = r.ending.quiet
 	}
@@ -317,6 +322,6 @@ func (r *Relay) closeConns() {
 	if r.looped {
 		return
 	}
-	defer r.work.Done()
+	defer r.pumps.work.Done()
 	r.hangUp()
 }

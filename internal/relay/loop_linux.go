@@ -203,6 +203,7 @@ func (l *loop) handle(event *syscall.EpollEvent) {
 	if r.place.touched {
 		l.lookAfter(r)
 	}
+	l.resume(r)
 }
 
 // callLoop has the loop look after the connection. It may be called from
@@ -253,6 +254,7 @@ func (l *loop) answerCalls() {
 			l.admit(r)
 		}
 		l.lookAfter(r)
+		l.resume(r)
 		l.busy = nil
 	}
 }
@@ -275,6 +277,7 @@ func (l *loop) ring() {
 		spring(r, "timer")
 		l.timeUp(r)
 		l.lookAfter(r)
+		l.resume(r)
 		l.busy = nil
 	}
 	next := l.timers.next()

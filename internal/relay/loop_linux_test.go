@@ -104,7 +104,7 @@ func TestQuietConnectionIsSmall(t *testing.T) {
 		f.client.Close()
 		f.upstream.Close()
 		f.end(t)
-		if f.Relay.client.early != nil || f.Relay.client.conn != nil || f.Relay.client.socket.unsent != nil {
+		if f.Relay.client.kept != nil || f.Relay.client.conn != nil || f.Relay.client.socket.unsent != nil {
 			t.Error("a connection keeps what it needs no more")
 		}
 	}

@@ -3,9 +3,9 @@
 package relay
 
 import (
+	"bytes"
 	"io"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -19,34 +19,91 @@ type socket struct {
 	tls     *session // nil if the socket is plain
 }
 
+// heldRead is how much is read at once from a client whose rate is limited: as much as
+// a record of TLS holds, and then some.
+const heldRead = 32 << 10
+
 // What is asked of the epoll set for a side that is read from.
 const incoming = syscall.EPOLLIN | syscall.EPOLLRDHUP
 
-// passEarly passes on what came before the loop took over, as far as the other side
-// takes it, and the end of the stream if TLS has brought that along.
+// passEarly passes on what came before and could not be passed then, as far as that can
+// be passed now, and the end of the stream if TLS has brought that along.
 func (l *loop) passEarly(r *Relay, from, to *side) {
-	for r.place.valid && len(from.early) > 0 && to.socket.unsent == nil {
-		n := copy(l.room(to), from.early)
-		from.early = from.early[n:]
-		l.pass(r, from, to, l.chunk.data[:n])
+	if k := from.kept; k != nil {
+		l.passKept(r, from, to, k)
 	}
-	if len(from.early) > 0 || !r.place.valid {
+	ended := from.socket.tls != nil && from.socket.tls.end != nil
+	if k := from.kept; !r.place.valid || k != nil && (!k.short || !ended) {
 		return
 	}
-	from.early = nil // else it would be held for as long as the connection lives
-	if t := from.socket.tls; t != nil && t.end != nil && !from.gone && to.socket.unsent == nil {
-		r.streamEnded(from, t.end)
+	from.kept = nil
+	if ended && !from.gone && to.socket.unsent == nil {
+		r.streamEnded(from, from.socket.tls.end)
 		r.place.touched = true
+	}
+}
+
+func (l *loop) passKept(r *Relay, from, to *side, k *kept) {
+	for r.place.valid && to.socket.unsent == nil {
+		p := l.room(r, from, to)
+		p = p[:copy(p, k.data)]
+		rest, short := l.pass(r, from, to, p)
+		k.data = k.data[len(p)-len(rest):]
+		k.short = short && len(k.data) == len(rest)
+		if len(k.data) == 0 {
+			from.kept = nil // else it would be held for as long as the connection lives
+			return
+		}
+		if len(rest) == len(p) {
+			return // nothing of it may pass yet
+		}
+	}
+}
+
+// resume passes on what a rate has held back, as far as that may pass now.
+func (l *loop) resume(r *Relay) {
+	if c := &r.client; c.kept != nil && !c.kept.short {
+		l.passEarly(r, c, &r.upstream)
+		if r.place.touched {
+			l.lookAfter(r)
+		}
+	}
+}
+
+// passNew passes on p, which lies in the loop's chunk behind what came early and was too
+// short. What may not pass yet is kept.
+func (l *loop) passNew(r *Relay, from, to *side, p []byte) {
+	from.kept = nil
+	if rest, short := l.pass(r, from, to, p); len(rest) > 0 && r.place.valid {
+		from.kept = &kept{data: bytes.Clone(rest), short: short}
 	}
 }
 
 // room is where bytes for a side are read to. It is smaller if TLS is going to make
 // them more.
-func (l *loop) room(to *side) []byte {
+func (l *loop) room(r *Relay, from, to *side) []byte {
+	most := min(l.readSize, r.mostAtOnce(from))
 	if to.socket.tls != nil {
-		return l.chunk.data[:min(l.readSize, chunkSize/2)]
+		most = min(most, chunkSize/2)
 	}
-	return l.chunk.data[:l.readSize]
+	return l.chunk.data[:most]
+}
+
+// mostAtOnce returns how much is read from a side at most in one go. What a rate is going
+// to hold back has to be kept.
+func (r *Relay) mostAtOnce(from *side) int {
+	if from.party == Client && r.guard != nil && r.policy.holdsBack() {
+		return heldRead
+	}
+	return chunkSize
+}
+
+// waiting returns what came and is not passed on yet.
+func (s *side) waiting() []byte {
+	if s.kept == nil {
+		return nil
+	}
+	return s.kept.data
 }
 
 // receive reads once from a side and passes the bytes on.
@@ -55,8 +112,9 @@ func (l *loop) receive(r *Relay, from, to *side) {
 		l.receiveRecords(r, from, to)
 		return
 	}
-	room := l.room(to)
-	n, errno := receive(from.socket.fd, room)
+	room := l.room(r, from, to)
+	had := copy(room, from.waiting())
+	n, errno := receive(from.socket.fd, room[had:])
 	switch {
 	case errno == syscall.EAGAIN:
 	case errno != 0:
@@ -66,29 +124,42 @@ func (l *loop) receive(r *Relay, from, to *side) {
 		r.streamEnded(from, io.EOF)
 		r.place.touched = true
 	default:
-		l.again = l.again || n == len(room)
-		l.pass(r, from, to, room[:n])
+		l.again = l.again || had+n == len(room)
+		l.passNew(r, from, to, room[:had+n])
 	}
 }
 
-// pass writes p, which lies in the loop's chunk, to a side, up to a close frame.
-func (l *loop) pass(r *Relay, from, to *side, p []byte) {
+// pass writes p, which lies in the loop's chunk, to a side, up to a close frame. It
+// returns what may not be written yet, and whether that is too short to be judged.
+func (l *loop) pass(r *Relay, from, to *side, p []byte) (rest []byte, short bool) {
+	now := monotonic(l.now)
 	for len(p) > 0 && r.place.valid {
-		n, ok := r.takeBaton(from, to, p)
-		if !ok {
+		next := r.takeBaton(from, to, p, now)
+		switch next.fate {
+		case fatePass:
+			spring(r, "write")
+			err := l.write(to, &l.chunk, p[:next.n])
+			p = p[next.n:]
+			if c := to.socket.unsent; c != nil {
+				c.carries = cargoFrames
+				r.place.touched = true
+				return p, false
+			}
+			l.passed(r, from, to, err)
+			if c := to.socket.unsent; c != nil && c.carries == cargoPing {
+				return p, false
+			}
+		case fateSwallow:
+			p = p[next.n:]
+		case fateShort, fateWait, fateBusy:
 			r.place.touched = true
-			return
-		}
-		spring(r, "write")
-		err := l.write(to, &l.chunk, p[:n])
-		if c := to.socket.unsent; c != nil {
-			c.carries, c.dropped = cargoFrames, slices.Clone(p[n:])
+			return p, next.fate == fateShort
+		case fateDrop, fateBreach:
 			r.place.touched = true
-			return
+			return nil, false
 		}
-		l.passed(r, from, to, err)
-		p = p[n:]
 	}
+	return nil, false
 }
 
 // write sends p, which lies in the chunk that the loop has at in, to a side. If the side
@@ -106,17 +177,17 @@ func (l *loop) write(to *side, in **chunk, p []byte) error {
 
 // passed ends on the loop what takeBaton began.
 func (l *loop) passed(r *Relay, from, to *side, err error) {
-	if r.notePassed(from, to, err, l.now) {
+	if r.notePassed(from, to, err, monotonic(l.now)) {
 		l.lookAfter(r) // before more is passed, because a close frame may be waiting
 	}
 }
 
-func (r *Relay) notePassed(from, to *side, err error, now time.Time) (ending bool) {
+func (r *Relay) notePassed(from, to *side, err error, now int64) (asks bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pieceWritten(from, to, err, now)
 	r.settle()
-	return r.ending != nil
+	return r.ending != nil || r.pingDue
 }
 
 func errorOf(errno syscall.Errno) error {
@@ -133,10 +204,10 @@ func (l *loop) lookAfter(r *Relay) {
 		return
 	}
 	r.place.touched = false
-	due := r.takeDue()
+	due := r.takeDue(monotonic(l.now))
 	for due.to != nil {
-		l.inject(r, due.to, due.frame)
-		due = r.takeDue()
+		l.inject(r, due)
+		due = r.takeDue(monotonic(l.now))
 	}
 	if due.finished {
 		l.close(r)
@@ -152,32 +223,45 @@ func (l *loop) lookAfter(r *Relay) {
 	}
 }
 
-// due is what the rules of ending ask for now.
+// due is what the rules ask for now.
 type due struct {
-	to       *side  // is to be sent a close frame; nil for none
-	frame    []byte // the close frame
+	to       *side  // is to be sent a frame of ours; nil for none
+	frame    []byte // a ping, or a close frame
+	cargo    cargo  // which of the two
 	finished bool
 	alarm    time.Time // when the connection is to be looked at again, or zero
 }
 
-// takeDue returns what is due. It takes the baton for a close frame.
-func (r *Relay) takeDue() due {
+// takeDue returns what is due. It takes the baton for a frame of ours.
+func (r *Relay) takeDue(now int64) due {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range []*side{&r.client, &r.upstream} {
 		if s.pending != nil && !s.mid && !s.writing {
-			return due{to: s, frame: s.takePending()}
+			return due{to: s, frame: s.takePending(), cargo: cargoClose}
 		}
+	}
+	if r.mayPing() {
+		return due{to: &r.client, frame: r.takePing(now), cargo: cargoPing}
 	}
 	return due{finished: r.finished, alarm: r.alarm()}
 }
 
-// inject writes a frame from takePending.
-func (l *loop) inject(r *Relay, to *side, frame []byte) {
+// inject writes a frame from takeDue.
+func (l *loop) inject(r *Relay, d due) {
 	spring(r, "inject")
-	err := l.write(to, &l.out, l.out.data[:copy(l.out.data, frame)])
-	if c := to.socket.unsent; c != nil {
-		c.carries = cargoClose
+	err := l.write(d.to, &l.out, l.out.data[:copy(l.out.data, d.frame)])
+	if c := d.to.socket.unsent; c != nil {
+		c.carries = d.cargo
+		return
+	}
+	r.injected(d.to, d.cargo, err)
+}
+
+// injected notes that a frame of ours was written, or failed to be.
+func (r *Relay) injected(to *side, what cargo, err error) {
+	if what == cargoPing {
+		r.notePing(err)
 		return
 	}
 	r.noteClose(to, err)
@@ -189,6 +273,13 @@ func (r *Relay) alarm() time.Time {
 	var first time.Time
 	if r.ending != nil {
 		first = r.ending.deadline
+	} else if at := r.attendsAt(); at != never {
+		first = moment(at)
+	}
+	if r.client.waits && r.ending == nil {
+		if at := moment(r.guard.resume); first.IsZero() || at.Before(first) {
+			first = at
+		}
 	}
 	for _, s := range []*side{&r.client, &r.upstream} {
 		if at := r.stallsAt(s); !at.IsZero() && (first.IsZero() || at.Before(first)) {
@@ -209,6 +300,7 @@ func (l *loop) timeUp(r *Relay) {
 	if r.overdue(l.now) {
 		r.timeUp()
 	}
+	r.noteTimeDue(monotonic(l.now))
 }
 
 // overdue reports whether the deadline of the ending has come.
@@ -226,7 +318,7 @@ func (l *loop) listen(r *Relay, s, other *side) error {
 	if s.socket.unsent != nil {
 		want = syscall.EPOLLOUT
 	}
-	if !s.gone && other.socket.unsent == nil && len(s.early) == 0 {
+	if !s.gone && other.socket.unsent == nil && (s.kept == nil || s.kept.short) {
 		want |= incoming
 	}
 	if want == s.socket.watched {

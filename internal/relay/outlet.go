@@ -8,51 +8,12 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// takeBaton makes the caller the writer to a side, and follows the stream over as much
-// of p as may be written there in one go: n bytes. It fails if nothing may be written
-// there any more; p is dropped then.
-func (r *Relay) takeBaton(from, to *side, p []byte) (n int, ok bool) {
-	n, ok, over := r.followPiece(from, to, p)
+// takeBaton makes the caller the writer to a side, if the first of the bytes that came
+// from the other side are to be written there.
+func (r *Relay) takeBaton(from, to *side, p []byte, now int64) piece {
+	next, over := r.followPiece(from, to, p, now)
 	r.closeIf(over)
-	return n, ok
-}
-
-func (r *Relay) followPiece(from, to *side, p []byte) (n int, ok, over bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if to.shut {
-		return 0, false, r.followDropped(from, p)
-	}
-	to.writing = true
-	spring(r, "locked")
-	n = from.scanPiece(p, to.pending != nil)
-	if from.scan.Closed() {
-		r.closeFrameCame(from)
-	}
-	return n, true, false
-}
-
-// scanPiece follows the stream over as much of p as may be written in one go: all of p,
-// but no further than a close frame, and no further than the end of the frame in
-// progress if a close frame of ours waits for that (cut).
-func (s *side) scanPiece(p []byte, cut bool) int {
-	n := 0
-	for n < len(p) {
-		n += s.scan.ScanToBoundary(p[n:])
-		if cut || s.scan.Closed() {
-			break
-		}
-	}
-	return n
-}
-
-// drop follows the stream over what can no longer be passed on. It takes mu.
-func (r *Relay) drop(from *side, p []byte) { r.closeIf(r.noteDropped(from, p)) }
-
-func (r *Relay) noteDropped(from *side, p []byte) (over bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.followDropped(from, p)
+	return next
 }
 
 // followDropped follows the stream over p to see the close frame with which the side
@@ -72,32 +33,40 @@ func (r *Relay) followDropped(from *side, p []byte) (over bool) {
 }
 
 // returnBaton ends what takeBaton began: it notes what was written and, at the end of a
-// frame, has the close frame written that waited for that.
-func (r *Relay) returnBaton(from, to *side, err error) {
-	frame, over := r.notePiece(from, to, err, time.Now())
-	if frame != nil {
-		r.writeClose(to, frame)
+// frame, writes the frame of ours that waited for that.
+func (r *Relay) returnBaton(from, to *side, err error, pace *progress) {
+	ping, closing, over := r.notePiece(from, to, err, monotonic(time.Now()))
+	if ping != nil {
+		closing, over = r.notePing(r.write(to, ping, pace))
+	}
+	if closing != nil {
+		r.writeClose(to, closing)
 		return
 	}
 	r.closeIf(over)
 }
 
-func (r *Relay) notePiece(from, to *side, err error, now time.Time) (frame []byte, over bool) {
+func (r *Relay) notePiece(from, to *side, err error, now int64) (ping, closing []byte, over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pieceWritten(from, to, err, now)
-	if to.pending != nil && !to.mid {
-		return to.takePending(), false
+	switch {
+	case to.pending != nil && !to.mid:
+		return nil, to.takePending(), false
+	case to.party == Client && r.mayPing():
+		return r.takePing(now), nil, false
 	}
-	return nil, r.settle()
+	return nil, nil, r.settle()
 }
 
 // pieceWritten notes that the piece that takeBaton allowed was written, or failed to
 // be. The caller holds mu.
-func (r *Relay) pieceWritten(from, to *side, err error, now time.Time) {
+func (r *Relay) pieceWritten(from, to *side, err error, now int64) {
 	to.writing = false
 	to.mid = !from.scan.AtBoundary()
-	r.lastActive = now
+	if from.carries {
+		r.lastActive = now
+	}
 	if from.scan.Closed() {
 		r.closeFramePassed(from, to)
 	}
@@ -131,12 +100,12 @@ func (r *Relay) injectClose(to *side) {
 		return
 	}
 	frame := to.takePending()
-	r.work.Add(1)
+	r.pumps.work.Add(1)
 	go r.writeInjected(to, frame)
 }
 
 func (r *Relay) writeInjected(to *side, frame []byte) {
-	defer r.work.Done()
+	defer r.pumps.work.Done()
 	defer r.contain()
 	spring(r, "inject")
 	r.writeClose(to, frame)

@@ -1,17 +1,26 @@
 package relay
 
+import (
+	"bytes"
+	"time"
+)
+
 // pump reads from one side until that side's stream ends, and passes the bytes on.
 func (r *Relay) pump(from, to *side) {
 	pace := newProgress(r, to)
-	if early := from.early; len(early) > 0 {
-		from.early = nil // else it would be held for as long as the connection lives
-		r.pass(from, to, early, pace)
+	var short []byte // what came and is to be judged together with what follows
+	if early := from.kept; early != nil {
+		from.kept = nil // else it would be held for as long as the connection lives
+		short = bytes.Clone(r.pass(from, to, early.data, pace))
 	}
 	in := newReader(from.conn, r.buffers)
 	for {
 		p, err := in.read()
 		if len(p) > 0 {
-			r.pass(from, to, p, pace)
+			if len(short) > 0 {
+				p = append(short, p...)
+			}
+			short = bytes.Clone(r.pass(from, to, p, pace))
 		}
 		in.release() // not after a panic: the buffer may still be in use
 		if err != nil {
@@ -21,16 +30,56 @@ func (r *Relay) pump(from, to *side) {
 	}
 }
 
-// pass writes p, which came from one side, to the other, up to a close frame.
-func (r *Relay) pass(from, to *side, p []byte, pace *progress) {
+// pass writes p, which came from one side, to the other, up to a close frame. It returns
+// what is too short to be judged.
+func (r *Relay) pass(from, to *side, p []byte, pace *progress) []byte {
 	for len(p) > 0 {
-		n, ok := r.takeBaton(from, to, p)
-		if !ok {
-			return
+		next := r.takeBaton(from, to, p, monotonic(time.Now()))
+		switch next.fate {
+		case fatePass:
+			spring(r, "pump")
+			err := r.write(to, p[:next.n], pace)
+			r.returnBaton(from, to, err, pace)
+			p = p[next.n:]
+		case fateSwallow:
+			p = p[next.n:]
+		case fateWait:
+			r.waitForRate()
+		case fateBusy:
+			r.awaitBaton()
+		case fateShort:
+			return p
+		case fateDrop, fateBreach:
+			return nil
 		}
-		spring(r, "pump")
-		err := r.write(to, p[:n], pace)
-		r.returnBaton(from, to, err)
-		p = p[n:]
 	}
+	return nil
+}
+
+// waitForRate waits until what the client has sent may pass, or the connection ends.
+func (r *Relay) waitForRate() {
+	ended, wait := r.resumesIn()
+	if ended == nil {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ended:
+	}
+}
+
+// resumesIn returns how long the client is held back yet, and what is closed if that is
+// not so any more because the connection ends; nil if it does so already. It takes mu.
+func (r *Relay) resumesIn() (ended <-chan struct{}, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending != nil {
+		return nil, 0
+	}
+	if r.pumps.wake == nil {
+		r.pumps.wake = make(chan struct{})
+	}
+	return r.pumps.wake, time.Duration(r.guard.resume - monotonic(time.Now()))
 }

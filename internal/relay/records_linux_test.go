@@ -181,8 +181,9 @@ func startAnd(t *testing.T, say func(t *testing.T, f *fixture, s *stranger) (wri
 			mustWrite(t, s, append(first, say(t, f, s)...))
 			if how.early {
 				// Half of the first record is read, and what is behind it read ahead.
-				f.Relay.client.early = make([]byte, 3)
-				if _, err := io.ReadFull(f.Relay.client.conn, f.Relay.client.early); err != nil {
+				early := make([]byte, 3)
+				f.Relay.client.kept = keep(early)
+				if _, err := io.ReadFull(f.Relay.client.conn, early); err != nil {
 					t.Fatal(err)
 				}
 				run()

@@ -121,36 +121,73 @@ type Outcome struct {
 type Relay struct {
 	client, upstream side
 
+	policy *Policy
+	guard  *guard      // guarded by mu; nil where the policy asks for nothing of the kind
+	strict *strictness // guarded by mu; nil where frames are not held to RFC 6455
+
 	writeTimeout, closeTimeout, lingerTimeout time.Duration
 
 	// Where goroutines relay.
 	buffers *bufferSource
-	work    sync.WaitGroup // pumps, close frames being written, and the closing of the conns
+	pumps   *pumps // nil on the loop
 
 	// Where the loop relays.
 	place place
 	done  func(Outcome)
 
 	mu         sync.Mutex // guards the rest, and the fields of the sides that say so
-	lastActive time.Time
-	ending     *ending // nil until the first cause of the end
+	lastActive int64      // when data last passed
+	ending     *ending    // nil until the first cause of the end
 	running    bool
 	finished   bool // both sides are closed, or about to be
 	looped     bool // the loop relays; does not change once running
+
+	pingDue    bool  // a ping is to be written to the client
+	awaitsPong bool  // a ping was written, and is not answered yet
+	delayed    bool  // the client was given more time to answer
+	heard      bool  // the client has sent something since it was given the time
+	misses     uint8 // how many times it was given more time for that
+}
+
+// pumps is what a connection needs where goroutines relay.
+type pumps struct {
+	work sync.WaitGroup // pumps, frames of ours being written, and the closing of the conns
+
+	// Guarded by Relay.mu.
+	handback chan struct{} // closed when a ping is written; nil if none is being written
+	wake     chan struct{} // closed when the end begins; nil if nobody waits for that
+}
+
+// kept is what came from a side and could not be passed on at once.
+type kept struct {
+	data  []byte
+	short bool // is to be judged together with what follows; only on the loop
+}
+
+func keep(data []byte) *kept {
+	if len(data) == 0 {
+		return nil
+	}
+	return &kept{data: data}
 }
 
 // side is one peer and the outlet to the peer.
 type side struct {
 	conn   Conn
-	early  []byte // not passed on yet; belongs to the reader of this side
+	kept   *kept  // what came and is not passed on yet; nil for nothing. Belongs to the reader of this side
 	socket socket // on the loop
 
 	// Guarded by Relay.mu.
 	scan     wsframe.Scanner
+	controls bucket // of pings and pongs
 	party    Party
 	masked   bool // our frames to the peer must be masked
 	complete bool // nothing more is expected from the peer
 	gone     bool // the peer's stream has been read to the end
+	barred   bool // the peer has broken a rule, and nothing more of it is passed on
+	metered  bool // the frame in progress passes piece by piece
+	waits    bool // what came from the peer is held back by a rate
+	carries  bool // the piece being written has data
 
 	// The outlet; guarded by Relay.mu.
 	writing bool   // the baton is taken
@@ -162,15 +199,28 @@ type side struct {
 // New returns a relay that is ready to run.
 func New(c Config) *Relay {
 	forgetSettings(c.Client, tlsIsKnown)
-	return &Relay{
-		client:        side{party: Client, conn: c.Client, early: c.EarlyFromClient},
-		upstream:      side{party: Upstream, conn: c.Upstream, early: c.EarlyFromUpstream, masked: true},
+	now := monotonic(time.Now())
+	r := &Relay{
+		client:        side{party: Client, conn: c.Client, kept: keep(c.EarlyFromClient)},
+		upstream:      side{party: Upstream, conn: c.Upstream, kept: keep(c.EarlyFromUpstream), masked: true},
 		writeTimeout:  c.WriteTimeout,
 		closeTimeout:  positiveOr(c.CloseTimeout, defaultCloseTimeout),
 		lingerTimeout: positiveOr(c.LingerTimeout, defaultLingerTimeout),
 		buffers:       &sharedBuffers,
-		lastActive:    time.Now(),
+		policy:        c.Policy,
+		lastActive:    now,
 	}
+	if r.policy == nil {
+		r.policy = &noPolicy
+	}
+	if r.policy.guards() {
+		r.guard = newGuard(now, r.policy)
+	}
+	if r.policy.Strict {
+		r.strict = &strictness{reserved: c.ReservedBits}
+	}
+	r.client.controls, r.upstream.controls = now, now
+	return r
 }
 
 func positiveOr(d, otherwise time.Duration) time.Duration {
@@ -194,11 +244,12 @@ func (r *Relay) Start(done func(Outcome)) {
 // Run relays until the connection has ended and both sides are closed. When it
 // returns, nothing of the relay is running.
 func (r *Relay) Run() Outcome {
-	r.work.Add(2) // the other pump; the closing of the conns
+	r.pumps = new(pumps)
+	r.pumps.work.Add(2) // the other pump; the closing of the conns
 	r.guarded(r.setRunning)
 	go r.pumpFromUpstream()
 	r.guarded(r.pumpFromClient)
-	r.work.Wait()
+	r.pumps.work.Wait()
 	return r.outcome()
 }
 
@@ -209,6 +260,7 @@ func (r *Relay) outcome() Outcome {
 		By:           r.ending.by,
 		Code:         r.ending.cause.Code,
 		Reason:       r.ending.cause.Reason,
+		Limit:        r.ending.limit,
 		Panic:        r.ending.panicked,
 		FromClient:   r.client.scan.Counts(),
 		FromUpstream: r.upstream.scan.Counts(),
@@ -219,7 +271,7 @@ func (r *Relay) pumpFromClient() { r.pump(&r.client, &r.upstream) }
 
 // pumpFromUpstream runs in a goroutine of its own, unlike pumpFromClient.
 func (r *Relay) pumpFromUpstream() {
-	defer r.work.Done()
+	defer r.pumps.work.Done()
 	defer r.contain()
 	r.pump(&r.upstream, &r.client)
 }
@@ -249,12 +301,12 @@ func (r *Relay) beginEnd(client, upstream Close) bool {
 	return r.looped
 }
 
-// LastActive returns when a byte last passed, in either direction; at first,
-// when the relay was made.
+// LastActive returns when data last passed, in either direction; at first, when the
+// relay was made. Pings, pongs and close frames are no data.
 func (r *Relay) LastActive() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lastActive
+	return moment(r.lastActive)
 }
 
 // Counts returns what has come from each side so far, perhaps without the latest
@@ -264,10 +316,6 @@ func (r *Relay) Counts() (fromClient, fromUpstream wsframe.Counts) {
 	defer r.mu.Unlock()
 	return r.client.scan.Counts(), r.upstream.scan.Counts()
 }
-
-// RTT returns how long the client has taken to answer the latest ping of ours, and a
-// mean in which the latest pings weigh most (RFC 6298, section 2); 0 if there was none.
-func (r *Relay) RTT() (last, smoothed time.Duration) { return 0, 0 }
 
 // Pending returns how many bytes are held back that a side has not taken yet.
 func (r *Relay) Pending() (toClient, toUpstream int) { return 0, 0 }

@@ -125,7 +125,7 @@ func (s *session) store() {
 func (l *loop) readAhead(from *side) {
 	s := from.socket.tls
 	*s.raw = *bytes.NewBuffer(l.raw[:copy(l.raw[:], s.raw.Bytes())]) // has room, so that asking allocates none
-	from.early = append(from.early, l.open(from)...)
+	from.kept = keep(append(from.waiting(), l.open(from, 0)...))
 	if s.end == nil {
 		_, err := s.conn.Read(l.chunk.data)
 		s.noteEnd(err)
@@ -137,11 +137,12 @@ func (l *loop) readAhead(from *side) {
 // whole then.
 func (l *loop) receiveRecords(r *Relay, from, to *side) {
 	s := from.socket.tls
-	raw := l.raw[:min(l.readSize, rawSize)]
+	raw := l.raw[:min(l.readSize, rawSize, r.mostAtOnce(from))]
 	had := s.load(raw)
 	n, errno := receive(from.socket.fd, raw[had:])
 	*s.raw = *bytes.NewBuffer(raw[:had+n])
-	p := l.open(from)
+	short := copy(l.chunk.data, from.waiting())
+	p := l.open(from, short)
 	switch {
 	case s.end != nil, errno == syscall.EAGAIN:
 	case errno != 0:
@@ -157,15 +158,16 @@ func (l *loop) receiveRecords(r *Relay, from, to *side) {
 	if from.socket.unsent != nil {
 		r.place.touched = true
 	}
-	l.pass(r, from, to, p)
+	if len(p) > short {
+		l.passNew(r, from, to, p)
+	}
 	l.passEarly(r, from, to)
 }
 
-// open returns what the whole records of a side hold. The bytes lie in the loop's
-// chunk.
-func (l *loop) open(from *side) []byte {
+// open returns what the whole records of a side hold, behind the first n bytes of the
+// loop's chunk, where it puts them.
+func (l *loop) open(from *side, n int) []byte {
 	s := from.socket.tls
-	n := 0
 	l.collect(from)
 	for s.end == nil && (s.whole() || s.held() > 0) {
 		had := s.raw.Len() + s.held()

@@ -105,7 +105,7 @@ func TestWhatTLSHasReadAheadIsNotLost(t *testing.T) {
 	if _, err := io.ReadFull(f.Relay.client.conn, early); err != nil {
 		t.Fatal(err)
 	}
-	f.Relay.client.early = early
+	f.Relay.client.kept = keep(early)
 	f.run()
 	for _, p := range [][]byte{first, maskedText("2"), maskedText("3")} {
 		mustRead(t, f.upstream, p)

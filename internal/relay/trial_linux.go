@@ -49,7 +49,7 @@ func (t loopTrial) feed(p []byte) []byte {
 	session, raw := t.side.socket.tls, t.loop.raw[:]
 	had := session.load(raw)
 	*session.raw = *bytes.NewBuffer(raw[:had+copy(raw[had:], p)])
-	opened := bytes.Clone(t.loop.open(t.side))
+	opened := bytes.Clone(t.loop.open(t.side, 0))
 	session.store()
 	return opened
 }
@@ -70,7 +70,7 @@ func (t loopTrial) receives() error {
 	}
 	session := t.side.socket.tls
 	t.loop.readAhead(t.side)
-	heard := t.side.early
+	heard := t.side.waiting()
 	for _, size := range []int{0, 1, 3, 1, 10, 100, 1000, len(t.coming)} {
 		part := t.coming[:min(size, len(t.coming))]
 		t.coming = t.coming[len(part):]
@@ -114,7 +114,7 @@ func (t loopTrial) holdsBack() error {
 	if held := session.held(); held != len(said)-1 {
 		return fmt.Errorf("%d bytes are said to be held back, not %d", held, len(said)-1)
 	}
-	if rest := t.loop.open(t.side); !bytes.Equal(rest, said[1:]) {
+	if rest := t.loop.open(t.side, 0); !bytes.Equal(rest, said[1:]) {
 		return fmt.Errorf("%.40q was held back, %w", rest, errMismatch)
 	}
 	session.store()

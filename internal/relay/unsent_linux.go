@@ -17,7 +17,7 @@ func (l *loop) own(to *side, in **chunk, unsent []byte) {
 		c = *in
 		*in = chunks.Get().(*chunk)
 	}
-	c.unsent, c.dropped, c.carries = unsent, nil, cargoNothing
+	c.unsent, c.carries = unsent, cargoNothing
 	to.socket.unsent = c
 	to.socket.noteMoved(l.now)
 }
@@ -59,13 +59,10 @@ func (l *loop) flushed(r *Relay, from, to *side, err error) {
 	defer c.release()
 	r.place.touched = true
 	switch c.carries {
-	case cargoClose:
-		r.noteClose(to, err)
+	case cargoClose, cargoPing:
+		r.injected(to, c.carries, err)
 	case cargoFrames:
 		l.passed(r, from, to, err)
-		if len(c.dropped) > 0 && r.place.valid {
-			r.drop(from, c.dropped)
-		}
 	case cargoNothing:
 		if err != nil {
 			r.noteWriteFailed(to, err)

@@ -1,6 +1,9 @@
 package wsframe
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Scanner follows one direction of a WebSocket connection. Its zero value
 // stands at the start of the stream. It never fails, allocates only for a close
@@ -11,9 +14,17 @@ import "encoding/binary"
 // length that RFC 6455 forbids, with the topmost of its 64 bits set, makes a
 // frame that does not end.
 type Scanner struct {
-	counts Counts
+	text, binary uint64
+	pings, pongs uint64
+	bytes        uint64
+	closes       uint32
 
-	left   uint64 // bytes of payload still to come
+	fragments uint32 // small ones that the message in progress has had so far
+	message   uint64 // payload of the message in progress, as far as frames have announced it
+	left      uint64 // bytes of payload still to come
+
+	closing *[maxControl]byte // the close frame's payload, unmasked; nil while there is none
+
 	opcode Opcode // of the frame in progress
 	final  bool
 	key    [4]byte // zero if not masked
@@ -24,8 +35,10 @@ type Scanner struct {
 
 	closed   bool // the first close frame is complete
 	closeLen uint8
-	closing  *[maxControl]byte // the close frame's payload, unmasked; nil while there is none
 }
+
+// SmallFragment is the payload below which [Scanner.SmallFragments] counts a fragment.
+const SmallFragment = 64
 
 // Scan follows the stream over all of p.
 func (s *Scanner) Scan(p []byte) {
@@ -61,8 +74,37 @@ func (s *Scanner) AtBoundary() bool {
 
 // Counts returns what has passed so far.
 func (s *Scanner) Counts() Counts {
-	return s.counts
+	return Counts{
+		Messages: s.text + s.binary,
+		Text:     s.text,
+		Binary:   s.binary,
+		Pings:    s.pings,
+		Pongs:    s.pongs,
+		Closes:   uint64(s.closes),
+		Bytes:    s.bytes,
+	}
 }
+
+// Data returns a number that is another one once data has passed.
+func (s *Scanner) Data() uint64 { return s.bytes + s.text + s.binary }
+
+// Left returns how many bytes of the frame in progress are still to come.
+func (s *Scanner) Left() uint64 { return s.left }
+
+// Key returns the key with which the payload of the frame in progress is masked; zero
+// for none.
+func (s *Scanner) Key() [4]byte { return s.key }
+
+// Final reports whether the frame in progress is the last of its message.
+func (s *Scanner) Final() bool { return s.final }
+
+// MessageSize returns the payload of the message in progress, as far as its frames have
+// announced it.
+func (s *Scanner) MessageSize() uint64 { return s.message }
+
+// SmallFragments returns how many small fragments the message in progress has had, its
+// first frame aside.
+func (s *Scanner) SmallFragments() uint32 { return s.fragments }
 
 // Closed reports whether a complete close frame has passed.
 func (s *Scanner) Closed() bool {
@@ -125,19 +167,26 @@ func headerSize(b byte) int {
 
 // begin starts the frame that the header h announces.
 func (s *Scanner) begin(h []byte) {
-	s.opcode = Opcode(h[0] & opcodeMask)
-	s.final = h[0]&finBit != 0
-	switch length := h[1] & lengthMask; length {
-	case length16:
-		s.left = uint64(binary.BigEndian.Uint16(h[2:]))
-	case length64:
-		s.left = binary.BigEndian.Uint64(h[2:])
+	header, _ := ParseHeader(h)
+	s.Begin(header)
+}
+
+// Begin starts a frame whose header the caller has parsed. The stream must stand
+// between two frames; what follows is the payload.
+func (s *Scanner) Begin(h Header) {
+	s.opcode, s.final, s.left, s.key = h.Opcode, h.Final, h.Length, h.Key
+	switch h.Opcode {
+	case Text, Binary:
+		s.message = h.Length
+	case Continuation:
+		s.message += h.Length
+		if s.message < h.Length {
+			s.message = math.MaxUint64
+		}
+		if h.Length < SmallFragment {
+			s.fragments++
+		}
 	default:
-		s.left = uint64(length)
-	}
-	s.key = [4]byte{}
-	if h[1]&maskBit != 0 {
-		s.key = [4]byte(h[len(h)-4:])
 	}
 	if s.left == 0 {
 		s.end()
@@ -148,7 +197,7 @@ func (s *Scanner) begin(h []byte) {
 func (s *Scanner) scanPayload(p []byte) {
 	switch s.opcode {
 	case Continuation, Text, Binary:
-		s.counts.Bytes += uint64(len(p))
+		s.bytes += uint64(len(p))
 	case Close:
 		s.collect(p)
 	case Ping, Pong:
@@ -185,12 +234,12 @@ func (s *Scanner) end() {
 	case Continuation:
 		s.endFragment()
 	case Close:
-		s.counts.Closes++
+		s.closes++
 		s.closed = true
 	case Ping:
-		s.counts.Pings++
+		s.pings++
 	case Pong:
-		s.counts.Pongs++
+		s.pongs++
 	}
 }
 
@@ -202,12 +251,11 @@ func (s *Scanner) endFragment() {
 	}
 	switch s.begun {
 	case Text:
-		s.counts.Text++
-		s.counts.Messages++
+		s.text++
 	case Binary:
-		s.counts.Binary++
-		s.counts.Messages++
+		s.binary++
 	default:
 	}
 	s.begun = Continuation
+	s.message, s.fragments = 0, 0
 }

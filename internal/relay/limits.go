@@ -1,0 +1,154 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
+)
+
+// violation is why a frame may not pass. It has no code where the frame may.
+type violation struct {
+	code   int
+	reason string
+	limit  string // of the policy, or of what holds for all; "" for the protocol's
+}
+
+// The close codes of those who break a rule (RFC 6455, section 7.4.1).
+const (
+	codeGoingAway       = 1001
+	codeProtocolError   = 1002
+	codePolicyViolation = 1008
+	codeMessageTooBig   = 1009
+)
+
+var (
+	tooManyControls = violation{codePolicyViolation, "too many pings and pongs", LimitControlFrames}
+	tooManyParts    = violation{codePolicyViolation, "too many small fragments", LimitFragments}
+	tooBig          = violation{codeMessageTooBig, "message too big", LimitMessageSize}
+	tooManyMessages = violation{codePolicyViolation, "too many messages", LimitMessages}
+	tooManyBytes    = violation{codePolicyViolation, "too many bytes", LimitBytes}
+)
+
+// guard is what a connection needs for the limits of a policy.
+type guard struct {
+	messages, bytes bucket // of the client
+	resume          int64  // when what the client has sent may pass
+	pulse           int64  // when the latest ping was sent; at first, when one would have been
+	pingKey         uint64 // the payload of our pings
+	rtt, smoothed   uint32 // in microseconds
+}
+
+// judgeControl judges a control frame, at the start of p.
+func (r *Relay) judgeControl(from *side, h wsframe.Header, p []byte, now int64) (fate, violation) {
+	if h.Opcode == wsframe.Close {
+		return fatePass, violation{}
+	}
+	if controlRate.wait(from.controls, 1, now) > 0 {
+		return fateBreach, tooManyControls
+	}
+	if from.party == Client {
+		return r.judgePong(h, p), violation{}
+	}
+	return fatePass, violation{}
+}
+
+// judgeData judges a frame of a message.
+func (r *Relay) judgeData(from *side, h wsframe.Header, now int64) (fate, violation) {
+	var before uint64 // of the message
+	if h.Opcode == wsframe.Continuation {
+		before = from.scan.MessageSize()
+		if h.Length < wsframe.SmallFragment && from.scan.SmallFragments() >= maxSmallFragments {
+			return fateBreach, tooManyParts
+		}
+	}
+	if most := r.policy.MessageSize; most > 0 && (before > most || h.Length > most-before) {
+		return fateBreach, tooBig
+	}
+	if from.party == Client && r.guard != nil {
+		return r.judgeRates(h, now)
+	}
+	return fatePass, violation{}
+}
+
+// judgeRates judges a frame of a message of the client.
+func (r *Relay) judgeRates(h wsframe.Header, now int64) (fate, violation) {
+	messages, bytes := &r.policy.Messages, &r.policy.Bytes
+	if messages.Count > 0 && h.Opcode != wsframe.Continuation {
+		if wait := messages.wait(r.guard.messages, 1, now); wait > 0 {
+			if messages.Close {
+				return fateBreach, tooManyMessages
+			}
+			r.holdBack(LimitMessages, now, wait)
+			return fateWait, violation{}
+		}
+	}
+	if bytes.Count == 0 || !bytes.Close && h.Length > bytes.Burst {
+		return fatePass, violation{} // or is metered
+	}
+	if bytes.Close && h.Length > bytes.Burst {
+		return fateBreach, tooManyBytes
+	}
+	if wait := bytes.wait(r.guard.bytes, h.Length, now); wait > 0 {
+		if bytes.Close {
+			return fateBreach, tooManyBytes
+		}
+		r.holdBack(LimitBytes, now, wait)
+		return fateWait, violation{}
+	}
+	return fatePass, violation{}
+}
+
+// meters reports whether a frame is larger than a burst, so that its payload passes
+// piece by piece.
+func (r *Relay) meters(from *side, h wsframe.Header) bool {
+	if from.party != Client || r.guard == nil || h.Control() {
+		return false
+	}
+	rate := &r.policy.Bytes
+	return rate.Count > 0 && !rate.Close && h.Length > rate.Burst
+}
+
+// The least that a piece of a frame that is metered has, if burst and frame allow it:
+// else every few bytes would be written by themselves.
+const leastMetered = 1 << 10
+
+// meter returns how much of a payload may pass now, of which so much is left; negative
+// for nothing, where even the least has to wait.
+func (r *Relay) meter(payload []byte, left uint64, now int64) int {
+	rate := &r.policy.Bytes
+	least := min(left, rate.Burst, leastMetered)
+	if wait := rate.wait(r.guard.bytes, least, now); wait > 0 {
+		r.holdBack(LimitBytes, now, wait)
+		return -1
+	}
+	return int(min(uint64(len(payload)), max(least, rate.room(r.guard.bytes, now))))
+}
+
+// episode is how long a client has to be within its rates for it to count as held back
+// anew.
+const episode = int64(time.Second)
+
+// holdBack notes that what the client has sent has to wait.
+func (r *Relay) holdBack(limit string, now, wait int64) {
+	if slowed := r.policy.Slowed; slowed != nil && now-r.guard.resume > episode {
+		slowed(limit)
+	}
+	r.guard.resume = now + wait
+}
+
+// breach ends the connection because a side has broken a rule. The side is told why. The
+// other side gets 1001, unless it has got the beginning of a frame that may not go on.
+func (r *Relay) breach(from, to *side, v violation) {
+	c := Close{Code: v.code, Reason: from.party.String() + ": " + v.reason}
+	from.barred = true
+	if r.decide(Gateway, c) || r.overrule(Gateway, c) {
+		r.ending.limit = v.limit
+	}
+	r.arm(r.closeTimeout)
+	r.requestClose(from, c)
+	if to.mid && !to.writing {
+		r.abandon(to)
+		return
+	}
+	r.requestClose(to, Close{Code: codeGoingAway, Reason: c.Reason})
+}
