@@ -62,7 +62,7 @@ func (r *Relay) followPiece(from, to *side, p []byte, now int64) (next piece, ov
 // nextPiece follows the stream of a side over what may be written in one go: all of p,
 // but no further than a close frame, nor than a frame that has another fate, and no
 // further than the end of the frame in progress if a frame of ours waits for that.
-func (r *Relay) nextPiece(from, to *side, p []byte, now int64) (piece, violation) {
+func (r *Relay) nextPiece(from, to *side, p []byte, now int64) (piece, *violation) {
 	cut := to.pending != nil || r.pingDue && to.party == Client
 	n := 0
 	for n < len(p) {
@@ -70,7 +70,7 @@ func (r *Relay) nextPiece(from, to *side, p []byte, now int64) (piece, violation
 		switch {
 		case fate == fatePass:
 		case n > 0: // comes next, once that is written
-			return piece{n: n}, violation{}
+			return piece{n: n}, nil
 		default:
 			return piece{took, fate}, v
 		}
@@ -79,13 +79,13 @@ func (r *Relay) nextPiece(from, to *side, p []byte, now int64) (piece, violation
 			break
 		}
 	}
-	return piece{n: n}, violation{}
+	return piece{n: n}, nil
 }
 
 // nextFrame follows the stream to the end of the frame in progress, or of the next frame
 // if none is, as far as p goes and may be passed now. Where a frame may not be passed,
 // the stream is left to stand before the frame.
-func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v violation) {
+func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v *violation) {
 	if !from.scan.AtBoundary() {
 		return r.nextPayload(from, p, now)
 	}
@@ -95,19 +95,19 @@ func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v 
 	case !complete:
 		return 0, fateShort, v
 	case h.Endless():
-		return 0, fateBreach, violation{code: codeProtocolError, reason: wsframe.LengthOverflow.Reason}
+		return 0, fateBreach, endlessFrame
 	case !held:
 	case h.Control():
-		if fate, v = r.judgeControl(from, h, p, now); fate != fatePass {
+		if fate, v = r.judgeControl(from, &h, p, now); fate != fatePass {
 			return h.Size + pingPayload, fate, v
 		}
 	default:
-		if fate, v = r.judgeData(from, h, now); fate != fatePass {
+		if fate, v = r.judgeData(from, &h, now); fate != fatePass {
 			return 0, fate, v
 		}
 	}
 	payload := upTo(p[h.Size:], h.Length)
-	if held && r.meters(from, h) {
+	if held && r.meters(from, &h) {
 		allowed := r.meter(payload, h.Length, now)
 		if allowed < 0 {
 			return 0, fateWait, v
@@ -115,11 +115,11 @@ func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v 
 		payload = payload[:allowed]
 	}
 	if held && r.strict != nil {
-		if fate, v = r.strict.judge(from.party, h, payload); fate != fatePass {
+		if fate, v = r.strict.judge(from.party, &h, payload); fate != fatePass {
 			return 0, fate, v
 		}
 	}
-	r.accept(from, h, len(payload), now)
+	r.accept(from, &h, len(payload), now)
 	from.scan.Begin(h)
 	if len(payload) > 0 {
 		from.scan.ScanToBoundary(payload)
@@ -128,7 +128,7 @@ func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v 
 }
 
 // nextPayload follows the stream over more payload of the frame in progress.
-func (r *Relay) nextPayload(from *side, p []byte, now int64) (n int, fate fate, v violation) {
+func (r *Relay) nextPayload(from *side, p []byte, now int64) (n int, fate fate, v *violation) {
 	p = upTo(p, from.scan.Left())
 	if r.ending == nil {
 		if from.metered {
@@ -141,7 +141,7 @@ func (r *Relay) nextPayload(from *side, p []byte, now int64) (n int, fate fate, 
 		}
 		if r.strict != nil {
 			ends := uint64(len(p)) == from.scan.Left() && from.scan.Final()
-			if v = r.strict.sides[from.party].judgeRest(p, from.scan.Key(), ends); v.code != 0 {
+			if v = r.strict.sides[from.party].judgeRest(p, from.scan.Key(), ends); v != nil {
 				return 0, fateBreach, v
 			}
 		}
@@ -158,7 +158,7 @@ func upTo(p []byte, n uint64) []byte {
 }
 
 // accept notes that a frame passes, with so much of its payload for now.
-func (r *Relay) accept(from *side, h wsframe.Header, payload int, now int64) {
+func (r *Relay) accept(from *side, h *wsframe.Header, payload int, now int64) {
 	if h.Control() {
 		if h.Opcode != wsframe.Close {
 			controlRate.take(&from.controls, 1, now)

@@ -6,7 +6,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// violation is why a frame may not pass. It has no code where the frame may.
+// violation is why a frame may not pass.
 type violation struct {
 	code   int
 	reason string
@@ -22,11 +22,12 @@ const (
 )
 
 var (
-	tooManyControls = violation{codePolicyViolation, "too many pings and pongs", LimitControlFrames}
-	tooManyParts    = violation{codePolicyViolation, "too many small fragments", LimitFragments}
-	tooBig          = violation{codeMessageTooBig, "message too big", LimitMessageSize}
-	tooManyMessages = violation{codePolicyViolation, "too many messages", LimitMessages}
-	tooManyBytes    = violation{codePolicyViolation, "too many bytes", LimitBytes}
+	tooManyControls = &violation{codePolicyViolation, "too many pings and pongs", LimitControlFrames}
+	tooManyParts    = &violation{codePolicyViolation, "too many small fragments", LimitFragments}
+	tooBig          = &violation{codeMessageTooBig, "message too big", LimitMessageSize}
+	tooManyMessages = &violation{codePolicyViolation, "too many messages", LimitMessages}
+	endlessFrame    = &violation{code: codeProtocolError, reason: wsframe.LengthOverflow.Reason}
+	tooManyBytes    = &violation{codePolicyViolation, "too many bytes", LimitBytes}
 )
 
 // guard is what a connection needs for the limits of a policy.
@@ -39,21 +40,21 @@ type guard struct {
 }
 
 // judgeControl judges a control frame, at the start of p.
-func (r *Relay) judgeControl(from *side, h wsframe.Header, p []byte, now int64) (fate, violation) {
+func (r *Relay) judgeControl(from *side, h *wsframe.Header, p []byte, now int64) (fate, *violation) {
 	if h.Opcode == wsframe.Close {
-		return fatePass, violation{}
+		return fatePass, nil
 	}
 	if controlRate.wait(from.controls, 1, now) > 0 {
 		return fateBreach, tooManyControls
 	}
 	if from.party == Client {
-		return r.judgePong(h, p), violation{}
+		return r.judgePong(h, p), nil
 	}
-	return fatePass, violation{}
+	return fatePass, nil
 }
 
 // judgeData judges a frame of a message.
-func (r *Relay) judgeData(from *side, h wsframe.Header, now int64) (fate, violation) {
+func (r *Relay) judgeData(from *side, h *wsframe.Header, now int64) (fate, *violation) {
 	var before uint64 // of the message
 	if h.Opcode == wsframe.Continuation {
 		before = from.scan.MessageSize()
@@ -67,11 +68,11 @@ func (r *Relay) judgeData(from *side, h wsframe.Header, now int64) (fate, violat
 	if from.party == Client && r.guard != nil {
 		return r.judgeRates(h, now)
 	}
-	return fatePass, violation{}
+	return fatePass, nil
 }
 
 // judgeRates judges a frame of a message of the client.
-func (r *Relay) judgeRates(h wsframe.Header, now int64) (fate, violation) {
+func (r *Relay) judgeRates(h *wsframe.Header, now int64) (fate, *violation) {
 	messages, bytes := &r.policy.Messages, &r.policy.Bytes
 	if messages.Count > 0 && h.Opcode != wsframe.Continuation {
 		if wait := messages.wait(r.guard.messages, 1, now); wait > 0 {
@@ -79,11 +80,11 @@ func (r *Relay) judgeRates(h wsframe.Header, now int64) (fate, violation) {
 				return fateBreach, tooManyMessages
 			}
 			r.holdBack(LimitMessages, now, wait)
-			return fateWait, violation{}
+			return fateWait, nil
 		}
 	}
 	if bytes.Count == 0 || !bytes.Close && h.Length > bytes.Burst {
-		return fatePass, violation{} // or is metered
+		return fatePass, nil // or is metered
 	}
 	if bytes.Close && h.Length > bytes.Burst {
 		return fateBreach, tooManyBytes
@@ -93,14 +94,14 @@ func (r *Relay) judgeRates(h wsframe.Header, now int64) (fate, violation) {
 			return fateBreach, tooManyBytes
 		}
 		r.holdBack(LimitBytes, now, wait)
-		return fateWait, violation{}
+		return fateWait, nil
 	}
-	return fatePass, violation{}
+	return fatePass, nil
 }
 
 // meters reports whether a frame is larger than a burst, so that its payload passes
 // piece by piece.
-func (r *Relay) meters(from *side, h wsframe.Header) bool {
+func (r *Relay) meters(from *side, h *wsframe.Header) bool {
 	if from.party != Client || r.guard == nil || h.Control() {
 		return false
 	}
@@ -138,7 +139,7 @@ func (r *Relay) holdBack(limit string, now, wait int64) {
 
 // breach ends the connection because a side has broken a rule. The side is told why. The
 // other side gets 1001, unless it has got the beginning of a frame that may not go on.
-func (r *Relay) breach(from, to *side, v violation) {
+func (r *Relay) breach(from, to *side, v *violation) {
 	c := Close{Code: v.code, Reason: from.party.String() + ": " + v.reason}
 	from.barred = true
 	if r.decide(Gateway, c) || r.overrule(Gateway, c) {

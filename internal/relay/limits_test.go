@@ -342,7 +342,7 @@ func TestRatesThatClose(t *testing.T) {
 		policy Policy
 		passes []byte
 		breaks []byte
-		what   violation
+		what   *violation
 	}{
 		"messages": {
 			Policy{Messages: Rate{Count: 1, Per: time.Hour, Burst: 2, Close: true}},

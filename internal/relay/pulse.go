@@ -33,7 +33,7 @@ func newGuard(now int64, p *Policy) *guard {
 
 // judgePong finds out whether a frame of the client, at the start of p, answers a ping of
 // ours.
-func (r *Relay) judgePong(h wsframe.Header, p []byte) fate {
+func (r *Relay) judgePong(h *wsframe.Header, p []byte) fate {
 	if r.policy.PingInterval <= 0 || h.Opcode != wsframe.Pong || h.Length != pingPayload || !h.Masked {
 		return fatePass
 	}

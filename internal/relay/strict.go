@@ -10,7 +10,7 @@ type strictness struct {
 
 // judge judges a frame of a side, of which h is the header, with as much of its payload
 // as is to be passed at once.
-func (s *strictness) judge(from Party, h wsframe.Header, payload []byte) (fate, violation) {
+func (s *strictness) judge(from Party, h *wsframe.Header, payload []byte) (fate, *violation) {
 	return s.sides[from].judge(h, payload, from == Client, s.reserved)
 }
 
@@ -22,18 +22,18 @@ type strictSide struct {
 }
 
 // judge is as strictness has it. A close frame is judged as a whole.
-func (d *strictSide) judge(h wsframe.Header, payload []byte, client bool, reserved byte) (fate, violation) {
+func (d *strictSide) judge(h *wsframe.Header, payload []byte, client bool, reserved byte) (fate, *violation) {
 	frames, text := d.frames, d.text
-	if v := frames.Judge(h, client, reserved); v.Found() {
-		return fateBreach, violation{code: v.Code, reason: v.Reason}
+	if v := frames.Judge(*h, client, reserved); v.Found() {
+		return fateBreach, &violation{code: v.Code, reason: v.Reason}
 	}
 	complete := uint64(len(payload)) == h.Length
 	switch {
 	case h.Opcode == wsframe.Close && !complete:
-		return fateShort, violation{}
+		return fateShort, nil
 	case h.Opcode == wsframe.Close:
 		if v := wsframe.CheckClose(unmasked(payload, h.Key)); v.Found() {
-			return fateBreach, violation{code: v.Code, reason: v.Reason}
+			return fateBreach, &violation{code: v.Code, reason: v.Reason}
 		}
 	case frames.MustBeUTF8():
 		if !text.Scan(payload, h.Key, 0) || complete && h.Final && !text.Complete() {
@@ -41,22 +41,22 @@ func (d *strictSide) judge(h wsframe.Header, payload []byte, client bool, reserv
 		}
 	}
 	d.frames, d.text, d.from = frames, text, uint8(len(payload)%4)
-	return fatePass, violation{}
+	return fatePass, nil
 }
 
 // judgeRest judges more payload of the frame in progress.
-func (d *strictSide) judgeRest(p []byte, key [4]byte, last bool) violation {
+func (d *strictSide) judgeRest(p []byte, key [4]byte, last bool) *violation {
 	if !d.frames.MustBeUTF8() {
-		return violation{}
+		return nil
 	}
 	if !d.text.Scan(p, key, uint64(d.from)) || last && !d.text.Complete() {
 		return notUTF8
 	}
 	d.from = uint8((int(d.from) + len(p)) % 4)
-	return violation{}
+	return nil
 }
 
-var notUTF8 = violation{code: wsframe.TextNotUTF8.Code, reason: wsframe.TextNotUTF8.Reason}
+var notUTF8 = &violation{code: wsframe.TextNotUTF8.Code, reason: wsframe.TextNotUTF8.Reason}
 
 func unmasked(p []byte, key [4]byte) []byte {
 	plain := make([]byte, len(p))
