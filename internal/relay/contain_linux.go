@@ -3,6 +3,8 @@
 package relay
 
 import (
+	"time"
+
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
@@ -73,10 +75,9 @@ func (l *loop) giveUp() {
 	l.burying.Lock()
 	defer l.burying.Unlock()
 	queue := l.die()
-	l.timers = nil
+	l.timers = newWheel(monotonic(time.Now())) // this one may be what has panicked
 	for _, at := range l.places {
 		if at.relay != nil {
-			at.relay.place.timer = 0
 			l.bury(at.relay)
 		}
 	}

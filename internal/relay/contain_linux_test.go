@@ -234,3 +234,31 @@ func TestPanicInStartEndsTheConnection(t *testing.T) {
 		})
 	}
 }
+
+func TestLoopWaitsForNoConnectionThatIsGone(t *testing.T) {
+	t.Parallel()
+	for name, part := range map[string]func(l *loop, r *Relay){
+		"ended":         func(l *loop, r *Relay) { l.close(r) },
+		"wrecked":       func(l *loop, r *Relay) { l.wreck(r, internalError, nil) },
+		"loop gives up": func(l *loop, _ *Relay) { l.giveUp() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := ownLoop(t)
+			f := onTCP(t, Config{})
+			f.startOn(t, l)
+			f.End(restart, goingAway)
+			l.now = time.Now()
+			l.turn(0)
+			at, waits := l.timers.next()
+			if left := time.Duration(at - monotonic(time.Now())); !waits || left > defaultCloseTimeout {
+				t.Fatalf("waits (%v) for what comes in %v", waits, left)
+			}
+			part(l, f.Relay)
+			f.end(t)
+			if at, waits := l.timers.next(); waits {
+				t.Errorf("waits for %d", at)
+			}
+		})
+	}
+}

@@ -64,7 +64,7 @@
 //	┌─ eventfd ─► epoll set ◄─ sockets ──► turns: for each event
 //	│                                        receive ─► chunk ─► send
 //	│                                                     └─ not all taken: the
-//	│  timers (stalls, closing, lingering)                   side keeps the chunk
+//	│  wheel (stalls, closing, lingering)                    side keeps the chunk
 //	└─ clock ◄─┘
 //
 // A loop is one goroutine with an epoll set. The goroutine waits for the set in Go's
@@ -82,7 +82,10 @@
 //	over    | its source has been read to the end, and is not watched
 //
 // A connection is queued, then admitted to a place, and evicted when it is finished.
-// Timers are kept only for what is blocked or ending.
+//
+// Whatever a connection waits for, the loop has one deadline for the connection, in a
+// timing wheel that one timer turns (wheel.go). A deadline that comes to be later stays
+// where it is, and is looked at when it has come: traffic does not touch the wheel.
 //
 // A descriptor on the loop is a duplicate that belongs to the loop's goroutine from
 // the first to the last: no other reads, writes, watches or closes it, and the loop
@@ -104,8 +107,8 @@
 // sessions in memory, under both versions of TLS (trial.go); if that fails, TLS is left
 // to goroutines.
 //
-// A live connection on the loop has no timer of its own and no buffer. No lock is
-// held over I/O.
+// A live connection on the loop has no timer of its own, but 16 bytes in the wheel, and
+// no buffer. No lock is held over I/O.
 //
 // # Panics
 //

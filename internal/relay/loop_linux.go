@@ -55,9 +55,9 @@ type loop struct {
 	places []tenancy
 	vacant []int32
 
-	timers timers
-	clock  *time.Timer // calls the loop at clockAt
-	ringAt time.Time
+	timers wheel
+	clock  *time.Timer // calls the loop at ringAt
+	ringAt int64
 
 	busy    *Relay   // the connection that the loop has in hand
 	handled int      // how many of this turn's events are handled
@@ -88,11 +88,10 @@ type key struct{ socket, generation int32 }
 // except for loop, which is set before.
 type place struct {
 	loop       *loop
-	index      int32 // in loop.places
+	index      int32 // in loop.places, and the entry in loop.timers
 	generation int32
-	timer      int32 // index in loop.timers plus one, or 0
-	valid      bool  // the connection has the place
-	touched    bool  // the connection has to be looked after
+	valid      bool // the connection has the place
+	touched    bool // the connection has to be looked after
 }
 
 // run waits in Go's poller for the epoll set to have something, so that no
@@ -272,7 +271,9 @@ func (l *loop) takeQueue() {
 // ring looks after the connections whose timers have expired, and sets the clock for
 // the next one.
 func (l *loop) ring() {
-	for r := l.timers.takeExpired(l.now); r != nil; r = l.timers.takeExpired(l.now) {
+	now := monotonic(l.now)
+	for i, ok := l.timers.takeExpired(now); ok; i, ok = l.timers.takeExpired(now) {
+		r := l.places[i].relay
 		l.busy = r
 		spring(r, "timer")
 		l.timeUp(r)
@@ -280,12 +281,12 @@ func (l *loop) ring() {
 		l.resume(r)
 		l.busy = nil
 	}
-	next := l.timers.next()
-	if next.IsZero() || next.Equal(l.ringAt) {
+	next, ok := l.timers.next()
+	if !ok || next == l.ringAt {
 		return
 	}
 	l.ringAt = next
-	l.clock.Reset(time.Until(next))
+	l.clock.Reset(time.Duration(next - monotonic(time.Now())))
 }
 
 // admit gives a connection a place.
@@ -310,5 +311,5 @@ func (l *loop) evict(r *Relay) {
 	r.place.valid = false
 	l.places[r.place.index].relay = nil
 	l.vacant = append(l.vacant, r.place.index)
-	l.timers.remove(r)
+	l.timers.remove(r.place.index)
 }

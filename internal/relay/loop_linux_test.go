@@ -342,34 +342,3 @@ func onlyReads(c io.Reader, message []byte) error {
 		}
 	}
 }
-
-func TestTimersCallTheFirstFirst(t *testing.T) {
-	t.Parallel()
-	var waiting timers
-	now := time.Now()
-	relays := make([]*Relay, 50)
-	for i := range relays {
-		relays[i] = new(Relay)
-		waiting.set(relays[i], now.Add(time.Duration((i*37)%50)*time.Second))
-	}
-	waiting.set(relays[0], now.Add(time.Hour)) // an earlier call stands
-	waiting.set(relays[7], now.Add(-time.Second))
-	waiting.set(relays[8], time.Time{})
-	waiting.remove(relays[9])
-	waiting.remove(relays[9])
-	if r := waiting.takeExpired(now); r != relays[7] {
-		t.Error("the earliest does not come first")
-	}
-	last, count := time.Time{}, 0
-	for at := waiting.next(); !at.IsZero(); at = waiting.next() {
-		r := waiting.takeExpired(now.Add(time.Hour))
-		if r == relays[9] || r.place.timer != 0 || at.Before(last) {
-			t.Errorf("called %v out of turn", r.place)
-		}
-		last = at
-		count++
-	}
-	if count != 48 || !waiting.next().IsZero() {
-		t.Errorf("called %d, want 48 and then none", count)
-	}
-}

@@ -213,7 +213,9 @@ func (l *loop) lookAfter(r *Relay) {
 		l.close(r)
 		return
 	}
-	l.timers.set(r, due.alarm)
+	if !due.alarm.IsZero() {
+		l.timers.set(r.place.index, monotonic(due.alarm))
+	}
 	err := l.listen(r, &r.client, &r.upstream)
 	if err == nil {
 		err = l.listen(r, &r.upstream, &r.client)

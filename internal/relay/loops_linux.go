@@ -93,6 +93,8 @@ func newLoop() (*loop, error) {
 		out:      chunks.Get().(*chunk),
 		vacant:   nil,
 		places:   make([]tenancy, 1), // place 0 is the caller's
+		timers:   newWheel(monotonic(time.Now())),
+		ringAt:   never,
 	}
 	l.clock = time.AfterFunc(time.Hour, l.call)
 	l.clock.Stop()
