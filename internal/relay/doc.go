@@ -85,7 +85,8 @@
 //
 // Whatever a connection waits for, the loop has one deadline for the connection, in a
 // timing wheel that one timer turns (wheel.go). A deadline that comes to be later stays
-// where it is, and is looked at when it has come: traffic does not touch the wheel.
+// where it is, and is looked at when it has come: traffic does not touch the wheel. For
+// relays of goroutines there is one such wheel in the process (keeper.go).
 //
 // A descriptor on the loop is a duplicate that belongs to the loop's goroutine from
 // the first to the last: no other reads, writes, watches or closes it, and the loop
