@@ -269,7 +269,7 @@ func TestIdleConnectionsAreMovedFirst(t *testing.T) {
 			elapse(time.Second)
 		}
 		for _, i := range []int{0, 1, 2, 3, 4} { // the oldest are the busiest
-			_, _ = clients[i].Write([]byte{0x89, 0x80, 1, 2, 3, 4})
+			_, _ = clients[i].Write([]byte{0x81, 0x80, 1, 2, 3, 4})
 			elapse(time.Second)
 		}
 		for i, want := range []int{5, 6, 7, 8, 9, 0, 1} {

@@ -113,16 +113,21 @@ type fixture struct {
 	*Relay
 	client, upstream net.Conn // the peers' ends
 	outcome          chan Outcome
+	keeper           *keeper
 }
 
 // run starts the relay, on the loop where there is one and the conns are plain.
 func (f *fixture) run() {
+	if f.keeper != sharedKeeper {
+		f.runOnGoroutines()
+		return
+	}
 	f.Start(func(o Outcome) { f.outcome <- o })
 }
 
 // runOnGoroutines starts the relay without the loop.
 func (f *fixture) runOnGoroutines() {
-	go func() { f.outcome <- f.Run() }()
+	go func() { f.outcome <- f.Relay.run(f.keeper) }()
 }
 
 // end waits for the relay to have ended.
@@ -166,7 +171,8 @@ func onPipes(c Config) *fixture {
 	ourClient, client := net.Pipe()
 	ourUpstream, upstream := net.Pipe()
 	c.Client, c.Upstream = ourClient, ourUpstream
-	return &fixture{New(c), client, upstream, make(chan Outcome, 1)}
+	// A bubble has timers of its own.
+	return &fixture{New(c), client, upstream, make(chan Outcome, 1), newKeeper((*Relay).timeDue)}
 }
 
 // onTCP makes a relay between TCP conns.
@@ -175,7 +181,7 @@ func onTCP(tb testing.TB, c Config) *fixture {
 	ourClient, client := tcpPair(tb)
 	ourUpstream, upstream := tcpPair(tb)
 	c.Client, c.Upstream = ourClient, ourUpstream
-	return &fixture{New(c), client, upstream, make(chan Outcome, 1)}
+	return &fixture{New(c), client, upstream, make(chan Outcome, 1), sharedKeeper}
 }
 
 // onTLS makes a relay between a client over TLS and an upstream over TCP.

@@ -199,10 +199,10 @@ func (l *loop) handle(event *syscall.EpollEvent) {
 	if from.socket.watched&syscall.EPOLLIN != 0 && event.Events&^syscall.EPOLLOUT != 0 {
 		l.receive(r, from, to)
 	}
+	l.resume(r)
 	if r.place.touched {
 		l.lookAfter(r)
 	}
-	l.resume(r)
 }
 
 // callLoop has the loop look after the connection. It may be called from
@@ -252,8 +252,8 @@ func (l *loop) answerCalls() {
 		if r.place.generation == 0 {
 			l.admit(r)
 		}
-		l.lookAfter(r)
 		l.resume(r)
+		l.lookAfter(r)
 		l.busy = nil
 	}
 }
@@ -277,8 +277,8 @@ func (l *loop) ring() {
 		l.busy = r
 		spring(r, "timer")
 		l.timeUp(r)
-		l.lookAfter(r)
 		l.resume(r)
+		l.lookAfter(r)
 		l.busy = nil
 	}
 	next, ok := l.timers.next()

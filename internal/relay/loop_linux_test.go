@@ -52,7 +52,7 @@ func onUnix(tb testing.TB) *fixture {
 	}
 	ourClient, client := pair()
 	ourUpstream, upstream := pair()
-	return &fixture{New(Config{Client: ourClient, Upstream: ourUpstream}), client, upstream, make(chan Outcome, 1)}
+	return &fixture{New(Config{Client: ourClient, Upstream: ourUpstream}), client, upstream, make(chan Outcome, 1), sharedKeeper}
 }
 
 func TestUnixSocketsAreOnTheLoop(t *testing.T) {

@@ -64,9 +64,6 @@ func (l *loop) passKept(r *Relay, from, to *side, k *kept) {
 func (l *loop) resume(r *Relay) {
 	if c := &r.client; c.kept != nil && !c.kept.short {
 		l.passEarly(r, c, &r.upstream)
-		if r.place.touched {
-			l.lookAfter(r)
-		}
 	}
 }
 
@@ -150,6 +147,7 @@ func (l *loop) pass(r *Relay, from, to *side, p []byte) (rest []byte, short bool
 				return p, false
 			}
 		case fateSwallow:
+			r.place.touched = true // the next ping may be due before the answer was
 			p = p[next.n:]
 		case fateShort, fateWait, fateBusy:
 			r.place.touched = true
@@ -278,7 +276,7 @@ func (r *Relay) alarm() time.Time {
 	} else if at := r.attendsAt(); at != never {
 		first = moment(at)
 	}
-	if r.client.waits && r.ending == nil {
+	if r.client.waits && r.ending == nil && !r.upstream.writing {
 		if at := moment(r.guard.resume); first.IsZero() || at.Before(first) {
 			first = at
 		}

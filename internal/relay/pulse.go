@@ -207,11 +207,20 @@ func (r *Relay) awaitBaton() {
 	}
 }
 
+// wakesAt returns when timeDue is to be called, or never. It takes mu.
+func (r *Relay) wakesAt() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attendsAt()
+}
+
 // timeDue attends to a connection that goroutines relay, and returns when to do so
 // again, or never. It takes mu.
 func (r *Relay) timeDue() (next int64) {
 	next, over := r.noteTimeDue(monotonic(time.Now()))
-	r.closeIf(over)
+	if over {
+		go r.guarded(r.closeConns) // which may take a moment, and others wait
+	}
 	return next
 }
 

@@ -42,6 +42,7 @@ func (r *Relay) pass(from, to *side, p []byte, pace *progress) []byte {
 			r.returnBaton(from, to, err, pace)
 			p = p[next.n:]
 		case fateSwallow:
+			r.pumps.keeper.set(r.pumps.entry, r.wakesAt()) // the next ping may be due before the answer was
 			p = p[next.n:]
 		case fateWait:
 			r.waitForRate()

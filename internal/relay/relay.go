@@ -129,7 +129,7 @@ type Relay struct {
 
 	// Where goroutines relay.
 	buffers *bufferSource
-	pumps   *pumps // nil on the loop
+	pumps   *pumps // nil on the loop; set once, under mu
 
 	// Where the loop relays.
 	place place
@@ -151,6 +151,9 @@ type Relay struct {
 
 // pumps is what a connection needs where goroutines relay.
 type pumps struct {
+	keeper *keeper
+	entry  int32 // with the keeper, if the relay has a guard
+
 	work sync.WaitGroup // pumps, frames of ours being written, and the closing of the conns
 
 	// Guarded by Relay.mu.
@@ -243,14 +246,30 @@ func (r *Relay) Start(done func(Outcome)) {
 
 // Run relays until the connection has ended and both sides are closed. When it
 // returns, nothing of the relay is running.
-func (r *Relay) Run() Outcome {
-	r.pumps = new(pumps)
-	r.pumps.work.Add(2) // the other pump; the closing of the conns
+func (r *Relay) Run() Outcome { return r.run(sharedKeeper) }
+
+func (r *Relay) run(k *keeper) Outcome {
+	p := &pumps{keeper: k}
+	p.work.Add(2) // the other pump; the closing of the conns
+	if r.guard != nil {
+		p.entry = k.enter(r)
+		defer k.leave(p.entry)
+	}
+	r.setPumps(p)
 	r.guarded(r.setRunning)
+	if r.guard != nil {
+		k.set(p.entry, r.wakesAt())
+	}
 	go r.pumpFromUpstream()
 	r.guarded(r.pumpFromClient)
 	r.pumps.work.Wait()
 	return r.outcome()
+}
+
+func (r *Relay) setPumps(p *pumps) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pumps = p
 }
 
 func (r *Relay) outcome() Outcome {
