@@ -68,6 +68,7 @@ var packages = map[string]string{
 	"dial":          "github.com/wsgateway/caddy-ws-gateway/internal/dial",
 	"handshake":     "github.com/wsgateway/caddy-ws-gateway/internal/handshake",
 	"origin":        "github.com/wsgateway/caddy-ws-gateway/internal/origin",
+	"admission":     "github.com/wsgateway/caddy-ws-gateway/internal/admission",
 }
 
 // layout places every file of the package: its layer, and the packages it may
@@ -122,6 +123,7 @@ var layout = map[string]struct {
 // internalLayout says which packages outside the standard library those under
 // internal may import. Caddy is for those whose doc comment says why.
 var internalLayout = map[string]string{
+	"admission":    "",
 	"balance":      "",
 	"bubble":       "",
 	"caddyinsides": "caddyhttp reverseproxy zap",

@@ -1,0 +1,176 @@
+package admission
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// homes is how many locks the seats of a gateway share.
+const homes = 32
+
+// gateway is what there is of a gateway.
+type gateway struct {
+	connections    atomic.Int64 // changed under the lock of some home
+	configurations int          // that track it; guarded by the lock of tracking
+	homes          [homes]home
+}
+
+// home guards some of the seats of a gateway. Its lock comes before those of shards.
+type home struct {
+	gateway *gateway
+
+	mu     sync.Mutex
+	gone   bool     // the gateway was forgotten
+	tables []*table // that the seats count in, in the order of their dimensions; never changed in place
+
+	// The seats that are not settled. Nobody else knows whose they are.
+	unsettled map[*Seat]client
+	peak      int // how many there were at most since there were none
+
+	_ [64]byte // the next home is another processor's
+}
+
+func newGateway() *gateway {
+	g := new(gateway)
+	for i := range g.homes {
+		g.homes[i].gateway = g
+	}
+	return g
+}
+
+// admit is false where the gateway was forgotten.
+func (g *gateway) admit(into *Seat, caps Caps, c client) (Limit, bool) {
+	h := &g.homes[rand.Uint32N(homes)] //nolint:gosec // any home will do
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.gone {
+		return "", false
+	}
+	tallies, limit := h.takeLocked(h.tables, caps, c, 0)
+	if limit == "" {
+		into.home, into.taken, into.tallies = h, true, tallies
+		h.rememberLocked(into, c)
+	}
+	return limit, true
+}
+
+// takeLocked counts a connection of the client in all of the tables and in the
+// gateway, or nowhere. So many tables came before these. The locks of the client's shards are held until the last of the
+// caps was found to have room, so that nobody sees a count that is taken back.
+func (h *home) takeLocked(tables []*table, caps Caps, c client, locked int) ([]*tally, Limit) {
+	if len(tables) == 0 {
+		limit := h.gateway.take(caps.Connections)
+		if limit != "" || locked == 0 {
+			return nil, limit
+		}
+		return make([]*tally, 0, locked), ""
+	}
+	t, rest := tables[0], tables[1:]
+	k, ok := t.keyOf(c)
+	if !ok {
+		return h.takeLocked(rest, caps, c, locked)
+	}
+	s := t.shardOf(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	most, limit := caps.in(t.dimension)
+	if tally := s.tallies[k]; most > 0 && tally != nil && tally.connections >= most {
+		return nil, limit
+	}
+	tallies, limit := h.takeLocked(rest, caps, c, locked+1)
+	if limit != "" {
+		return nil, limit
+	}
+	return append(tallies, s.takeLocked(k)), ""
+}
+
+// take counts a connection of the gateway.
+func (g *gateway) take(most int) Limit {
+	for {
+		n := g.connections.Load()
+		if most > 0 && n >= int64(most) {
+			return Connections
+		}
+		if g.connections.CompareAndSwap(n, n+1) {
+			return ""
+		}
+	}
+}
+
+func (h *home) rememberLocked(s *Seat, c client) {
+	if h.unsettled == nil {
+		h.unsettled = make(map[*Seat]client)
+	}
+	h.unsettled[s] = c
+	h.peak = max(h.peak, len(h.unsettled))
+}
+
+func (h *home) settleLocked(s *Seat) {
+	delete(h.unsettled, s)
+	if len(h.unsettled) == 0 && h.peak > 1<<6 {
+		h.unsettled, h.peak = nil, 0 // a map keeps the room that it once needed
+	}
+}
+
+// setTables says what the seats count in from now on. Those that are not settled are
+// counted here.
+func (g *gateway) setTables(tables []*table) {
+	for i := range g.homes {
+		g.homes[i].setTables(tables)
+	}
+}
+
+func (h *home) setTables(tables []*table) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tables = tables
+	for s, c := range h.unsettled {
+		s.countLocked(c)
+	}
+}
+
+// adopt counts a seat that was taken before the present tables were set.
+func (g *gateway) adopt(s *Seat, c client) {
+	if s == nil || s.home == nil || s.home.gateway != g {
+		return
+	}
+	s.home.mu.Lock()
+	defer s.home.mu.Unlock()
+	if s.taken {
+		s.countLocked(c)
+	}
+}
+
+// tables returns what the seats count in.
+func (g *gateway) tables() []*table {
+	h := &g.homes[0]
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tables
+}
+
+// table returns the table of a dimension, nil if there is none.
+func (g *gateway) table(d dimension) *table {
+	tables := g.tables()
+	if i := slices.IndexFunc(tables, func(t *table) bool { return t.dimension == d }); i >= 0 {
+		return tables[i]
+	}
+	return nil
+}
+
+// forget is false where the gateway has connections.
+func (g *gateway) forget() bool {
+	for i := range g.homes {
+		g.homes[i].mu.Lock()
+		defer g.homes[i].mu.Unlock() // all are held at once
+	}
+	if g.connections.Load() > 0 {
+		return false
+	}
+	for i := range g.homes {
+		g.homes[i].gone = true
+	}
+	return true
+}

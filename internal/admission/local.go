@@ -1,0 +1,128 @@
+package admission
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Local is the ledger of a process.
+type Local struct {
+	rates rates
+
+	naming   sync.Mutex                          // for changes of gateways; it comes before the locks of homes
+	gateways atomic.Pointer[map[string]*gateway] // by name; never changed in place
+
+	// tracking is held over a change of what is counted. It comes before all other
+	// locks of the ledger.
+	tracking sync.Mutex
+	limited  int // tracked configurations that limit handshakes
+}
+
+var _ Ledger = (*Local)(nil)
+
+// New returns an empty ledger.
+func New() *Local {
+	l := &Local{rates: newRates()}
+	l.gateways.Store(new(map[string]*gateway))
+	return l
+}
+
+func (l *Local) gateway(name string) *gateway {
+	if g := (*l.gateways.Load())[name]; g != nil {
+		return g
+	}
+	return l.newGateway(name)
+}
+
+func (l *Local) newGateway(name string) *gateway {
+	l.naming.Lock()
+	defer l.naming.Unlock()
+	all := maps.Clone(*l.gateways.Load())
+	if g := all[name]; g != nil {
+		return g
+	}
+	if all == nil {
+		all = make(map[string]*gateway)
+	}
+	g := newGateway()
+	all[strings.Clone(name)] = g
+	l.gateways.Store(&all)
+	return g
+}
+
+// Admit takes a seat for a connection. See [Ledger].
+func (l *Local) Admit(into *Seat, gateway string, caps Caps, ip netip.Addr, user string) Limit {
+	for {
+		if limit, ok := l.gateway(gateway).admit(into, caps, client{ip, user}); ok {
+			return limit
+		}
+	}
+}
+
+// Track notes that a configuration of the gateway has the caps. See [Ledger].
+func (l *Local) Track(gateway string, caps Caps, adopt Adopt) (release func()) {
+	l.tracking.Lock()
+	defer l.tracking.Unlock()
+	g := l.gateway(gateway)
+	g.configurations++
+	if caps.Handshakes.limits() {
+		l.limited++
+	}
+	tables := g.tables()
+	fresh := false
+	for _, d := range caps.dimensions() {
+		t := g.table(d)
+		if t == nil {
+			t, fresh = newTable(d), true
+			tables = append(slices.Clip(tables), t)
+		}
+		t.configurations++
+	}
+	if fresh {
+		slices.SortFunc(tables, func(a, b *table) int { return a.compare(b.dimension) })
+		g.setTables(tables)
+		if adopt != nil {
+			adopt(func(s *Seat, ip netip.Addr, user string) { g.adopt(s, client{ip, user}) })
+		}
+	}
+	return sync.OnceFunc(func() { l.untrack(g, caps) })
+}
+
+func (l *Local) untrack(g *gateway, caps Caps) {
+	l.tracking.Lock()
+	defer l.tracking.Unlock()
+	if caps.Handshakes.limits() {
+		l.limited--
+	}
+	if l.limited == 0 {
+		l.rates.forget()
+	}
+	for _, d := range caps.dimensions() {
+		g.table(d).configurations--
+	}
+	if used := g.tables(); slices.ContainsFunc(used, unused) {
+		g.setTables(slices.DeleteFunc(slices.Clone(used), unused))
+		for _, t := range used {
+			if unused(t) {
+				t.close()
+			}
+		}
+	}
+	g.configurations--
+	l.forgetIdle()
+}
+
+func unused(t *table) bool { return t.configurations == 0 }
+
+// forgetIdle forgets the gateways that no configuration has and no connection is of.
+func (l *Local) forgetIdle() {
+	l.naming.Lock()
+	defer l.naming.Unlock()
+	all := maps.Clone(*l.gateways.Load())
+	maps.DeleteFunc(all, func(_ string, g *gateway) bool { return g.configurations == 0 && g.forget() })
+	l.gateways.Store(&all)
+}

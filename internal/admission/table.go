@@ -1,0 +1,187 @@
+package admission
+
+import (
+	"cmp"
+	"hash/maphash"
+	"net/netip"
+	"strings"
+	"sync"
+)
+
+// client is whom a connection is of.
+type client struct {
+	ip   netip.Addr
+	user string
+}
+
+// key is what connections are counted by: a network or a user.
+type key struct {
+	network [16]byte
+	user    string
+}
+
+func (k key) compare(other key) int {
+	return cmp.Or(strings.Compare(string(k.network[:]), string(other.network[:])), strings.Compare(k.user, other.user))
+}
+
+// dimension is a way to count: by networks of so many bits, or by user.
+type dimension struct {
+	byUser bool
+	bits   int // of an IPv6 address
+}
+
+func (d dimension) compare(other dimension) int {
+	if d.byUser != other.byUser {
+		if d.byUser {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Compare(d.bits, other.bits)
+}
+
+// dimensions returns the ways to count that the caps need.
+func (c Caps) dimensions() []dimension {
+	var all []dimension
+	if c.PerIP > 0 {
+		all = append(all, dimension{bits: c.bits()})
+	}
+	if c.PerUser > 0 {
+		all = append(all, dimension{byUser: true})
+	}
+	return all
+}
+
+// in returns the cap that holds in a dimension, 0 for none.
+func (c Caps) in(d dimension) (int, Limit) {
+	switch {
+	case d.byUser:
+		return c.PerUser, ConnectionsPerUser
+	case d.bits == c.bits():
+		return c.PerIP, ConnectionsPerIP
+	}
+	return 0, ""
+}
+
+func (c Caps) bits() int {
+	if c.IPv6Bits <= 0 {
+		return DefaultIPv6Bits
+	}
+	return min(c.IPv6Bits, 128)
+}
+
+// network returns what an address is counted by. IPv4 addresses are whole.
+func network(ip netip.Addr, bits int) (masked [16]byte) {
+	ip = ip.Unmap()
+	masked = ip.As16()
+	if ip.Is4() {
+		return masked
+	}
+	for i := range masked {
+		masked[i] &= ^byte(0xff >> min(max(bits-8*i, 0), 8))
+	}
+	return masked
+}
+
+// tableShards is how many locks a table has. It also makes each of them short to hold
+// for who looks at all keys.
+const tableShards = 256
+
+// table counts connections in one dimension.
+type table struct {
+	dimension
+
+	seed           maphash.Seed
+	configurations int // that need it; guarded by the lock of tracking
+	shards         [tableShards]shard
+}
+
+// shard is a part of a table.
+type shard struct {
+	table *table
+
+	mu      sync.Mutex
+	peak    int            // how many tallies there were at most since there were none
+	tallies map[key]*tally // nil where there are none, or the table is out of use
+}
+
+// tally is how many connections there are of a key.
+type tally struct {
+	shard       *shard
+	key         key
+	connections int
+}
+
+func newTable(d dimension) *table {
+	t := &table{dimension: d, seed: maphash.MakeSeed()}
+	for i := range t.shards {
+		t.shards[i].table = t
+	}
+	return t
+}
+
+// keyOf returns what the table counts a client by. It is false for a client that the
+// table has nothing to know of.
+func (t *table) keyOf(c client) (key, bool) {
+	if t.byUser {
+		return key{user: c.user}, c.user != ""
+	}
+	if !c.ip.IsValid() {
+		return key{}, false
+	}
+	return key{network: network(c.ip, t.bits)}, true
+}
+
+func (t *table) shardOf(k key) *shard {
+	return &t.shards[maphash.Comparable(t.seed, k)%tableShards]
+}
+
+// close forgets all keys. Tallies that seats still hold do no harm.
+func (t *table) close() {
+	for i := range t.shards {
+		t.shards[i].close()
+	}
+}
+
+func (s *shard) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tallies = nil
+}
+
+// take counts a connection of the key.
+func (s *shard) take(k key) *tally {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.takeLocked(k)
+}
+
+func (s *shard) takeLocked(k key) *tally {
+	t := s.tallies[k]
+	if t == nil {
+		k.user = strings.Clone(k.user)
+		t = &tally{shard: s, key: k}
+		if s.tallies == nil {
+			s.tallies = make(map[key]*tally)
+		}
+		s.tallies[k] = t
+		s.peak = max(s.peak, len(s.tallies))
+	}
+	t.connections++
+	return t
+}
+
+// release takes a connection out of the tally.
+func (t *tally) release() {
+	s := t.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.connections--
+	if t.connections > 0 {
+		return
+	}
+	delete(s.tallies, t.key)
+	if len(s.tallies) == 0 && s.peak > 1<<6 {
+		s.tallies, s.peak = nil, 0 // a map keeps the room that it once needed
+	}
+}

@@ -1,0 +1,79 @@
+package admission
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// ranked is a key with its number of connections at some moment.
+type ranked struct {
+	key
+	connections int
+}
+
+// Usage returns what the gateway's connections take up. See [Ledger].
+func (l *Local) Usage(name string, top int) Usage {
+	g := (*l.gateways.Load())[name]
+	if g == nil {
+		return Usage{}
+	}
+	u := Usage{Connections: int(g.connections.Load())}
+	for _, t := range g.tables() {
+		for _, r := range t.top(top) {
+			c := Count{t.text(r.key), r.connections}
+			if t.byUser {
+				u.Users = append(u.Users, c)
+			} else if !slices.Contains(u.Addresses, c) {
+				u.Addresses = append(u.Addresses, c)
+			}
+		}
+	}
+	// Networks of several widths may be counted.
+	slices.SortStableFunc(u.Addresses, func(a, b Count) int { return cmp.Compare(b.Connections, a.Connections) })
+	u.Addresses = u.Addresses[:min(max(top, 0), len(u.Addresses))]
+	return u
+}
+
+// text returns how a key is written in the configuration's language.
+func (t *table) text(k key) string {
+	if t.byUser {
+		return k.user
+	}
+	ip := netip.AddrFrom16(k.network).Unmap()
+	if ip.Is4() || t.bits == 128 {
+		return ip.String()
+	}
+	return netip.PrefixFrom(ip, t.bits).String()
+}
+
+// top returns the keys with the most connections.
+func (t *table) top(n int) []ranked {
+	var best []ranked
+	if n <= 0 {
+		return nil
+	}
+	for i := range t.shards {
+		best = t.shards[i].topOf(best, n)
+	}
+	return best
+}
+
+// topOf returns the best n of those given, which are in order, and of the shard's.
+func (s *shard) topOf(best []ranked, n int) []ranked {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, t := range s.tallies {
+		r := ranked{k, t.connections}
+		if len(best) == n && compareRanked(r, best[n-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, r, compareRanked)
+		best = slices.Insert(best[:min(len(best), n-1)], at, r)
+	}
+	return best
+}
+
+func compareRanked(a, b ranked) int {
+	return cmp.Or(cmp.Compare(b.connections, a.connections), a.key.compare(b.key))
+}
