@@ -19,6 +19,13 @@ const (
 	mostBuckets = 1 << 7 // of a shard
 )
 
+// tidyEvery is how often a shard is looked at for room to give back, by whoever comes.
+const tidyEvery = time.Minute
+
+// longest is the longest time of a rate; a rate that takes longer lets nobody in twice
+// as it is.
+const longest = 50 * 365 * 24 * time.Hour
+
 // rates knows the handshakes of all addresses at all gateways.
 type rates struct {
 	seed  maphash.Seed
@@ -31,7 +38,8 @@ type rateTable [rateShards]rateShard
 type rateShard struct {
 	mu      sync.Mutex
 	buckets []bucket // 0 or a power of 2
-	_       [32]byte
+	tidied  int64    // when it was looked at for room to give back
+	_       [24]byte // the next shard is another processor's
 }
 
 type bucket [bucketSize]arrivals
@@ -60,8 +68,11 @@ func (l *Local) Knock(gateway string, caps Caps, ip netip.Addr) (wait time.Durat
 	if !caps.Handshakes.limits() || !ip.IsValid() {
 		return 0
 	}
-	bits := caps.bits()
-	hash := maphash.Comparable(l.rates.seed, knocker{gateway, caps.Handshakes, bits, network(ip, bits)})
+	who := knocker{gateway: gateway, rate: caps.Handshakes, bits: 32, network: network(ip, caps.bits())}
+	if !ip.Unmap().Is4() {
+		who.bits = caps.bits()
+	}
+	hash := maphash.Comparable(l.rates.seed, who)
 	now := int64(time.Since(l.rates.start)) + 1
 	s := &l.rates.shards()[hash%rateShards]
 	s.mu.Lock()
@@ -81,10 +92,15 @@ func (r *rates) shards() *rateTable {
 // forget forgets all handshakes.
 func (r *rates) forget() { r.table.Store(nil) }
 
+// interval is what a handshake adds to the time until an address is clear.
+func (r Rate) interval() int64 {
+	per, count := int64(min(r.Per, longest)), int64(r.Count)
+	return per/count + min(per%count, 1)
+}
+
 func (s *rateShard) knockLocked(hash uint64, rate Rate, now int64) time.Duration {
-	a := s.findLocked(hash, now)
-	interval := (int64(rate.Per) + int64(rate.Count) - 1) / int64(rate.Count)
-	begin := now
+	a := s.entryLocked(hash, now)
+	begin, interval := now, rate.interval()
 	if a.hash == hash {
 		begin = max(now, a.clear)
 	}
@@ -92,49 +108,68 @@ func (s *rateShard) knockLocked(hash uint64, rate Rate, now int64) time.Duration
 		return time.Duration(wait)
 	}
 	*a = arrivals{hash, begin + interval}
+	if now-s.tidied > int64(tidyEvery) {
+		s.tidied = now
+		s.tidyLocked(now)
+	}
 	return 0
 }
 
-// findLocked returns the entry of a hash, or one for it to take.
-func (s *rateShard) findLocked(hash uint64, now int64) *arrivals {
+// entryLocked returns the entry of a hash, or one for it to take.
+func (s *rateShard) entryLocked(hash uint64, now int64) *arrivals {
 	if s.buckets == nil {
 		s.buckets = make([]bucket, 1)
 	}
 	for {
-		least := s.buckets[s.index(hash)].find(hash)
-		if least.hash == hash || least.clear <= now || len(s.buckets) == mostBuckets {
-			return least
+		a := s.buckets[hash/rateShards%uint64(len(s.buckets))].find(hash)
+		if a.hash == hash || a.clear <= now || len(s.buckets) == mostBuckets {
+			return a
 		}
-		s.growLocked(now)
+		s.resizeLocked(2*len(s.buckets), now)
 	}
 }
 
 // find returns the entry of a hash, or else the one that is or will be clear first.
 func (b *bucket) find(hash uint64) *arrivals {
-	least := &b[0]
+	first := &b[0]
 	for i := range b {
 		if b[i].hash == hash {
 			return &b[i]
 		}
-		if b[i].clear < least.clear {
-			least = &b[i]
+		if b[i].clear < first.clear {
+			first = &b[i]
 		}
 	}
-	return least
+	return first
 }
 
-func (s *rateShard) index(hash uint64) uint64 {
-	return hash / rateShards % uint64(len(s.buckets))
+// tidyLocked gives back the room that the shard needs no longer.
+func (s *rateShard) tidyLocked(now int64) {
+	needed := 0
+	for i := range s.buckets {
+		for _, a := range s.buckets[i] {
+			if a.clear > now {
+				needed++
+			}
+		}
+	}
+	buckets := len(s.buckets)
+	for buckets > 1 && needed <= buckets*bucketSize/8 {
+		buckets /= 2
+	}
+	if buckets < len(s.buckets) {
+		s.resizeLocked(buckets, now)
+	}
 }
 
-// growLocked doubles the shard, which is small.
-func (s *rateShard) growLocked(now int64) {
+// resizeLocked gives the shard so many buckets, or more where some would be too full.
+func (s *rateShard) resizeLocked(buckets int, now int64) {
 	old := s.buckets
-	s.buckets = make([]bucket, 2*len(old))
+	s.buckets = make([]bucket, buckets)
 	for i := range old {
 		for _, a := range old[i] {
 			if a.clear > now {
-				*s.buckets[s.index(a.hash)].find(a.hash) = a
+				*s.entryLocked(a.hash, now) = a
 			}
 		}
 	}

@@ -24,8 +24,8 @@ func (l *Local) Usage(name string, top int) Usage {
 			c := Count{t.text(r.key), r.connections}
 			if t.byUser {
 				u.Users = append(u.Users, c)
-			} else if !slices.Contains(u.Addresses, c) {
-				u.Addresses = append(u.Addresses, c)
+			} else if !slices.ContainsFunc(u.Addresses, func(a Count) bool { return a.Key == c.Key }) {
+				u.Addresses = append(u.Addresses, c) // IPv4 addresses are the same in all tables
 			}
 		}
 	}
