@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -125,6 +126,7 @@ func TestNeverMoreThanTheCapWhileConnectionsComeAndGo(t *testing.T) {
 				t.Errorf("%d connections of an address, more than the cap", n)
 			}
 			most.Store(max(most.Load(), live.Load()))
+			runtime.Gosched()
 			perIP[at].Add(-1)
 			live.Add(-1)
 			s.Release()

@@ -12,7 +12,7 @@ import (
 // whose every operation looks at one bucket: the one that a secret hash of the address
 // names. A bucket that is full forgets the address that would be rid of its debt the
 // soonest. Up to about a million addresses that made handshakes lately, no more than
-// one in a thousand is forgotten so; beyond that, those that made the fewest are.
+// one in 500 is forgotten so; beyond that, those that made the fewest are.
 const (
 	rateShards  = 1 << 10
 	bucketSize  = 16

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bytes"
 	"cmp"
 	"hash/maphash"
 	"net/netip"
@@ -21,7 +22,7 @@ type key struct {
 }
 
 func (k key) compare(other key) int {
-	return cmp.Or(strings.Compare(string(k.network[:]), string(other.network[:])), strings.Compare(k.user, other.user))
+	return cmp.Or(bytes.Compare(k.network[:], other.network[:]), strings.Compare(k.user, other.user))
 }
 
 // dimension is a way to count: by networks of so many bits, or by user.
@@ -85,7 +86,7 @@ func network(ip netip.Addr, bits int) (masked [16]byte) {
 
 // tableShards is how many locks a table has. It also makes each of them short to hold
 // for who looks at all keys.
-const tableShards = 256
+const tableShards = 1 << 10
 
 // table counts connections in one dimension.
 type table struct {

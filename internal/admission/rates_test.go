@@ -1,0 +1,197 @@
+package admission
+
+import (
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
+)
+
+// knock is handshakes that come after a pause, and how long the last of them has to
+// wait.
+type knock struct {
+	after   time.Duration
+	times   int
+	rate    Rate
+	gateway string
+	ip      string
+	bits    int
+	want    time.Duration
+}
+
+func TestHandshakesAreHeldToTheRate(t *testing.T) {
+	t.Parallel()
+	rate := Rate{6, time.Minute}
+	const v4, v6 = "192.0.2.1", "2001:db8::1"
+	for name, knocks := range map[string][]knock{
+		"a burst, then one each part of the time": {
+			{times: 6, rate: rate, ip: v4}, {times: 1, rate: rate, ip: v4, want: 10 * time.Second},
+			{after: 9 * time.Second, times: 1, rate: rate, ip: v4, want: time.Second},
+			{after: time.Second, times: 1, rate: rate, ip: v4}, {times: 1, rate: rate, ip: v4, want: 10 * time.Second},
+		},
+		"who has to wait does not wait longer for asking": {{times: 6, rate: rate, ip: v4}, {times: 1000, rate: rate, ip: v4, want: 10 * time.Second}, {after: 10 * time.Second, times: 1, rate: rate, ip: v4}},
+		"a whole burst after a pause":                     {{times: 6, rate: rate, ip: v4}, {after: time.Minute, times: 6, rate: rate, ip: v4}, {times: 1, rate: rate, ip: v4, want: 10 * time.Second}},
+		"no more than a burst after a long pause":         {{times: 6, rate: rate, ip: v4}, {after: time.Hour, times: 7, rate: rate, ip: v4, want: 10 * time.Second}},
+		"no rate":                      {{times: 1000, ip: v4}, {times: 1000, rate: Rate{Count: 1}, ip: v4}, {times: 1000, rate: Rate{Per: time.Hour}, ip: v4}},
+		"an unknown address":           {{times: 1000, rate: rate}},
+		"another address":              {{times: 6, rate: rate, ip: v4}, {times: 6, rate: rate, ip: "192.0.2.2"}},
+		"the same in IPv6":             {{times: 6, rate: rate, ip: v4}, {times: 1, rate: rate, ip: "::ffff:192.0.2.1", bits: 48, want: 10 * time.Second}},
+		"the same with a zone":         {{times: 6, rate: rate, ip: "fe80::1%a"}, {times: 1, rate: rate, ip: "fe80::1%b", want: 10 * time.Second}},
+		"the same network":             {{times: 6, rate: rate, ip: v6}, {times: 1, rate: rate, ip: "2001:db8::f:1", want: 10 * time.Second}},
+		"another network":              {{times: 6, rate: rate, ip: v6}, {times: 6, rate: rate, ip: "2001:db8:0:1::1"}},
+		"a wider network":              {{times: 6, rate: rate, ip: v6, bits: 48}, {times: 1, rate: rate, ip: "2001:db8:0:1::1", bits: 48, want: 10 * time.Second}},
+		"another gateway":              {{times: 6, rate: rate, ip: v4}, {times: 6, rate: rate, ip: v4, gateway: "other"}},
+		"another rate":                 {{times: 6, rate: rate, ip: v4}, {times: 7, rate: Rate{6, time.Hour}, ip: v4, want: 10 * time.Minute}},
+		"a time that does not divide":  {{times: 3, rate: Rate{3, time.Second}, ip: v4}, {times: 1, rate: Rate{3, time.Second}, ip: v4, want: 333333334}},
+		"the longest time":             {{times: 1, rate: Rate{1, math.MaxInt64}, ip: v4}, {times: 1, rate: Rate{1, math.MaxInt64}, ip: v4, want: longest}, {after: time.Hour, times: 1, rate: Rate{1, math.MaxInt64}, ip: v4, want: longest - time.Hour}},
+		"the most handshakes":          {{times: 1000, rate: Rate{math.MaxInt, math.MaxInt64}, ip: v4}},
+		"more than one a nanosecond":   {{times: 1000, rate: Rate{math.MaxInt, 1}, ip: v4}},
+		"one that is always in a rush": {{times: 1, rate: Rate{1, time.Second}, ip: v4}, {after: time.Second - 1, times: 1, rate: Rate{1, time.Second}, ip: v4, want: 1}, {after: 1, times: 1, rate: Rate{1, time.Second}, ip: v4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := New()
+				for i, k := range knocks {
+					if k.after > 0 {
+						bubble.Elapse(k.after)
+					}
+					var got time.Duration
+					for range k.times {
+						got = l.Knock(k.gateway, Caps{Handshakes: k.rate, IPv6Bits: k.bits}, address(k.ip))
+					}
+					if got != k.want {
+						t.Errorf("step %d: wait of %v, want %v", i, got, k.want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestExactlyTheRateComesInAtOnce(t *testing.T) {
+	t.Parallel()
+	l := New()
+	caps := Caps{Handshakes: Rate{100, time.Hour}}
+	var in atomic.Int64
+	together(10_000, func(i int) {
+		if l.Knock("g", caps, netip.AddrFrom4([4]byte{3: byte(i % 10)})) == 0 {
+			in.Add(1)
+		}
+	})
+	if got := in.Load(); got != 1000 {
+		t.Errorf("%d came in, want 100 of each of 10 addresses", got)
+	}
+}
+
+// networkOf returns an address in the network of a number.
+func networkOf(i uint64) netip.Addr {
+	b := [16]byte{0x20, 0x01}
+	for at := range 6 {
+		b[2+at] = byte(i >> (40 - 8*at))
+	}
+	b[15] = 1
+	return netip.AddrFrom16(b)
+}
+
+// TestAFloodOfAddressesDoesNotClearThoseInDebt has all addresses in one shard.
+func TestAFloodOfAddressesDoesNotClearThoseInDebt(t *testing.T) {
+	t.Parallel()
+	var s rateShard
+	rate := Rate{100, time.Hour}
+	debtors := make([]uint64, 100)
+	for i := range debtors {
+		debtors[i] = rand.Uint64()
+		for range rate.Count {
+			s.knockLocked(debtors[i], rate, 1)
+		}
+	}
+	for range 1 << 16 {
+		s.knockLocked(rand.Uint64(), rate, 1)
+	}
+	for _, hash := range debtors {
+		if s.knockLocked(hash, rate, 1) == 0 {
+			t.Error("an address in debt was forgotten")
+		}
+	}
+	if len(s.buckets) != mostBuckets {
+		t.Errorf("there are %d buckets, want %d", len(s.buckets), mostBuckets)
+	}
+}
+
+// entries returns for how many addresses there is room.
+func entries(l *Local) (n int) {
+	for i := range l.rates.shards() {
+		s := &l.rates.shards()[i]
+		s.mu.Lock()
+		n += len(s.buckets) * bucketSize
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// TestFewOfAMillionAddressesAreForgotten has in some shards what a million addresses
+// have in all of them.
+func TestFewOfAMillionAddressesAreForgotten(t *testing.T) {
+	t.Parallel()
+	const shards, each = 64, 1 << 20 / rateShards
+	rate := Rate{1, time.Hour}
+	forgotten := 0
+	for range shards {
+		var s rateShard
+		hashes := make([]uint64, each)
+		for i := range hashes {
+			hashes[i] = rand.Uint64()
+			s.knockLocked(hashes[i], rate, 1)
+		}
+		for _, hash := range hashes {
+			if s.knockLocked(hash, rate, 1) == 0 {
+				forgotten++
+			}
+		}
+	}
+	if t.Logf("%d of %d were forgotten", forgotten, shards*each); forgotten > shards*each/200 {
+		t.Error("more than one in 200")
+	}
+}
+
+func TestRoomOfAFloodIsGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := New()
+		caps := Caps{Handshakes: Rate{1, time.Second}}
+		for i := range uint64(1 << 18) {
+			l.Knock("g", caps, networkOf(i))
+		}
+		full := entries(l)
+		bubble.Elapse(2 * tidyEvery)
+		for i := range uint64(1 << 14) { // ordinary clients, of which all shards get some
+			l.Knock("g", caps, networkOf(1<<20+i))
+		}
+		if left := entries(l); left > full/4 {
+			t.Errorf("room for %d addresses is left of %d", left, full)
+		}
+	})
+}
+
+func TestHandshakesAreForgottenWithTheLastRate(t *testing.T) {
+	t.Parallel()
+	l := New()
+	caps := Caps{Handshakes: Rate{1, time.Hour}}
+	first := l.Track("g", caps, nil)
+	second := l.Track("other", caps, nil)
+	l.Knock("g", caps, address("192.0.2.1"))
+	first()
+	if l.Knock("g", caps, address("192.0.2.1")) == 0 {
+		t.Error("a handshake was forgotten while there is a rate")
+	}
+	second()
+	if l.rates.table.Load() != nil {
+		t.Error("handshakes are remembered without a rate")
+	}
+}
