@@ -97,6 +97,11 @@ func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v 
 	case h.Endless():
 		return 0, fateBreach, endlessFrame
 	case !held:
+		if from.party == Client {
+			if fate = r.judgePong(&h, p); fate != fatePass {
+				return h.Size + pingPayload, fate, v
+			}
+		}
 	case h.Control():
 		if fate, v = r.judgeControl(from, &h, p, now); fate != fatePass {
 			return h.Size + pingPayload, fate, v
