@@ -12,6 +12,14 @@
 // follows a close frame: once one was written to a side, whatever else the other side
 // sends is read and dropped.
 //
+// Every frame is judged by its header before any of the frame is passed on (inspect.go):
+// by what holds for all connections, and by the [Policy] of this one (limits.go,
+// strict.go). What cannot be judged yet, the beginning of a header or of a pong that may
+// be the answer to our ping, is kept until the rest has come. So the end of a
+// connection is never shut out by half a header. Bytes that have to wait for a rate are
+// kept as well, and no more is read then. Pings are put in where close frames are
+// (pulse.go).
+//
 // How a connection ends:
 //
 //	first cause               | outcome          | client gets     | upstream gets
@@ -22,6 +30,9 @@
 //	upstream fails or stalls  | upstream, 1012   | 1012            | nothing
 //	client half-closes        | client, 1011     | what still came | then 1011
 //	upstream half-closes      | upstream, 1012   | then 1012       | what still came
+//	a side breaks a rule      | gateway, the code| the code, or 1001| 1001, or the code
+//	client answers no ping    | client, 1011     | 1001            | 1011
+//	no messages               | gateway, 1001    | 1001            | 1001
 //	End                       | gateway, client's| as told         | as told
 //
 // A side fails if reading from it or writing to it fails, and stalls if the peer takes

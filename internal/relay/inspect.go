@@ -83,33 +83,26 @@ func (r *Relay) nextPiece(from, to *side, p []byte, now int64) (piece, *violatio
 }
 
 // nextFrame follows the stream to the end of the frame in progress, or of the next frame
-// if none is, as far as p goes and may be passed now. Where a frame may not be passed,
-// the stream is left to stand before the frame.
+// if none is, as far as p goes and may be passed now. Where a frame has another fate, the
+// stream is left to stand before the frame, and n says how long a pong to ours is.
 func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v *violation) {
 	if !from.scan.AtBoundary() {
 		return r.nextPayload(from, p, now)
 	}
 	h, complete := wsframe.ParseHeader(p)
-	held := r.ending == nil // else limits have no say any more
+	held := r.ending == nil // else the policy has no say any more
 	switch {
 	case !complete:
-		return 0, fateShort, v
+		return 0, fateShort, nil
 	case h.Endless():
 		return 0, fateBreach, endlessFrame
-	case !held:
-		if from.party == Client {
-			if fate = r.judgePong(&h, p); fate != fatePass {
-				return h.Size + pingPayload, fate, v
-			}
-		}
 	case h.Control():
-		if fate, v = r.judgeControl(from, &h, p, now); fate != fatePass {
-			return h.Size + pingPayload, fate, v
-		}
-	default:
-		if fate, v = r.judgeData(from, &h, now); fate != fatePass {
-			return 0, fate, v
-		}
+		fate, v = r.judgeControl(from, &h, p, now)
+	case held:
+		fate, v = r.judgeData(from, &h, now)
+	}
+	if fate != fatePass {
+		return h.Size + pingPayload, fate, v
 	}
 	payload := upTo(p[h.Size:], h.Length)
 	if held && r.meters(from, &h) {

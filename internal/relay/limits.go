@@ -44,7 +44,7 @@ func (r *Relay) judgeControl(from *side, h *wsframe.Header, p []byte, now int64)
 	if h.Opcode == wsframe.Close {
 		return fatePass, nil
 	}
-	if controlRate.wait(from.controls, 1, now) > 0 {
+	if r.ending == nil && controlRate.wait(from.controls, 1, now) > 0 {
 		return fateBreach, tooManyControls
 	}
 	if from.party == Client {
