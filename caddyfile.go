@@ -62,6 +62,10 @@ var gatewayWords = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"slow_start":         (*Handler).unmarshalSlowStart,
 	"rebalance":          (*Handler).unmarshalRebalance,
 	"max_age":            (*Handler).unmarshalMaxAge,
+	"limit":              (*Handler).unmarshalLimit,
+	"ping":               (*Handler).unmarshalPing,
+	"idle_timeout":       (*Handler).unmarshalIdleTimeout,
+	"strict":             (*Handler).unmarshalStrict,
 	"early_close_count":  (*Handler).unmarshalEarlyCloseCount,
 	"early_close_window": (*Handler).unmarshalEarlyCloseWindow,
 	"panic_threshold":    (*Handler).unmarshalPanicThreshold,
@@ -139,6 +143,9 @@ func (h *Handler) unmarshalProxy(helper httpcaddyfile.Helper, tokens []caddyfile
 func explainUnknownWord(d *caddyfile.Dispenser, err error) error {
 	if d.Nesting() != 1 || !strings.HasPrefix(err.Error(), "unrecognized subdirective "+d.Val()+", at ") {
 		return err
+	}
+	if _, ofLimit := limitWords[d.Val()]; ofLimit {
+		return d.Errf("%s stands in a block: write limit { %s … }", d.Val(), d.Val())
 	}
 	known := sortedKeys(gatewayWords)
 	return d.Errf("unknown subdirective %q%s: ws_gateway has %s, and every subdirective of reverse_proxy",

@@ -88,6 +88,9 @@ func TestCaddyfileMistakesAreExplained(t *testing.T) {
 func TestEveryWordHasAGoldenFile(t *testing.T) {
 	t.Parallel()
 	accepted := append([]string{"ws_echo", "ws_token", "websocket"}, slices.Collect(maps.Keys(gatewayWords))...)
+	for word := range limitWords {
+		accepted = append(accepted, "limit_"+word)
+	}
 	for _, word := range accepted {
 		if _, err := os.Stat(filepath.Join(goldenDir, word+goldenSuffix)); err != nil {
 			t.Error(err)

@@ -110,6 +110,29 @@ type Handler struct {
 	// `fail_duration`. Default: false, the connections stay.
 	DrainUnhealthy bool `json:"drain_unhealthy,omitempty"`
 
+	// How much clients may take: caps on connections, and rates and sizes of what a
+	// connection carries. Default: no limits.
+	Limit *Limit `json:"limit,omitempty"`
+
+	// Sends pings to the clients (RFC 6455, section 5.5.2), and ends the connections of
+	// those that do not answer, where a cable was pulled or a phone is out of reach.
+	// Default: off.
+	Ping *Ping `json:"ping,omitempty"`
+
+	// How long a connection may be without a message of either side before it is
+	// closed; both sides get the close code 1001. Pings and pongs are no messages.
+	// Default: 0, for ever.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
+
+	// Whether frames are held to RFC 6455: masking, reserved bits against the
+	// extensions that were agreed on, opcodes, control frames, the order of fragments,
+	// lengths, what close frames say, and the UTF-8 of texts that are not compressed.
+	// The side that breaks a rule gets the close code 1002, or 1007 for UTF-8 (section
+	// 7.4.1), and the other side 1001. Default: false, everything passes as through a
+	// tunnel, except for a frame after which nobody could tell where the next one
+	// begins (1002).
+	Strict bool `json:"strict,omitempty"`
+
 	// How old a connection may become. Then it is closed (1012), so that clients
 	// reconnect and spread over the upstreams anew. Default: no limit.
 	MaxAge *MaxAge `json:"max_age,omitempty"`

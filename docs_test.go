@@ -34,6 +34,7 @@ func TestGrammarInTheDocumentsIsTheParsers(t *testing.T) {
 		"ws_gateway":          sortedKeys(gatewayWords),
 		"ws_gateway/auth":     sortedKeys(authWords),
 		"ws_gateway/auth/jwt": sortedKeys(jwtWords),
+		"ws_gateway/limit":    sortedKeys(limitWords),
 	}
 	for block, words := range inTables {
 		if documented := grammar.words(block); !slices.Equal(documented, words) {
@@ -56,6 +57,7 @@ func TestGrammarInTheDocumentsIsTheParsers(t *testing.T) {
 	checkArguments(t, grammar, "ws_gateway", gatewayWords, func() *Handler { return new(Handler) })
 	checkArguments(t, grammar, "ws_gateway/auth", authWords, func() *Auth { return new(Auth) })
 	checkArguments(t, grammar, "ws_gateway/auth/jwt", jwtWords, func() *JWT { return new(JWT) })
+	checkArguments(t, grammar, "ws_gateway/limit", limitWords, func() *Limit { return new(Limit) })
 	if _, err := adapt(":80\nws_echo a b"); err == nil || !strings.Contains(err.Error(), ": "+grammar.line("", "ws_echo")+",") {
 		t.Errorf("documented is %q, and the parser says %v", grammar.line("", "ws_echo"), err)
 	}

@@ -46,6 +46,7 @@ var packages = map[string]string{
 	"reverseproxy":  "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy",
 	"websocket":     "github.com/coder/websocket",
 	"prometheus":    "github.com/prometheus/client_golang/prometheus",
+	"humanize":      "github.com/dustin/go-humanize",
 	"zap":           "go.uber.org/zap",
 	"zapcore":       "go.uber.org/zap/zapcore",
 	"quic":          "github.com/quic-go/quic-go",
@@ -78,6 +79,7 @@ var layout = map[string]struct {
 	imports string
 }{
 	"config_auth.go":       {data, "caddy"},
+	"config_limit.go":      {data, "caddy"},
 	"config_options.go":    {data, "caddy reverseproxy"},
 	"request.go":           {leaf, "caddy caddyhttp httpguts carrier"},
 	"headers.go":           {leaf, "caddyhttp headers handshake origin"},
@@ -113,6 +115,7 @@ var layout = map[string]struct {
 	"caddyfile_auth.go":    {entry, "caddy caddyconfig caddyfile token"},
 	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile token"},
 	"caddyfile_balance.go": {entry, "caddy caddyfile"},
+	"caddyfile_limit.go":   {entry, "caddy caddyfile humanize"},
 	"admin.go":             {entry, "caddy balance live"},
 	"admin_connections.go": {entry, "caddy dial live"},
 	"admin_request.go":     {entry, "caddy dial strictjson"},

@@ -152,7 +152,7 @@ func (h *Handler) Validate() error {
 		return err
 	}
 	return errors.Join(h.validateEarlyClose(), h.validateDrainUnhealthy(h.dynamicSource() != ""), h.validateRebalance(),
-		h.MaxAge.validate(), h.WebSocketHealth.validate())
+		h.Limit.validate(), h.Ping.validate(), validateIdleTimeout(h.IdleTimeout), h.MaxAge.validate(), h.WebSocketHealth.validate())
 }
 
 // Cleanup gives back everything that Provision took. Live connections go on, unless no
