@@ -60,7 +60,7 @@ func TestViewHasExactlyTheseFields(t *testing.T) {
 		upstream := func(i int, state string, weight, live, opened, failed float64) map[string]any {
 			return map[string]any{"address": addresses[i], "state": state, "weight": weight, "live": live, "opened": opened, "failed": failed}
 		}
-		want := map[string]any{"name": "view", "queued": 1.0, "upstreams": []any{
+		want := map[string]any{"name": "view", "queued": 1.0, "limits": map[string]any{}, "upstreams": []any{
 			upstream(0, "ready", 2, 2, 3, 1), upstream(1, "unhealthy", 1, 0, 0, 0),
 			upstream(2, "maintenance", 1, 0, 0, 0), upstream(3, "ready", 0, 0, 0, 0),
 		}}
@@ -71,7 +71,7 @@ func TestViewHasExactlyTheseFields(t *testing.T) {
 		place.Leave()
 		process.SetState(addresses[2], balance.Ready)
 		unload(t, h) // only what is live is shown now
-		want = map[string]any{"name": "view", "queued": 0.0, "upstreams": []any{upstream(0, "ready", 1, 2, 3, 1)}}
+		want = map[string]any{"name": "view", "queued": 0.0, "limits": map[string]any{}, "upstreams": []any{upstream(0, "ready", 1, 2, 3, 1)}}
 		if got := viewedAs(t, "view"); !reflect.DeepEqual(got, want) {
 			t.Errorf("after it was unloaded: got\n%v, want\n%v", got, want)
 		}

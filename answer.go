@@ -19,6 +19,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.
 	if what == handshake.Sound || what == handshake.Broken {
 		h.count(rf.result)
 	}
+	if rf.limit != "" {
+		countLimited(h.name, rf.limit)
+	}
 	if _, chosen := replacerOf(r).Get(upstreamPlaceholder); !chosen {
 		setUpstreamPlaceholder(r, "")
 	}
@@ -47,11 +50,14 @@ func (h *Handler) count(result string) { handshakesTotal.WithLabelValues(h.name,
 
 func (h *Handler) logRefused(r *http.Request, rf *refusal) {
 	if c := h.logger.Check(zap.InfoLevel, "refused"); c != nil {
-		fields := commonFields(h.name, clientIP(r), protoOf(r), userOf(r))
-		c.Write(append(fields,
+		fields := append(commonFields(h.name, clientIP(r), protoOf(r), userOf(r)),
 			zap.Int("status", rf.status),
 			zap.String("result", rf.result),
-			zap.String("reason", rf.reason))...)
+			zap.String("reason", rf.reason))
+		if rf.limit != "" {
+			fields = append(fields, zap.String("limit", rf.limit))
+		}
+		c.Write(fields...)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// limited reads a handler from JSON, as Caddy does, and validates it.
-func limited(t *testing.T, config string) (*Handler, error) {
+// readHandler reads a handler from JSON, as Caddy does, and validates it.
+func readHandler(t *testing.T, config string) (*Handler, error) {
 	t.Helper()
 	h := &Handler{Proxy: new(reverseproxy.Handler), running: &running{name: "limited"}}
 	if err := caddy.StrictUnmarshalJSON([]byte(config), h); err != nil {
@@ -63,7 +63,7 @@ func TestLimitsInJSONAreHeldToWhatMakesSense(t *testing.T) {
 		`{"idle_timeout":"9000h"}`:                     "idle_timeout: 9000h",
 		`{"strict":"yes"}`:                             "strict",
 	} {
-		if _, err := limited(t, config); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := readHandler(t, config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s in it", config, err, want)
 		}
 	}
@@ -71,7 +71,7 @@ func TestLimitsInJSONAreHeldToWhatMakesSense(t *testing.T) {
 
 func TestAllMistakesOfLimitsAreNamedAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := limited(t, `{"limit":{"connections":-1,"messages":{"count":-2,"per":"1s"}},"ping":{},"idle_timeout":-1}`)
+	_, err := readHandler(t, `{"limit":{"connections":-1,"messages":{"count":-2,"per":"1s"}},"ping":{},"idle_timeout":-1}`)
 	for _, want := range []string{"limit: connections: -1", "limit: messages: a count of -2", "ping: an interval of 0s", "idle_timeout: -1ns"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s in it", err, want)
@@ -81,7 +81,7 @@ func TestAllMistakesOfLimitsAreNamedAtOnce(t *testing.T) {
 
 func TestLimitsHaveDefaults(t *testing.T) {
 	t.Parallel()
-	h, err := limited(t, `{"limit":{"connections_per_ip":1,"messages":{"count":7,"per":"1s"}},"ping":{"interval":"1s"}}`)
+	h, err := readHandler(t, `{"limit":{"connections_per_ip":1,"messages":{"count":7,"per":"1s"}},"ping":{"interval":"1s"}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestLargestLimitsAreAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := limited(t, string(config)); err != nil {
+	if _, err := readHandler(t, string(config)); err != nil {
 		t.Error(err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
@@ -23,6 +24,7 @@ import (
 type connected struct {
 	answer   *handshake.Answer
 	lease    *balance.Lease
+	seat     *admission.Seat // once the connection is about to go live
 	upstream *reverseproxy.Upstream
 	address  string
 	member   string

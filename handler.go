@@ -38,6 +38,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if what == handshake.Plain && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
 		return h.serveRenewal(w, r)
 	}
+	if rf == nil && what == handshake.Sound {
+		rf = h.knock(w, r)
+	}
 	if rf == nil {
 		who, rf = h.admitUser(w, r, what)
 	}
@@ -59,6 +62,16 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	id := live.NewID()
 	replacerOf(r).Set("http.ws_gateway.connection", id)
 
+	seat, rf := h.takeSeat(w, r)
+	if rf != nil {
+		return h.refuse(w, r, handshake.Sound, rf)
+	}
+	handedOver := false
+	defer func() { // also where something on the way panics
+		if !handedOver {
+			seat.Release()
+		}
+	}()
 	got, rf := h.connect(w, r, who.forwarded)
 	if rf != nil {
 		return h.refuse(w, r, handshake.Sound, rf)
@@ -67,6 +80,8 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		defer got.lease.Release()
 		return h.passRefusal(w, r, next, got)
 	}
+	handedOver = true
+	got.seat = seat
 	h.goLive(w, r, who, got, id)
 	return nil
 }
@@ -87,6 +102,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	if res := got.answer.Res; who.forwarded.Reveals(res.Header[carrier.ProtocolField]) {
 		delete(res.Header, carrier.ProtocolField) // the fallback stands for it
 	}
+	reserved := handshake.ReservedBits(got.answer.Res.Header)
 	subprotocol := answerHeader(w, r, got.answer.Res, who.fallbackProtocol, h.responseOps)
 	if h.Auth != nil && h.Auth.Renew != "" {
 		w.Header().Set(connectionHeader, id)
@@ -99,7 +115,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	}
 	c = h.newConnection(r, who, got)
 	c.ID, c.Subprotocol = id, strings.Clone(subprotocol)
-	c.Relay = h.newRelay(client, got.answer)
+	c.Relay = h.newRelay(client, got.answer, reserved)
 	h.handshakesOK().Inc()
 	h.live.Add(c)
 	reportOpened(h.live.Reporter(h.name), c) // after Add, so that the admin API finds the connection
@@ -114,7 +130,8 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 // giveUp closes a connection that the relay has not taken over, as far as it came
 // about: the client's side may be missing, and c may be nil.
 func (h *Handler) giveUp(got *connected, client upgrade.Side, c *live.Conn) {
-	defer got.lease.Release() // even if the rest panics
+	defer got.seat.Release() // even if the rest panics, as in the next line
+	defer got.lease.Release()
 	if c != nil {
 		defer h.live.Remove(c)
 	}
@@ -124,7 +141,9 @@ func (h *Handler) giveUp(got *connected, client upgrade.Side, c *live.Conn) {
 	_ = got.answer.Conn.Close()
 }
 
-func (h *Handler) newRelay(client upgrade.Side, upstream *handshake.Answer) *relay.Relay {
+// newRelay makes the relay between two sides that have agreed on extensions which use
+// the reserved bits.
+func (h *Handler) newRelay(client upgrade.Side, upstream *handshake.Answer, reserved byte) *relay.Relay {
 	return relay.New(relay.Config{
 		Client:            client.Conn,
 		Upstream:          upstream.Conn,
@@ -132,6 +151,8 @@ func (h *Handler) newRelay(client upgrade.Side, upstream *handshake.Answer) *rel
 		EarlyFromUpstream: upstream.Early,
 		WriteTimeout:      h.writeTimeout(),
 		CloseTimeout:      closeTimeout,
+		Policy:            h.relayPolicy,
+		ReservedBits:      reserved,
 	})
 }
 
@@ -148,6 +169,7 @@ func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *
 		DrainPeriod: h.drainPeriod(),
 		EarlyClose:  h.earlyClose(),
 		Lease:       got.lease,
+		Seat:        got.seat,
 	}
 	if h.MaxAge != nil {
 		details.TooOld = details.OpenedAt.Add(h.MaxAge.draw())

@@ -66,6 +66,9 @@ func (l closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	e.AddUint64("messages_from_upstream", out.FromUpstream.Messages)
 	e.AddUint64("bytes_from_client", out.FromClient.Bytes)
 	e.AddUint64("bytes_from_upstream", out.FromUpstream.Bytes)
+	if out.Limit != "" {
+		e.AddString("limit", out.Limit)
+	}
 	return err
 }
 
@@ -78,6 +81,9 @@ func reportOpened(logger *zap.Logger, c *live.Conn) {
 }
 
 func reportClosed(logger *zap.Logger, c *live.Conn, out relay.Outcome) {
+	if out.Limit != "" {
+		countLimited(c.Gateway, out.Limit)
+	}
 	if entry := orCaddys(logger).Check(zap.InfoLevel, "closed"); entry != nil {
 		entry.Write(zap.Inline(closedLine{c, &out}))
 	}
@@ -86,6 +92,15 @@ func reportClosed(logger *zap.Logger, c *live.Conn, out relay.Outcome) {
 func reportPanicOf(logger *zap.Logger, c *live.Conn, p *panics.Panic) {
 	reportPanic(logger, p, zap.Inline((*openedLine)(c)))
 }
+
+var limitedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "ws_gateway",
+	Name:      "limited_total",
+	Help:      "What limits did: handshakes refused, connections ended, and clients made to wait.",
+}, []string{"gateway", "limit"})
+
+func countLimited(gateway, limit string) { limitedTotal.WithLabelValues(gateway, limit).Inc() }
 
 var panicsTotal = prometheus.NewCounter(prometheus.CounterOpts{
 	Namespace: "caddy",

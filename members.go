@@ -89,6 +89,9 @@ func (g loadedGateway) Down(upstreams []balance.Member) []string {
 // Dynamic implements live.Gateway.
 func (g loadedGateway) Dynamic() []string { return g.h.seenDynamic() }
 
+// Limits implements live.Gateway.
+func (g loadedGateway) Limits() live.Limits { return g.h.Limit.view() }
+
 // noteDynamic remembers the dynamic upstreams, for the admin API, metrics and live
 // connections, which have no request to ask the source with.
 func (h *Handler) noteDynamic(pool reverseproxy.UpstreamPool) {

@@ -46,7 +46,7 @@ func (c gatewaysCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 	defer contain(nil) // it has a goroutine of its own
-	for _, gateway := range c.set.View() {
+	for _, gateway := range c.set.ViewUpstreams() {
 		ch <- prometheus.MustNewConstMetric(c.queueLength, prometheus.GaugeValue, float64(gateway.Queued), gateway.Name)
 		for _, up := range gateway.Upstreams {
 			ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(up.Live), gateway.Name, up.Address)
@@ -64,7 +64,7 @@ func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 // registerMetrics registers the collectors with a configuration's registry, unless
 // another handler of the configuration has done so already.
 func registerMetrics(reg *prometheus.Registry, set *live.Set) error {
-	for _, c := range []prometheus.Collector{handshakesTotal, panicsTotal, newGatewaysCollector(set)} {
+	for _, c := range []prometheus.Collector{handshakesTotal, limitedTotal, panicsTotal, newGatewaysCollector(set)} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return fmt.Errorf("registering metrics: %w", err)

@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -68,6 +69,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.checkProxy(); err != nil {
 		return err
 	}
+	h.caps = h.Limit.caps()
+	h.relayPolicy = relayPolicy(h.name, h.Limit, h.Ping, time.Duration(h.IdleTimeout), h.Strict)
 	h.handshakesOK = sync.OnceValue(func() prometheus.Counter { return handshakesTotal.WithLabelValues(h.name, resultOK) })
 	var err error
 	if h.Auth != nil {
@@ -113,6 +116,7 @@ func (h *Handler) enter() {
 	h.named = h.namedMembers()
 	h.taken.add(h.live.ReportTo(h.name, h.logger))
 	h.taken.add(h.live.Enter(h.name, h.named, loadedGateway{h}))
+	h.taken.add(h.live.Hold(h.name, h.caps))
 	if h.authenticator != nil {
 		h.credentials = h.live.NewCredentials()
 		h.taken.add(h.credentials.Release)

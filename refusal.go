@@ -2,6 +2,8 @@ package wsgateway
 
 import (
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
@@ -11,6 +13,7 @@ const (
 	resultOK            = "ok"
 	resultUnauthorized  = "unauthorized"
 	resultForbidden     = "forbidden"
+	resultLimited       = "limited"
 	resultBadRequest    = "bad_request"
 	resultRefused       = "refused"
 	resultUnavailable   = "unavailable"
@@ -24,6 +27,7 @@ type refusal struct {
 	status int
 	result string
 	reason string
+	limit  string // the configuration's word for what was met; "" for none
 }
 
 // Error implements error.
@@ -33,11 +37,12 @@ func (rf *refusal) Error() string { return rf.reason }
 // up, and Caddy uses it.
 const statusClientLeft = 499
 
-// retryAfter is what a client is told to wait when no upstream is left, in seconds.
+// retryAfter is what a client is told to wait where nobody knows how long it takes until
+// there is room, in seconds.
 const retryAfter = "5"
 
 func badHandshake(status int, reason string) *refusal {
-	return &refusal{status, resultBadRequest, reason}
+	return &refusal{status: status, result: resultBadRequest, reason: reason}
 }
 
 // faulty is the refusal of a request that has a fault; nil without a fault.
@@ -49,51 +54,67 @@ func faulty(fault handshake.Fault) *refusal {
 }
 
 func unauthorized(reason string) *refusal {
-	return &refusal{http.StatusUnauthorized, resultUnauthorized, reason}
+	return &refusal{status: http.StatusUnauthorized, result: resultUnauthorized, reason: reason}
 }
 
 // loginElsewhere passes on the status with which an authentication provider sends
 // the client to another place to log in.
 func loginElsewhere(status int) *refusal {
-	return &refusal{status, resultUnauthorized, "an authentication provider sends the client elsewhere"}
+	return &refusal{status: status, result: resultUnauthorized, reason: "an authentication provider sends the client elsewhere"}
 }
 
 func forbidden(reason string) *refusal {
-	return &refusal{http.StatusForbidden, resultForbidden, reason}
+	return &refusal{status: http.StatusForbidden, result: resultForbidden, reason: reason}
 }
 
 // hidden is a refusal with 404, where a stranger must not learn that the connection
 // exists.
 func hidden(reason string) *refusal {
-	return &refusal{http.StatusNotFound, resultForbidden, reason}
+	return &refusal{status: http.StatusNotFound, result: resultForbidden, reason: reason}
 }
 
 // refusedUpstream passes on the status of an upstream.
 func refusedUpstream(status int, reason string) *refusal {
-	return &refusal{status, resultRefused, reason}
+	return &refusal{status: status, result: resultRefused, reason: reason}
 }
 
 func badGateway(reason string) *refusal {
-	return &refusal{http.StatusBadGateway, resultUpstreamError, reason}
+	return &refusal{status: http.StatusBadGateway, result: resultUpstreamError, reason: reason}
 }
 
 func gatewayTimeout(reason string) *refusal {
-	return &refusal{http.StatusGatewayTimeout, resultUpstreamError, reason}
+	return &refusal{status: http.StatusGatewayTimeout, result: resultUpstreamError, reason: reason}
 }
 
 // unavailable also tells the client when to come again.
 func unavailable(w http.ResponseWriter, reason string) *refusal {
 	w.Header().Set("Retry-After", retryAfter)
-	return &refusal{http.StatusServiceUnavailable, resultUnavailable, reason}
+	return &refusal{status: http.StatusServiceUnavailable, result: resultUnavailable, reason: reason}
+}
+
+// limited is for a handshake of a client that has all that the limit allows it. It also
+// tells the client when to come again: in so long, or 0 where nobody knows.
+func limited(w http.ResponseWriter, limit, reason string, wait time.Duration) *refusal {
+	w.Header().Set("Retry-After", retryAfter)
+	if wait > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+	}
+	return &refusal{status: http.StatusTooManyRequests, result: resultLimited, reason: reason, limit: limit}
+}
+
+// full is for a handshake that there is no room for, whoever made it.
+func full(w http.ResponseWriter, limit, reason string) *refusal {
+	w.Header().Set("Retry-After", retryAfter)
+	return &refusal{status: http.StatusServiceUnavailable, result: resultLimited, reason: reason, limit: limit}
 }
 
 func clientLeft() *refusal {
-	return &refusal{statusClientLeft, resultCanceled, "the client left"}
+	return &refusal{status: statusClientLeft, result: resultCanceled, reason: "the client left"}
 }
 
 // notUpgraded is a refusal for the log alone: the answer has gone out by then.
 func notUpgraded(err error) *refusal {
-	return &refusal{0, resultCanceled, "upgrading the client: " + err.Error()}
+	return &refusal{status: 0, result: resultCanceled, reason: "upgrading the client: " + err.Error()}
 }
 
 // closeAfter makes the server close an HTTP/1.1 connection after a handshake

@@ -10,9 +10,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
 // running is what Provision compiles a handler's configuration to.
@@ -22,6 +24,8 @@ type running struct {
 	live          *live.Set      // the connections of the process
 	authenticator *authenticator // nil without auth
 	originPolicy  *origin.Policy
+	caps          admission.Caps
+	relayPolicy   *relay.Policy // nil for nothing that connections are held to
 	balancer      *balancer
 	probes        *probes // nil where upstreams are not probed
 	transport     *transport

@@ -86,8 +86,8 @@ func TestAdminListsGatewaysInThisForm(t *testing.T) {
 		return map[string]any{"address": address, "state": state, "weight": weight, "live": live, "opened": opened, "failed": failed}
 	}
 	want := []any{
-		map[string]any{"name": "deadly", "queued": 0.0, "upstreams": []any{upstream(dead.addr, "unhealthy", 1, 0, 0, 1)}},
-		map[string]any{"name": "default", "queued": 0.0, "upstreams": []any{
+		map[string]any{"name": "deadly", "queued": 0.0, "limits": map[string]any{}, "upstreams": []any{upstream(dead.addr, "unhealthy", 1, 0, 0, 1)}},
+		map[string]any{"name": "default", "queued": 0.0, "limits": map[string]any{}, "upstreams": []any{
 			upstream(all[0].addr, "ready", 3, live[0], opened[0], 0),
 			upstream(all[1].addr, "ready", 3, live[1], opened[1], 0),
 		}},

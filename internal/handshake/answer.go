@@ -62,6 +62,21 @@ func CheckAnswer(res *http.Response, key string, offered http.Header) (reason st
 	return ""
 }
 
+// ReservedBits returns the reserved bits of a frame's first byte to which the extensions
+// that an upstream has accepted may give a meaning (RFC 6455 section 5.2). For
+// permessage-deflate that is RSV1 (RFC 7692 section 6).
+func ReservedBits(answer http.Header) byte {
+	const rsv1, all = 0x40, 0x70
+	bits := byte(0)
+	for _, name := range extensionNames(answer["Sec-Websocket-Extensions"]) {
+		if name != "permessage-deflate" {
+			return all
+		}
+		bits = rsv1
+	}
+	return bits
+}
+
 // extensionNames lists the names in Sec-WebSocket-Extensions values. A comma or
 // semicolon in a quoted parameter could only add names that no client offers.
 func extensionNames(values []string) []string {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
@@ -25,6 +26,7 @@ type Details struct {
 	DrainPeriod time.Duration
 	EarlyClose  EarlyClose
 	Lease       *balance.Lease
+	Seat        *admission.Seat // taken with RemoteIP and UserID
 	Relay       *relay.Relay
 
 	// The server of an HTTP/3 connection, which waits for its clients to hang up

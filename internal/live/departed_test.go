@@ -15,6 +15,7 @@ type fleet []string
 func (fleet) Upstreams() []balance.Member    { return nil }
 func (fleet) Down([]balance.Member) []string { return nil }
 func (f fleet) Dynamic() []string            { return f }
+func (fleet) Limits() Limits                 { return Limits{} }
 
 func TestTotalsOfAbsentUpstreamsAreBounded(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,10 @@ type Gateway interface {
 	// Dynamic lists the dynamic upstreams as they were when last asked for. It is
 	// called under the set's lock.
 	Dynamic() []string
+
+	// Limits are the limits of the handler, in values that belong to the caller, and
+	// without what is used of them.
+	Limits() Limits
 }
 
 // loaded is a handler with the members that its configuration names.

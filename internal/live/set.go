@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
@@ -29,6 +30,10 @@ import (
 type Set struct {
 	// Ledger counts the leases on each upstream. The field does not change.
 	Ledger *balance.Ledger
+
+	// Seats counts the connections of each gateway, and the handshakes of addresses.
+	// The field does not change.
+	Seats admission.Ledger
 
 	reports   Reports
 	exits     func() bool
@@ -62,6 +67,7 @@ type Reports struct {
 func NewSet(reports Reports, exits func() bool) *Set {
 	return &Set{
 		Ledger:      balance.NewLedger(),
+		Seats:       admission.New(),
 		reports:     reports,
 		exits:       exits,
 		deadlines:   &deadlines{end: (*Conn).endOnTime},
@@ -82,6 +88,7 @@ func NewSet(reports Reports, exits func() bool) *Set {
 // exits, or its upstream or credential was removed meanwhile, is ended like all others.
 func (s *Set) Add(c *Conn) {
 	exiting, revoked := s.enlist(c)
+	c.Seat.Settle()
 	switch {
 	case exiting:
 		c.end(endExit)
@@ -104,11 +111,12 @@ func (s *Set) enlist(c *Conn) (exiting, revoked bool) {
 	return s.exiting, !s.exiting && !s.stillAcceptedLocked(c) && c.claimEnd()
 }
 
-// Remove releases the connection's lease first, and then forgets the connection, which
-// need not have been added.
+// Remove releases the connection's lease and its seat first, and then forgets the
+// connection, which need not have been added.
 func (s *Set) Remove(c *Conn) {
 	defer s.forget(c)
 	defer s.deadlines.forget(c)
+	defer c.Seat.Release()
 	c.Lease.Release()
 }
 

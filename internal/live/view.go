@@ -19,6 +19,7 @@ type GatewayView struct {
 	Name      string         `json:"name"`
 	Queued    int            `json:"queued"`
 	TLSRelay  string         `json:"tls_relay,omitempty"`
+	Limits    Limits         `json:"limits"`
 	Upstreams []UpstreamView `json:"upstreams"`
 }
 
@@ -40,10 +41,22 @@ type UpstreamView struct {
 
 // View lists all gateways that are loaded or still have connections.
 func (s *Set) View() []GatewayView {
+	return s.view(func(view *GatewayView, handlers []*loaded) { view.Limits = s.limitsOf(view.Name, handlers) })
+}
+
+// ViewUpstreams is View without the limits, which take a look at each address and each
+// user that has a connection.
+func (s *Set) ViewUpstreams() []GatewayView {
+	return s.view(func(*GatewayView, []*loaded) {})
+}
+
+func (s *Set) view(complete func(*GatewayView, []*loaded)) []GatewayView {
 	handlers, counts := s.snapshot()
 	views := make([]GatewayView, 0, len(handlers))
 	for _, name := range slices.Sorted(maps.Keys(handlers)) {
-		views = append(views, s.viewOf(name, handlers[name], counts))
+		view := s.viewOf(name, handlers[name], counts)
+		complete(&view, handlers[name])
+		views = append(views, view)
 	}
 	return views
 }
