@@ -97,7 +97,8 @@ type Ping struct {
 	Interval caddy.Duration `json:"interval"`
 
 	// How long a client may take to answer. A client that does not is gone: the
-	// connection is closed, and the upstream gets the close code 1011. Default: 10s.
+	// connection is closed, and the upstream gets the close code 1011. A client that
+	// is still heard of may take up to four times as long. Default: 10s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 }
 

@@ -75,7 +75,7 @@ func TestEveryExampleIsTested(t *testing.T) {
 	}
 	want := []string{
 		"bearer-headers.Caddyfile", "cookies-origins-tls.Caddyfile", "forward-auth.Caddyfile",
-		"jwt-browser.Caddyfile", "middleware.Caddyfile", "quickstart.Caddyfile", "socketio.Caddyfile",
+		"jwt-browser.Caddyfile", "limits.Caddyfile", "middleware.Caddyfile", "quickstart.Caddyfile", "socketio.Caddyfile",
 	}
 	if !slices.Equal(files, want) {
 		t.Errorf("examples/ has %q, but the tests below are of %q", files, want)
@@ -234,6 +234,24 @@ func TestJWTBrowserExample(t *testing.T) {
 
 // TestForwardAuthExample takes the user from a login service that goes by
 // cookies, and keeps other people's pages from using them.
+func TestLimitsExample(t *testing.T) {
+	b := newBackend(t, echo)
+	addr := freePort(t)
+	g := startExample(t, "limits.Caddyfile", ":8080", port(addr), "localhost:9001", b.addr)
+	g.httpAddr = addr
+	for range 20 {
+		overWS.open(t, g, "/ws", http.Header{"X-Forwarded-For": {"203.0.113.7"}}).ping(t, "hello")
+	}
+	if a := overWS.refused(t, g, "/ws", http.Header{"X-Forwarded-For": {"203.0.113.7"}}, 429); a.header.Get("Retry-After") != "5" {
+		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
+	}
+	other := overWS.open(t, g, "/ws", http.Header{"X-Forwarded-For": {"203.0.113.8"}})
+	other.mustSend(t, frame{fin: true, op: opBinary, payload: make([]byte, 64<<10)})
+	other.expect(t, frame{op: opBinary, payload: make([]byte, 64<<10)})
+	other.mustSend(t, frame{fin: true, op: opBinary, payload: make([]byte, 64<<10+1)})
+	other.expectClose(t, 1009)
+}
+
 func TestForwardAuthExample(t *testing.T) {
 	asked := make(chan http.Header, 1000)
 	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
