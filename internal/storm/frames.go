@@ -56,12 +56,10 @@ func (f frame) bytes(mask uint32) []byte {
 	}
 	b[1] |= 0x80
 	b = binary.BigEndian.AppendUint32(b, mask)
-	key := b[len(b)-4:]
 	start := len(b)
+	key := [4]byte(b[start-4:])
 	b = append(b, f.payload...)
-	for i := range f.payload {
-		b[start+i] ^= key[i%4]
-	}
+	unmask(b[start:], key)
 	return b
 }
 
@@ -95,9 +93,7 @@ func readFrame(br *bufio.Reader) (frame, error) {
 	if _, err := io.ReadFull(br, f.payload); err != nil {
 		return frame{}, err
 	}
-	for i := range f.payload {
-		f.payload[i] ^= key[i%4]
-	}
+	unmask(f.payload, key)
 	return f, nil
 }
 

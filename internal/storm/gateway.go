@@ -30,6 +30,7 @@ const (
 
 // gateway is the Caddy that is driven.
 type gateway struct {
+	dir                              string
 	httpAddr, httpsAddr, wrappedAddr string
 	admin                            *http.Client
 
@@ -42,18 +43,19 @@ type gateway struct {
 	asked  bool // to stop
 }
 
-// configuration fills the Caddyfile in.
-func (g *gateway) configuration(dir, admin string, u *upstreams) string {
-	return strings.NewReplacer(
-		"{dir}", dir, "{admin}", admin, "{http}", portOf(g.httpAddr), "{https}", portOf(g.httpsAddr), "{wrapped}", portOf(g.wrappedAddr),
-		"{one}", portOf(u.plain[0]), "{two}", portOf(u.plain[1]), "{secure}", u.secure, "{socket}", u.socket, "{pem}", u.pem, "{key}", u.key,
-	).Replace(caddyfile)
+// configure fills in a Caddyfile: the gateway's own addresses, and pairs of what stands
+// for what.
+func (g *gateway) configure(caddyfile string, pairs ...string) string {
+	return strings.NewReplacer(append(pairs,
+		"{dir}", g.dir, "{admin}", filepath.Join(g.dir, "admin"),
+		"{http}", portOf(g.httpAddr), "{https}", portOf(g.httpsAddr), "{wrapped}", portOf(g.wrappedAddr),
+	)...).Replace(caddyfile)
 }
 
-// startGateway runs the binary and waits for it.
-func startGateway(ctx context.Context, binary, dir string, u *upstreams) (*gateway, error) {
+// startGateway runs the binary with a Caddyfile and waits for it.
+func startGateway(ctx context.Context, binary, dir string, caddyfile func(*gateway) string, environment ...string) (*gateway, error) {
 	admin := filepath.Join(dir, "admin")
-	g := &gateway{gone: make(chan struct{})}
+	g := &gateway{dir: dir, gone: make(chan struct{})}
 	g.admin = &http.Client{Timeout: startPatience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -67,7 +69,7 @@ func startGateway(ctx context.Context, binary, dir string, u *upstreams) (*gatew
 		}
 	}
 	file := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(file, []byte(g.configuration(dir, admin, u)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(caddyfile(g)), 0o600); err != nil {
 		return nil, err
 	}
 	if g.log, err = os.Create(filepath.Join(dir, "log")); err != nil { //nolint:gosec // a name of our own
@@ -75,10 +77,9 @@ func startGateway(ctx context.Context, binary, dir string, u *upstreams) (*gatew
 	}
 	g.command = exec.CommandContext(ctx, binary, "run", "--config", file, "--adapter", "caddyfile") //nolint:gosec // the caller names it
 	g.command.Stdout, g.command.Stderr = g.log, g.log
-	// The garbage collector closes descriptors that were forgotten, so it must not
-	// run before it has to.
-	g.command.Env = append(os.Environ(), "GODEBUG=http2xconnect=1", "GORACE=halt_on_error=1", "GOGC=off", "GOMEMLIMIT=1GiB",
+	g.command.Env = append(os.Environ(), "GODEBUG=http2xconnect=1", "GORACE=halt_on_error=1",
 		"XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "HOME="+dir)
+	g.command.Env = append(g.command.Env, environment...)
 	if err := g.command.Start(); err != nil {
 		return nil, err
 	}
@@ -169,15 +170,25 @@ func (g *gateway) showLog() {
 
 // ask asks the admin endpoint.
 func (g *gateway) ask(path string) ([]byte, error) {
-	res, err := g.admin.Get("http://admin" + path)
+	return answered(g.admin.Get("http://admin" + path))
+}
+
+// load has Caddy take another Caddyfile.
+func (g *gateway) load(caddyfile string) error {
+	_, err := answered(g.admin.Post("http://admin/load", "text/caddyfile", strings.NewReader(caddyfile)))
+	return err
+}
+
+func answered(res *http.Response, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", path, res.Status)
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %.500s", res.Request.URL.Path, res.Status, body)
 	}
-	return io.ReadAll(res.Body)
+	return body, err
 }
 
 // live is how many connections the gateway counts.

@@ -22,6 +22,9 @@ type doorH2 struct {
 	framer *http2.Framer // reading belongs to one goroutine
 
 	mu      sync.Mutex // guards what follows, and writing
+	moved   *sync.Cond // a window has grown, or something has ended
+	window  int64      // that the server has left for all streams
+	initial int64      // window of a stream
 	next    uint32
 	encoded bytes.Buffer
 	encoder *hpack.Encoder
@@ -29,12 +32,23 @@ type doorH2 struct {
 	failed  error
 }
 
+// RFC 9113 gives every connection and stream so much of a window, and frames this size,
+// unless there are settings.
+const (
+	initialWindow = 1<<16 - 1
+	largestFrame  = 1 << 14
+)
+
 func openH2(address string) (*doorH2, error) {
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: clientPatience}, "tcp", address, clientTLS("h2"))
 	if err != nil {
 		return nil, err
 	}
-	d := &doorH2{conn: conn, framer: http2.NewFramer(conn, conn), next: 1, streams: make(map[uint32]*lineH2)}
+	d := &doorH2{
+		conn: conn, framer: http2.NewFramer(conn, conn),
+		window: initialWindow, initial: initialWindow, next: 1, streams: make(map[uint32]*lineH2),
+	}
+	d.moved = sync.NewCond(&d.mu)
 	d.encoder = hpack.NewEncoder(&d.encoded)
 	d.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	_ = conn.SetWriteDeadline(time.Now().Add(clientPatience))
@@ -59,7 +73,7 @@ func (d *doorH2) knock(target string, cut int, _ []byte) (line, error) {
 	if d.failed != nil {
 		return nil, d.failed
 	}
-	l := &lineH2{door: d, id: d.next, status: make(chan int, 1), in: newMailbox()}
+	l := &lineH2{door: d, id: d.next, window: d.initial, status: make(chan int, 1), in: newMailbox()}
 	d.next += 2
 	d.streams[l.id] = l
 	d.encoded.Reset()
@@ -111,6 +125,7 @@ func (d *doorH2) fail(err error) {
 	for _, l := range d.streams {
 		l.in.end(d.failed)
 	}
+	d.moved.Broadcast()
 }
 
 func (d *doorH2) handle(f http2.Frame) error {
@@ -120,8 +135,17 @@ func (d *doorH2) handle(f http2.Frame) error {
 	switch f := f.(type) {
 	case *http2.SettingsFrame:
 		if !f.IsAck() {
+			d.settle(f)
 			return d.framer.WriteSettingsAck()
 		}
+	case *http2.WindowUpdateFrame:
+		switch {
+		case f.StreamID == 0:
+			d.window += int64(f.Increment)
+		case l != nil:
+			l.window += int64(f.Increment)
+		}
+		d.moved.Broadcast()
 	case *http2.PingFrame:
 		if !f.IsAck() {
 			return d.framer.WritePing(true, f.Data)
@@ -132,10 +156,25 @@ func (d *doorH2) handle(f http2.Frame) error {
 		return l.data(f)
 	case *http2.RSTStreamFrame:
 		if l != nil {
+			l.over = true
 			l.in.end(fmt.Errorf("reset with %s", f.ErrCode))
+			d.moved.Broadcast()
 		}
 	}
 	return nil
+}
+
+// settle takes over what the server has set.
+func (d *doorH2) settle(f *http2.SettingsFrame) {
+	initial, ok := f.Value(http2.SettingInitialWindowSize)
+	if !ok {
+		return
+	}
+	for _, l := range d.streams {
+		l.window += int64(initial) - d.initial
+	}
+	d.initial = int64(initial)
+	d.moved.Broadcast()
 }
 
 // lineH2 is a stream.
@@ -144,7 +183,12 @@ type lineH2 struct {
 	id     uint32
 	status chan int
 	in     *mailbox
-	left   bool // guarded by the door's mu
+
+	// Guarded by the door's mu.
+	window int64 // that the server has left
+	taken  int   // bytes read since the server's window was last made larger
+	left   bool
+	over   bool // reset by the server
 }
 
 func (l *lineH2) headers(f *http2.MetaHeadersFrame) error {
@@ -168,13 +212,7 @@ func (l *lineH2) data(f *http2.DataFrame) error {
 	if n == 0 {
 		return nil
 	}
-	if err := d.framer.WriteWindowUpdate(0, n); err != nil {
-		return err
-	}
-	if l.left || f.StreamEnded() {
-		return nil
-	}
-	return d.framer.WriteWindowUpdate(l.id, n)
+	return d.framer.WriteWindowUpdate(0, n) // that of the stream waits until it is read
 }
 
 func (l *lineH2) answer(cut int) (int, error) {
@@ -191,18 +229,39 @@ func (l *lineH2) answer(cut int) (int, error) {
 	}
 }
 
-func (l *lineH2) Read(p []byte) (int, error) { return l.in.Read(p) }
+func (l *lineH2) Read(p []byte) (int, error) {
+	n, err := l.in.Read(p)
+	d := l.door
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l.taken += n; l.taken < initialWindow/4 || l.left || l.over {
+		return n, err
+	}
+	_ = d.framer.WriteWindowUpdate(l.id, uint32(l.taken)) // who reads next sees what failed
+	l.taken = 0
+	return n, err
+}
 
-func (l *lineH2) Write(p []byte) (int, error) {
-	l.door.mu.Lock()
-	defer l.door.mu.Unlock()
-	if l.left {
-		return 0, net.ErrClosed
+func (l *lineH2) Write(p []byte) (n int, err error) {
+	d := l.door
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for n < len(p) {
+		for min(d.window, l.window) <= 0 && !l.left && !l.over && d.failed == nil {
+			d.moved.Wait()
+		}
+		if l.left || l.over || d.failed != nil {
+			return n, net.ErrClosed
+		}
+		size := int(min(d.window, l.window, largestFrame, int64(len(p)-n)))
+		d.window -= int64(size)
+		l.window -= int64(size)
+		if err := d.framer.WriteData(l.id, false, p[n:n+size]); err != nil {
+			return n, err
+		}
+		n += size
 	}
-	if err := l.door.framer.WriteData(l.id, false, p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	return n, nil
 }
 
 // leave ends the stream; byEnd is like byHalf, where what comes is ignored.
@@ -212,6 +271,7 @@ func (l *lineH2) leave(how string) {
 	if how == byReset {
 		l.in.end(net.ErrClosed)
 	}
+	defer l.door.moved.Broadcast()
 	if l.left && how != byReset {
 		return
 	}

@@ -2,6 +2,7 @@
 // at the worst of moments, and then looks whether anything is the matter with it.
 //
 //	storm -caddy <binary> [-n <handshakes>] [-clients <number>] [-seed <number>]
+//	storm -caddy <binary> -chaos <duration> [-clients <number>] [-seed <number>]
 //
 // Clients speak WebSocket over HTTP/1.1, with and without TLS, HTTP/2 and HTTP/3.
 // They leave in the middle of the request, while the upstream thinks, at the
@@ -10,10 +11,19 @@
 // reset or end their half of the connection behind any byte. What each side does is
 // drawn from the seed, which is printed.
 //
-// All the while there are witnesses: connections that stay open, quiet ones too.
-// Every client checks that each byte of an answer was meant for it. At the end Caddy
-// must be alive, its counters zero, and no goroutine or descriptor left over. The
-// command exits with 1 otherwise.
+// With -chaos, clients talk instead, for so long: messages of all sizes, whole and in
+// fragments, pings and bursts, to upstreams that send them back and others of their
+// own. Upstreams are processes, which are killed and come back; the configuration is
+// reloaded, with other limits and other upstreams; and either side of a connection
+// resets it, stalls, half-closes, breaks off within a frame or sends garbage. No message
+// may be lost, doubled, moved or changed on a connection that nothing has cut, none may
+// come to another, and every cut must have a cause, and be told.
+//
+// Otherwise, all the while there are witnesses: connections that stay open, quiet ones too.
+// Every client checks that each byte of an answer was meant for it.
+//
+// At the end Caddy must be alive, its counters zero, and no goroutine, descriptor or
+// memory left over. The command exits with 1 if anything is not as it must be.
 package main
 
 import (
@@ -29,21 +39,42 @@ import (
 
 func main() {
 	var s storm
+	var upstream string
+	c := chaos{tally: newTally(), weather: weather{kills: make(map[string]time.Time)}}
 	flag.StringVar(&s.caddy, "caddy", "", "the `binary` to drive")
 	flag.IntVar(&s.handshakes, "n", 10_000, "how many `handshakes` to make")
 	flag.IntVar(&s.clients, "clients", 300, "how many `clients` there are at a time")
 	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "what to draw from")
 	flag.DurationVar(&s.limit, "limit", 20*time.Minute, "how long all of it may take")
+	flag.DurationVar(&c.length, "chaos", 0, "instead, keep up traffic under chaos for so long")
+	flag.DurationVar(&c.killEvery, "kill", 4*time.Second, "how often chaos kills an upstream")
+	flag.DurationVar(&c.reloadEvery, "reload", 3*time.Second, "how often chaos reloads the configuration")
+	flag.BoolVar(&c.weather.version.bare, "bare", false, "chaos without any limits")
+	flag.StringVar(&upstream, "chaos-upstream", "", "be an upstream under chaos, at this `address`")
+	flag.StringVar(&c.pem, "pem", "", "the certificate of that upstream; none for one without TLS")
+	flag.StringVar(&c.key, "key", "", "the key of it")
 	flag.Parse()
-	if s.caddy == "" || flag.NArg() > 0 || s.handshakes < 1 || s.clients < 1 {
+	if upstream == "" && s.caddy == "" || flag.NArg() > 0 || s.handshakes < 1 || s.clients < 1 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	fmt.Printf("storm: %d handshakes by %d clients, seed %d\n", s.handshakes, s.clients, s.seed)
-	if err := s.run(); err != nil {
+	if err := play(&s, &c, upstream); err != nil {
 		fmt.Fprintln(os.Stderr, "storm:", err)
 		os.Exit(1)
 	}
+}
+
+func play(s *storm, c *chaos, upstream string) error {
+	switch {
+	case upstream != "":
+		return serveChaos(upstream, c.pem, c.key)
+	case c.length > 0:
+		c.storm = s
+		fmt.Printf("chaos: %d clients for %s, seed %d\n", s.clients, c.length, s.seed)
+		return c.run()
+	}
+	fmt.Printf("storm: %d handshakes by %d clients, seed %d\n", s.handshakes, s.clients, s.seed)
+	return s.run()
 }
 
 // storm is one run.
@@ -71,7 +102,9 @@ func (s *storm) run() (err error) {
 		return err
 	}
 	defer s.upstreams.close()
-	if s.gateway, err = startGateway(ctx, s.caddy, dir, s.upstreams); err != nil {
+	// The garbage collector closes descriptors that were forgotten, so it must not
+	// run before it has to.
+	if s.gateway, err = startGateway(ctx, s.caddy, dir, s.upstreams.behind, "GOGC=off", "GOMEMLIMIT=1GiB"); err != nil {
 		return err
 	}
 	defer func() {
@@ -91,7 +124,7 @@ func (s *storm) rage(ctx context.Context) error {
 	if err := s.warmUp(); err != nil {
 		return err
 	}
-	before, err := s.gateway.awaitQuiet(ctx, footprint{}, s.upstreams)
+	before, err := s.gateway.awaitQuiet(ctx, footprint{}, s.upstreams.live.Load)
 	if err != nil {
 		return err
 	}
@@ -113,7 +146,7 @@ func (s *storm) rage(ctx context.Context) error {
 	if err := s.outcomes.verdict(); err != nil {
 		return err
 	}
-	after, err := s.gateway.awaitQuiet(ctx, before, s.upstreams)
+	after, err := s.gateway.awaitQuiet(ctx, before, s.upstreams.live.Load)
 	if err != nil {
 		return err
 	}

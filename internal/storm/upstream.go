@@ -52,6 +52,12 @@ func openUpstreams(dir string) (*upstreams, error) {
 	return u, nil
 }
 
+// behind is the Caddyfile of a gateway before these upstreams.
+func (u *upstreams) behind(g *gateway) string {
+	return g.configure(caddyfile, "{one}", portOf(u.plain[0]), "{two}", portOf(u.plain[1]),
+		"{secure}", u.secure, "{socket}", u.socket, "{pem}", u.pem, "{key}", u.key)
+}
+
 func (u *upstreams) close() {
 	for _, l := range u.listeners {
 		_ = l.Close()
