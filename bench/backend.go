@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,9 +39,22 @@ type served struct {
 	open   bool
 	frames unmask
 	slot   int // -1 without pushes
+	flood  int // bytes that are still to come
 }
 
 const pushSize = 32
+
+// On floodPath, the backend sends as much as it can, up to floodSize.
+const (
+	floodPath = "/flood"
+	floodSize = 1 << 30
+)
+
+// floodPiece is what a flood is made of.
+var floodPiece = func() []byte {
+	s := shapeOf(64<<10 - 14)
+	return slices.Clip(append(s.header, s.frame[s.at:]...)) // so that nobody appends to it
+}()
 
 // serveBackend serves each of the addresses with a loop of its own.
 func serveBackend(addrs string) error {
@@ -142,6 +156,10 @@ func (b *backend) shake(s *sock, p []byte) ([]byte, error) {
 		base64.StdEncoding.EncodeToString(sum[:]) + "\r\n\r\n"
 	if err := b.send(s, []byte(answer)); err != nil {
 		return nil, err
+	}
+	if strings.HasPrefix(lines[0], "GET "+floodPath+" ") {
+		v.flood = floodSize
+		return rest, b.interest(s)
 	}
 	if strings.HasPrefix(lines[0], "GET /push ") {
 		v.slot = int(s.number) * 617 % slots // evenly, from the first on

@@ -13,6 +13,8 @@ import (
 const (
 	opBinary = 2
 	opClose  = 8
+	opPing   = 9
+	opPong   = 10
 )
 
 // stampSize is what every payload begins with: when the message was due, in
@@ -88,6 +90,10 @@ func (s *shape) stamped(st stamp) []byte {
 type inbox struct {
 	at    int // in the frame
 	stamp [stampSize]byte
+
+	// pinged is called with what a ping says; pings are not expected if it is nil.
+	pinged func(payload []byte) error
+	ping   []byte // one that has begun to come
 }
 
 var errChanged = errors.New("what came back is not what was sent")
@@ -98,6 +104,12 @@ func (in *inbox) take(s *shape, p []byte, got func(stamp) error) error {
 	for len(p) > 0 {
 		n := 0
 		switch {
+		case len(in.ping) > 0 || in.at == 0 && p[0] == 0x80|opPing && in.pinged != nil:
+			var err error
+			if p, err = in.takePing(p); err != nil {
+				return err
+			}
+			continue
 		case in.at < len(s.header):
 			n = min(len(p), len(s.header)-in.at)
 			if !bytes.Equal(p[:n], s.header[in.at:in.at+n]) {
@@ -121,6 +133,20 @@ func (in *inbox) take(s *shape, p []byte, got func(stamp) error) error {
 		}
 	}
 	return nil
+}
+
+// takePing goes over the bytes of a ping, and returns what follows them.
+func (in *inbox) takePing(p []byte) ([]byte, error) {
+	for len(p) > 0 {
+		in.ping = append(in.ping, p[0])
+		p = p[1:]
+		if len(in.ping) > 1 && len(in.ping) == 2+int(in.ping[1]) {
+			err := in.pinged(in.ping[2:])
+			in.ping = in.ping[:0]
+			return p, err
+		}
+	}
+	return p, nil
 }
 
 // unmask turns a client's stream into the server's: the same frames without

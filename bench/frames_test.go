@@ -116,3 +116,34 @@ func TestRatiosAreThoseOfARound(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+func TestPingsAreToldFromMessagesHoweverTheyArrive(t *testing.T) {
+	t.Parallel()
+	s := shapeOf(20)
+	ping := append(appendHeader(nil, opPing, 5, false), "hello"...)
+	wire := slices.Concat(ping, serverFrame(s, stamp{seq: 1}), ping, appendHeader(nil, opPing, 0, false), serverFrame(s, stamp{seq: 2}))
+	for _, piece := range []int{1, 2, 3, 7, len(wire)} {
+		var pings []string
+		var seqs []uint32
+		in := inbox{pinged: func(payload []byte) error {
+			pings = append(pings, string(payload))
+			return nil
+		}}
+		for at := 0; at < len(wire); at += piece {
+			err := in.take(s, wire[at:min(at+piece, len(wire))], func(st stamp) error {
+				seqs = append(seqs, st.seq)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(pings, []string{"hello", "hello", ""}) || !slices.Equal(seqs, []uint32{1, 2}) {
+			t.Errorf("in pieces of %d: pings %q and messages %v", piece, pings, seqs)
+		}
+	}
+	var in inbox
+	if err := in.take(s, ping, func(stamp) error { return nil }); !errors.Is(err, errChanged) {
+		t.Errorf("a ping that nobody expects: %v", err)
+	}
+}

@@ -19,6 +19,7 @@ type traffic struct {
 	size  int
 	rate  int  // messages a second in all, each in its time; 0: the next when the last is back
 	push  bool // the backend sends instead, one a second on each connection
+	quiet bool // nobody sends anything, but pings are answered
 }
 
 // window is the time that is measured: begin and end are called around it.
@@ -29,7 +30,8 @@ type window struct {
 
 // outcome is what a load came to within the window.
 type outcome struct {
-	units     int
+	units     int     // messages; pings where it is quiet
+	pings     int     // that were answered, before the window too
 	latencies []int64 // in ns, sorted
 }
 
@@ -43,6 +45,7 @@ type generator struct {
 	start    time.Time
 	ticks    int
 	count    atomic.Int64
+	pings    atomic.Int64
 	counting *atomic.Bool
 	timed    []int64
 	failed   error
@@ -87,7 +90,9 @@ func playOn(links []*link, t traffic, w window) (outcome, error) {
 	time.Sleep(w.warm + time.Duration(t.conns)*100*time.Microsecond)
 	sum := func() (n int) {
 		for _, g := range loops {
-			n += int(g.count.Load())
+			if n += int(g.count.Load()); t.quiet {
+				n += int(g.pings.Load())
+			}
 		}
 		return n
 	}
@@ -105,11 +110,12 @@ func playOn(links []*link, t traffic, w window) (outcome, error) {
 	}
 	running.Wait()
 	for i, g := range loops {
+		o.pings += int(g.pings.Load())
 		o.latencies = append(o.latencies, g.timed...)
 		errs[i] = errors.Join(errs[i], g.failed)
 	}
 	slices.Sort(o.latencies)
-	if o.units == 0 {
+	if o.units == 0 && !t.quiet {
 		errs = append(errs, errors.New("nothing came back"))
 	}
 	return o, errors.Join(errs...)
@@ -131,6 +137,7 @@ func newGenerator(t traffic, counting *atomic.Bool) (*generator, error) {
 func (g *generator) play() error {
 	for _, s := range g.socks {
 		if s != nil {
+			g.answerPings(s)
 			g.all = append(g.all, s)
 		}
 	}
@@ -140,7 +147,7 @@ func (g *generator) play() error {
 		if err := g.startTicks(); err != nil {
 			return err
 		}
-	case !g.push:
+	case !g.push && !g.quiet:
 		for _, s := range g.all {
 			if err := g.next(s, g.start.UnixNano()); err != nil {
 				return err
@@ -148,6 +155,14 @@ func (g *generator) play() error {
 		}
 	}
 	return g.run()
+}
+
+// answerPings has each connection answer what the gateway asks.
+func (g *generator) answerPings(s *sock) {
+	s.in.pinged = func(payload []byte) error {
+		g.pings.Add(1)
+		return g.send(s, append(appendHeader(nil, opPong, len(payload), true), payload...))
+	}
 }
 
 func (g *generator) next(s *sock, due int64) error {

@@ -194,6 +194,10 @@ func (l *loop) flush(s *sock) error {
 		s.out = s.out[n:]
 	}
 	s.out = nil
+	if s.server != nil && s.server.flood > 0 {
+		s.out = floodPiece // the rest comes when it has gone out
+		s.server.flood -= len(floodPiece)
+	}
 	if s.closing {
 		return io.EOF
 	}
@@ -204,7 +208,7 @@ func (l *loop) flush(s *sock) error {
 // somebody who does not take the answers.
 func (l *loop) interest(s *sock) error {
 	want := uint32(syscall.EPOLLIN)
-	if len(s.out) > 0 {
+	if len(s.out) > 0 || s.server != nil && s.server.flood > 0 {
 		want |= syscall.EPOLLOUT
 		if s.server != nil {
 			want = syscall.EPOLLOUT

@@ -7,6 +7,9 @@
 //	go run . [-out ../docs/bench]
 //	go run . -peers ws_gateway,nginx -scenarios push,storm -transports wss -rounds 5
 //	go run . -soak 20m -conns 5000
+//	go run . -limits
+//	go run . -pings
+//	go run . -stalled 45s
 //
 // It prints Markdown, and stops by itself. docs/benchmarks.md says how it
 // measures. The folder is a module of its own, so that users of the gateway do
@@ -36,6 +39,9 @@ type options struct {
 	conns  int
 	secure bool
 	reload time.Duration
+
+	limits, pings bool
+	stalled       time.Duration
 }
 
 // roles are what the program is when it starts itself.
@@ -63,7 +69,10 @@ func main() {
 	flag.BoolVar(&o.logs, "logs", false, "every proxy logs its connections, to a file")
 	flag.BoolVar(&o.smoke, "smoke", false, "only see whether everything here works, in seconds")
 	flag.DurationVar(&o.soak, "soak", 0, "instead, keep the gateway under changing connections so long, and watch its memory")
-	flag.IntVar(&o.conns, "conns", 5000, "connections of the soak")
+	flag.IntVar(&o.conns, "conns", 5000, "connections of the soak, or with -pings")
+	flag.BoolVar(&o.limits, "limits", false, "instead, compare the gateway with all limits on with itself without any")
+	flag.BoolVar(&o.pings, "pings", false, "instead, measure what pings to quiet connections cost")
+	flag.DurationVar(&o.stalled, "stalled", 0, "instead, flood clients who never read for so long, and watch the gateway's memory")
 	flag.BoolVar(&o.secure, "tls", false, "wss for the soak, or with -at")
 	flag.DurationVar(&o.reload, "reload", 0, "how often the soak reloads the configuration; 0 for never")
 	flag.StringVar(&r.backend, "backend", "", "be the backends, at these addresses with commas")
@@ -97,6 +106,12 @@ func (b *bench) play(ctx context.Context, r roles) error {
 		return b.loadOnly(r.at)
 	case b.soak > 0:
 		return b.endure(ctx)
+	case b.limits:
+		return b.compareLimits(ctx)
+	case b.pings:
+		return b.comparePings(ctx)
+	case b.stalled > 0:
+		return b.watchStalled(ctx)
 	case b.smoke:
 		b.rounds, b.length, b.warm, b.settle = 1, 50*time.Millisecond, 20*time.Millisecond, 30*time.Millisecond
 		b.idle, b.silent = 100, true

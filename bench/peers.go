@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/bench/caddy"
 )
@@ -58,6 +59,10 @@ type setup struct {
 	Connections uint64
 	Admin       string
 	Generation  int
+
+	Limits bool          // all of them, and idle_timeout, none of which ends or slows anything
+	Ping   time.Duration // how often clients are sent a ping; 0 for never
+	Budget string        // what stalled sides may hold together; the default if empty
 }
 
 const (

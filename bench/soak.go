@@ -25,10 +25,7 @@ const (
 // soak keeps a gateway under connections that come and go.
 type soak struct {
 	*bench
-	gateway  *process
-	admin    string
-	setup    setup
-	client   client
+	gateway  *gateway
 	live     atomic.Int64
 	opened   atomic.Int64
 	messages atomic.Int64
@@ -51,7 +48,8 @@ func (b *bench) endure(ctx context.Context) error {
 	defer b.backend.stop()
 	b.conns = min(b.conns, b.most())
 	s := &soak{bench: b}
-	if err := s.start(ctx); err != nil {
+	var err error
+	if s.gateway, err = b.startGateway(ctx, b.secure, func(*setup) {}); err != nil {
 		return err
 	}
 	defer s.gateway.stop()
@@ -70,27 +68,6 @@ func (b *bench) endure(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(s.plot(), s.judge(first, last))
-}
-
-func (s *soak) start(ctx context.Context) error {
-	addr, err := freeAddr()
-	if err != nil {
-		return err
-	}
-	if s.admin, err = freeAddr(); err != nil {
-		return err
-	}
-	s.setup = s.bench.setup(addr, s.secure)
-	s.setup.Admin = s.admin
-	cmd, err := startCaddy(nameGateway)(s.setup)
-	if err != nil {
-		return err
-	}
-	if s.gateway, err = launch(ctx, cmd, s.workshop.dir, addr); err != nil {
-		return err
-	}
-	s.client = clientOf(addr, s.secure)
-	return s.vouch(&subject{client: s.client})
 }
 
 // watch keeps up the load, and looks now and then.
@@ -144,7 +121,7 @@ func (s *soak) reconnect(ctx context.Context, number int) {
 
 // lead leads one life: messages of random sizes, and one of several ends.
 func (s *soak) lead(ctx context.Context, number uint32) error {
-	l, err := s.client.dial("/")
+	l, err := s.gateway.client.dial("/")
 	if err != nil && s.reload > 0 {
 		// Caddy drops a few that come in the very moment of a reload, whatever
 		// the handler.

@@ -3,12 +3,8 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -28,65 +24,22 @@ func (l look) String() string {
 	return fmt.Sprintf("| %.1f | %d | %d | %d | %.1f | %.1f | %d |", l.at.Minutes(), l.live, l.opened, l.messages, l.rss, l.heap, l.files)
 }
 
-var admin = http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
 // look asks the gateway's process what it holds.
 func (s *soak) look(at time.Duration) (look, error) {
 	l := look{
 		at: at, live: s.live.Load(), opened: s.opened.Load(), messages: s.messages.Load(),
 		rss: rss(s.gateway.pid()) / 1024, files: descriptors(s.gateway.pid()),
 	}
-	if _, err := s.get("/debug/pprof/heap?gc=1"); err != nil {
-		return l, err
-	}
-	vars, err := s.get("/debug/vars")
-	if err != nil {
-		return l, err
-	}
-	var v struct {
-		Memstats struct{ HeapAlloc float64 } `json:"memstats"`
-	}
-	if err := json.Unmarshal(vars, &v); err != nil {
-		return l, fmt.Errorf("reading the gateway's memory: %w", err)
-	}
-	l.heap = v.Memstats.HeapAlloc / (1 << 20)
-	return l, nil
-}
-
-func (s *soak) get(path string) ([]byte, error) {
-	answer, err := admin.Get("http://" + s.admin + path)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	return io.ReadAll(answer.Body)
+	heap, err := s.gateway.heap()
+	l.heap = heap / (1 << 20)
+	return l, err
 }
 
 // again reloads the configuration, with something in it changed.
 func (s *soak) again() {
 	s.reloads++
-	s.setup.Generation = s.reloads
-	err := func() error {
-		file, err := s.setup.write(nameGateway + ".caddyfile")
-		if err != nil {
-			return err
-		}
-		config, err := os.ReadFile(file) //nolint:gosec // which we wrote
-		if err != nil {
-			return err
-		}
-		answer, err := admin.Post("http://"+s.admin+"/load", "text/caddyfile", bytes.NewReader(config))
-		if err != nil {
-			return err
-		}
-		defer answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			said, _ := io.ReadAll(answer.Body)
-			return fmt.Errorf("%s: %.200s", answer.Status, said)
-		}
-		return nil
-	}()
-	if err != nil {
+	s.gateway.setup.Generation = s.reloads
+	if err := s.gateway.reload(); err != nil {
 		s.complain(fmt.Errorf("reloading: %w", err))
 	}
 }

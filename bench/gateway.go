@@ -1,0 +1,126 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// gateway is a Caddy with this module, and its admin endpoint.
+type gateway struct {
+	*process
+	admin  string
+	setup  setup
+	client client
+}
+
+// startGateway starts one, with what change sets up otherwise.
+func (b *bench) startGateway(ctx context.Context, secure bool, change func(*setup)) (*gateway, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	g := &gateway{client: clientOf(addr, secure)}
+	if g.admin, err = freeAddr(); err != nil {
+		return nil, err
+	}
+	g.setup = b.setup(addr, secure)
+	g.setup.Admin = g.admin
+	change(&g.setup)
+	cmd, err := startCaddy(nameGateway)(g.setup)
+	if err != nil {
+		return nil, err
+	}
+	if g.process, err = launch(ctx, cmd, b.workshop.dir, addr); err != nil {
+		return nil, err
+	}
+	if err := b.vouch(&subject{client: g.client}); err != nil {
+		g.stop()
+		return nil, err
+	}
+	return g, nil
+}
+
+var admin = http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func (g *gateway) get(path string) ([]byte, error) {
+	answer, err := admin.Get("http://" + g.admin + path)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	return io.ReadAll(answer.Body)
+}
+
+// heap is what is live after a collection, in bytes.
+func (g *gateway) heap() (float64, error) {
+	for range 2 { // pools are emptied by the second collection
+		if _, err := g.get("/debug/pprof/heap?gc=1"); err != nil {
+			return 0, err
+		}
+	}
+	vars, err := g.get("/debug/vars")
+	if err != nil {
+		return 0, err
+	}
+	var v struct {
+		Memstats struct{ HeapAlloc float64 } `json:"memstats"`
+	}
+	if err := json.Unmarshal(vars, &v); err != nil {
+		return 0, fmt.Errorf("reading the gateway's memory: %w", err)
+	}
+	return v.Memstats.HeapAlloc, nil
+}
+
+// metrics are the series of a metric, and their values.
+func (g *gateway) metrics(name string) (map[string]float64, error) {
+	text, err := g.get("/metrics")
+	if err != nil {
+		return nil, err
+	}
+	series := make(map[string]float64)
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || rest[0] != '{' && rest[0] != ' ' {
+			continue
+		}
+		at := strings.LastIndexByte(rest, ' ')
+		value, err := strconv.ParseFloat(strings.TrimSpace(rest[at:]), 64)
+		if err != nil {
+			return nil, err
+		}
+		series[rest[:at]] = value
+	}
+	return series, nil
+}
+
+// reload loads the configuration again.
+func (g *gateway) reload() error {
+	file, err := g.setup.write(nameGateway + ".caddyfile")
+	if err != nil {
+		return err
+	}
+	config, err := os.ReadFile(file) //nolint:gosec // which we wrote
+	if err != nil {
+		return err
+	}
+	answer, err := admin.Post("http://"+g.admin+"/load", "text/caddyfile", bytes.NewReader(config))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		said, _ := io.ReadAll(answer.Body)
+		return fmt.Errorf("%s: %.200s", answer.Status, said)
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// What limits may cost.
+const (
+	mostCPU   = 0.05 // of a message's
+	mostBytes = 64   // a quiet connection
+)
+
+// pingEvery is how often a client is sent a ping with all limits on.
+const pingEvery = 10 * time.Second
+
+// variant is a gateway that is compared with another one.
+type variant struct {
+	name   string
+	change func(*setup)
+}
+
+var (
+	unlimited = variant{"off", func(*setup) {}}
+	limited   = variant{"on", func(s *setup) { s.Limits, s.Ping = true, pingEvery }}
+)
+
+// pairs are figures of two variants, taken in turns.
+type pairs struct{ off, on []float64 }
+
+func (p *pairs) add(v variant, value float64) {
+	if v.name == unlimited.name {
+		p.off = append(p.off, value)
+	} else {
+		p.on = append(p.on, value)
+	}
+}
+
+// ratio is computed within a round.
+func (p *pairs) ratio() span {
+	ratios := make([]float64, len(p.off))
+	for i := range ratios {
+		ratios[i] = p.on[i] / p.off[i]
+	}
+	return spanOf(ratios)
+}
+
+func (p *pairs) difference() span {
+	differences := make([]float64, len(p.off))
+	for i := range differences {
+		differences[i] = p.on[i] - p.off[i]
+	}
+	return spanOf(differences)
+}
+
+// compareLimits measures the gateway with all limits and pings on against itself with
+// all off, in turns.
+func (b *bench) compareLimits(ctx context.Context) error {
+	if err := b.alone(ctx); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.workshop.dir)
+	defer b.backend.stop()
+	loads := []struct {
+		what string
+		traffic
+		pairs
+	}{
+		{what: "32 B, 64 connections", traffic: traffic{conns: 64, size: 32}},
+		{what: "64 KiB, 16 connections", traffic: traffic{conns: 16, size: 64 << 10}},
+	}
+	var heap, resident pairs
+	idle := min(b.idle, b.most())
+	for round := range b.rounds {
+		for _, v := range inTurns(round, unlimited, limited) {
+			for i := range loads {
+				cost, err := b.costOf(ctx, v, loads[i].traffic)
+				if err != nil {
+					return fmt.Errorf("%s, limits %s: %w", loads[i].what, v.name, err)
+				}
+				loads[i].add(v, cost)
+			}
+			h, r, err := b.heldBy(ctx, v, idle)
+			if err != nil {
+				return fmt.Errorf("quiet connections, limits %s: %w", v.name, err)
+			}
+			heap.add(v, h)
+			resident.add(v, r)
+		}
+		b.say("round %d of %d is over", round+1, b.rounds)
+	}
+	fmt.Printf("%s\n\nCPU in µs an echoed message, %d rounds:\n\n| | off | on | ratio |\n| --- | ---: | ---: | ---: |\n", b.report.Machine, b.rounds)
+	for _, l := range loads {
+		fmt.Printf("| %s | %s | %s | %s |\n", l.what, spanOf(l.off), spanOf(l.on), fine(l.ratio(), 3))
+	}
+	fmt.Printf("\nBytes a quiet connection, of %d, after two pings where they are on:\n\n| | off | on | difference |\n| --- | ---: | ---: | ---: |\n", idle)
+	for _, m := range []struct {
+		what string
+		pairs
+	}{{"live heap", heap}, {"resident", resident}} {
+		fmt.Printf("| %s | %s | %s | %s |\n", m.what, fine(spanOf(m.off), 0), fine(spanOf(m.on), 0), fine(m.difference(), 0))
+	}
+	for _, l := range loads {
+		fmt.Printf("\n%s: %+.1f %% CPU, which may be %.0f %%", l.what, 100*(l.ratio().median-1), 100*mostCPU)
+	}
+	fmt.Printf("\n%.0f bytes a connection, which may be %d\n", heap.difference().median, mostBytes)
+	return nil
+}
+
+// inTurns has another one first each time.
+func inTurns(round int, variants ...variant) []variant {
+	at := round % len(variants)
+	return slices.Concat(variants[at:], variants[:at])
+}
+
+// fine shows a span with so many digits behind the point.
+func fine(s span, digits int) string {
+	return fmt.Sprintf("%.*f (%.*f–%.*f)", digits, s.median, digits, s.low, digits, s.high)
+}
+
+// alone prepares the gateway only.
+func (b *bench) alone(ctx context.Context) error {
+	b.peers = nameGateway
+	return b.prepare(ctx)
+}
+
+// costOf is the CPU for a message of the traffic, in µs.
+func (b *bench) costOf(ctx context.Context, v variant, t traffic) (float64, error) {
+	g, err := b.startGateway(ctx, false, v.change)
+	if err != nil {
+		return 0, err
+	}
+	defer g.stop()
+	o, err := g.client.play(t, b.window(&subject{pid: g.pid()}))
+	if err != nil {
+		return 0, err
+	}
+	return float64(b.spent.Nanoseconds()) / 1e3 / float64(o.units), ctx.Err()
+}
+
+// heldBy is the live heap and the resident memory for a quiet connection, of n, in
+// bytes.
+func (b *bench) heldBy(ctx context.Context, v variant, n int) (heap, resident float64, err error) {
+	g, err := b.startGateway(ctx, false, v.change)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer g.stop()
+	if _, err := g.client.storm(32, window{b.settle / 3, 0, func() {}, func() {}}); err != nil {
+		return 0, 0, err
+	}
+	heapBefore, err := g.heap()
+	if err != nil {
+		return 0, 0, err
+	}
+	residentBefore := rss(g.pid())
+	var failed error
+	wait := 2*pingEvery + b.settle // as long for both of them
+	look := window{wait, 0, func() {
+		if heap, failed = g.heap(); failed == nil {
+			heap, resident = (heap-heapBefore)/float64(n), (rss(g.pid())-residentBefore)*1024/float64(n)
+		}
+	}, func() {}}
+	o, err := g.client.play(traffic{conns: n, size: stampSize, quiet: true}, look)
+	if pinged := o.pings > 0; err == nil && pinged != (v.name == limited.name) {
+		err = fmt.Errorf("%d pings came", o.pings)
+	}
+	return heap, resident, errors.Join(err, failed, ctx.Err())
+}
