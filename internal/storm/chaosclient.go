@@ -27,12 +27,13 @@ type caller struct {
 	scratch []byte
 	pinged  int
 
-	sent    atomic.Int64 // messages
-	cut     atomic.Bool  // the client has broken the connection
-	stalled atomic.Bool  // or may have been given up
-	closing atomic.Bool  // a close frame was sent
-	pausing atomic.Int64 // for how long to hear nothing
-	slow    atomic.Bool
+	sent     atomic.Int64 // messages
+	cut      atomic.Bool  // the client has broken the connection
+	stalled  atomic.Bool  // or may have been given up
+	closing  atomic.Bool  // a close frame was sent
+	closedAt atomic.Int64
+	pausing  atomic.Int64 // for how long to hear nothing
+	slow     atomic.Bool
 
 	wake chan struct{} // holds something while there may be something new for the speaker
 	over chan struct{} // closed when nothing more is heard
@@ -52,6 +53,7 @@ type heard struct {
 	last                 bool // the upstream said that it would say nothing more
 	closed               atomic.Pointer[frame]
 	err                  error
+	ended                time.Time
 }
 
 // live leads a life.
@@ -96,6 +98,7 @@ func (a *caller) converse(ctx context.Context) {
 	go func() {
 		defer close(a.over)
 		a.err = a.hearAll()
+		a.ended = time.Now()
 	}()
 	a.speakAll(ctx)
 	for { // answers, until nothing more comes
@@ -238,6 +241,7 @@ func (a *caller) close(code uint16, reason string) {
 	if a.flush() != nil {
 		return
 	}
+	a.closedAt.Store(time.Now().UnixNano())
 	a.closing.Store(true)
 	_, _ = a.line.Write(closing(code, reason).bytes(a.r.Uint32() | 1))
 }
@@ -352,8 +356,8 @@ func (a *caller) checkCounts(format, said string) error {
 	return nil
 }
 
-// ended says how, in a word.
-func (a *caller) ended() string {
+// how says how the connection has ended.
+func (a *caller) how() string {
 	f := a.closed.Load()
 	switch {
 	case f == nil && (a.cut.Load() || a.stalled.Load()):

@@ -12,7 +12,8 @@ func (c *chaos) judge(a *caller) {
 	err := a.verdict(c)
 	c.tally.note(a, err)
 	if err != nil && c.gateway.isWell() == nil {
-		c.tally.wrong(finding{a.connection, fmt.Sprintf("%s, upstream %s, after %s: sent %d, echoed %d, pushed %d: %v",
+		late := errors.Is(err, errLate)
+		c.tally.wrong(finding{Connection: a.connection, Late: late, Text: fmt.Sprintf("%s, upstream %s, after %s: sent %d, echoed %d, pushed %d: %v",
 			&a.life, a.instance, time.Since(a.began).Round(time.Millisecond), a.sent.Load(), a.echoed.Load(), a.pushed, err)})
 	}
 }
@@ -69,7 +70,11 @@ func (a *caller) unsaid(c *chaos) error {
 	case a.closing.Load() && (!a.Upstream.harmless() || c.struck(a)):
 		return nil // the client has begun the end, and the upstream does not answer
 	}
-	return fmt.Errorf("ended without a close frame, in a frame: %t: %w", a.h.mid, a.err)
+	err := fmt.Errorf("ended without a close frame, in a frame: %t: %w", a.h.mid, a.err)
+	if at := a.closedAt.Load(); at > 0 && a.ended.Sub(time.Unix(0, at)) > long {
+		return fmt.Errorf("%w: %w", errLate, err) // the upstream has not answered in time
+	}
+	return err
 }
 
 // mayBe reports whether there is a cause for a close code of the gateway.

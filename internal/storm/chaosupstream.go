@@ -104,7 +104,10 @@ func (u *chaosUpstream) serve(conn net.Conn) {
 	close(a.over)
 	pushing.Wait()
 	if err != nil {
-		u.tell(finding{connection, fmt.Sprintf("upstream %s, of %s: heard %d, pushed %d: %v", u.instance, &l, a.heard, a.pushed, err)})
+		u.tell(finding{
+			Connection: connection, Late: errors.Is(err, errLate),
+			Text: fmt.Sprintf("upstream %s, of %s: heard %d, pushed %d: %v", u.instance, &l, a.heard, a.pushed, err),
+		})
 	}
 }
 
@@ -326,5 +329,9 @@ func (a *answerer) lost(err error) error {
 	case a.heard == 0 && !a.Client.harmless():
 		return nil // it may have gone before the answer came
 	}
-	return fmt.Errorf("ended without a close frame, in a frame: %t: %w", a.h.mid, err)
+	err = fmt.Errorf("ended without a close frame, in a frame: %t: %w", a.h.mid, err)
+	if a.h.mid {
+		return fmt.Errorf("%w: %w", errLate, err) // the gateway has closed, and the client has not sent the rest in time
+	}
+	return err
 }
