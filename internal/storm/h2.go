@@ -128,6 +128,8 @@ func (d *doorH2) fail(err error) {
 	d.moved.Broadcast()
 }
 
+// handle takes a frame. What it cannot write is no error: a server that has gone may have
+// left more to read.
 func (d *doorH2) handle(f http2.Frame) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -136,7 +138,7 @@ func (d *doorH2) handle(f http2.Frame) error {
 	case *http2.SettingsFrame:
 		if !f.IsAck() {
 			d.settle(f)
-			return d.framer.WriteSettingsAck()
+			_ = d.framer.WriteSettingsAck()
 		}
 	case *http2.WindowUpdateFrame:
 		switch {
@@ -148,12 +150,12 @@ func (d *doorH2) handle(f http2.Frame) error {
 		d.moved.Broadcast()
 	case *http2.PingFrame:
 		if !f.IsAck() {
-			return d.framer.WritePing(true, f.Data)
+			_ = d.framer.WritePing(true, f.Data)
 		}
 	case *http2.MetaHeadersFrame:
 		return l.headers(f)
 	case *http2.DataFrame:
-		return l.data(f)
+		l.data(f)
 	case *http2.RSTStreamFrame:
 		if l != nil {
 			l.over = true
@@ -203,16 +205,15 @@ func (l *lineH2) headers(f *http2.MetaHeadersFrame) error {
 	return nil
 }
 
-func (l *lineH2) data(f *http2.DataFrame) error {
+func (l *lineH2) data(f *http2.DataFrame) {
 	d, n := l.door, f.Header().Length
 	l.in.put(f.Data())
 	if f.StreamEnded() {
 		l.in.end(io.EOF)
 	}
-	if n == 0 {
-		return nil
+	if n > 0 {
+		_ = d.framer.WriteWindowUpdate(0, n) // that of the stream waits until it is read
 	}
-	return d.framer.WriteWindowUpdate(0, n) // that of the stream waits until it is read
 }
 
 func (l *lineH2) answer(cut int) (int, error) {
