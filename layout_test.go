@@ -134,7 +134,7 @@ var internalLayout = map[string]string{
 	"caddyinsides": "caddyhttp reverseproxy zap",
 	"carrier":      "httpguts handshake",
 	"dial":         "caddy caddyhttp reverseproxy relay tcpdial panics caddyinsides handshake",
-	"handshake":    "httpguts relay tcpdial",
+	"handshake":    "httpguts relay tcpdial wsframe",
 	"live":         "zap admission balance relay panics",
 	"origin":       "",
 	"panics":       "",

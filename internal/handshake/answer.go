@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -62,17 +63,15 @@ func CheckAnswer(res *http.Response, key string, offered http.Header) (reason st
 	return ""
 }
 
-// ReservedBits returns the reserved bits of a frame's first byte to which the extensions
-// that an upstream has accepted may give a meaning (RFC 6455 section 5.2). For
-// permessage-deflate that is RSV1 (RFC 7692 section 6).
+// ReservedBits returns what the extensions that an upstream has accepted may use of the
+// reserved bits of frames (RFC 6455 section 5.2), as [wsframe.Discipline] takes it.
 func ReservedBits(answer http.Header) byte {
-	const rsv1, all = 0x40, 0x70
 	bits := byte(0)
 	for _, name := range extensionNames(answer["Sec-Websocket-Extensions"]) {
 		if name != "permessage-deflate" {
-			return all
+			return wsframe.UnknownExtension
 		}
-		bits = rsv1
+		bits = wsframe.Deflate
 	}
 	return bits
 }

@@ -3,6 +3,8 @@ package handshake
 import (
 	"net/http"
 	"testing"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
 func TestReservedBitsAreThoseOfTheExtensionsThatWereAccepted(t *testing.T) {
@@ -13,13 +15,13 @@ func TestReservedBitsAreThoseOfTheExtensionsThatWereAccepted(t *testing.T) {
 	}{
 		{nil, 0},
 		{[]string{""}, 0},
-		{[]string{"permessage-deflate"}, 0x40},
-		{[]string{"Permessage-Deflate; server_no_context_takeover; client_max_window_bits=10"}, 0x40},
-		{[]string{"permessage-deflate ;x=\"a b\""}, 0x40},
-		{[]string{"x-other"}, 0x70},
-		{[]string{"permessage-deflate, x-other"}, 0x70},
-		{[]string{"x-other", "permessage-deflate"}, 0x70},
-		{[]string{"x-webkit-deflate-frame"}, 0x70},
+		{[]string{"permessage-deflate"}, wsframe.Deflate},
+		{[]string{"Permessage-Deflate; server_no_context_takeover; client_max_window_bits=10"}, wsframe.Deflate},
+		{[]string{"permessage-deflate ;x=\"a b\""}, wsframe.Deflate},
+		{[]string{"x-other"}, wsframe.UnknownExtension},
+		{[]string{"permessage-deflate, x-other"}, wsframe.UnknownExtension},
+		{[]string{"x-other", "permessage-deflate"}, wsframe.UnknownExtension},
+		{[]string{"x-webkit-deflate-frame"}, wsframe.UnknownExtension},
 	} {
 		answer := http.Header{}
 		if row.accepted != nil {

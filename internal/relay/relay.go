@@ -99,8 +99,8 @@ type Config struct {
 	// What the connection is held to; nil for what holds for all.
 	Policy *Policy
 
-	// The reserved bits (0x70) of frames to which the extensions that the two sides
-	// have agreed on give a meaning.
+	// What the extensions that the two sides have agreed on use of the reserved bits of
+	// frames, as [wsframe.Discipline] takes it.
 	ReservedBits byte
 }
 
