@@ -15,7 +15,10 @@ func expectClosed(t *testing.T, c *wsConn, upstream *backendConn, client, backen
 	upstream.expectClose(t, backend)
 	_ = upstream.Close()
 	c.kill()
-	line := book.wait(t, "closed", len(book.find(ourLogger, "opened")))
+	b := upstream.b
+	eventually(t, "log line closed", func() bool { return len(book.closedBy(b)) == b.count(&b.opened) })
+	lines := book.closedBy(b)
+	line := lines[len(lines)-1]
 	if line.str("by") != by || line.str("limit") != limit {
 		t.Errorf("the line is %s", line.raw)
 	}
@@ -105,19 +108,11 @@ func TestClientThatIsMadeToWaitLosesNothing(t *testing.T) {
 	}
 }
 
-// overSockets is eachCarrier for those whose connections have a socket of their own.
-func overSockets(t *testing.T, test func(t *testing.T, c carrier)) {
-	t.Helper()
-	for _, c := range []carrier{overWS, overWSS} {
-		t.Run(c.name, func(t *testing.T) { test(t, c) })
-	}
-}
-
 // TestClientIsPingedAndEndedWhereItDoesNotAnswer without the upstream hearing of it.
 func TestClientIsPingedAndEndedWhereItDoesNotAnswer(t *testing.T) {
 	b := newBackend(t, handOver())
 	g := start(t, "ws_gateway "+b.addr+" {\n ping 100ms 500ms\n }")
-	overSockets(t, func(t *testing.T, c carrier) {
+	eachCarrier(t, func(t *testing.T, c carrier) {
 		client, upstream := pair(t, g, b, c)
 		var last frame
 		for range 3 {
@@ -144,7 +139,7 @@ func TestClientIsPingedAndEndedWhereItDoesNotAnswer(t *testing.T) {
 func TestIdleConnectionIsEnded(t *testing.T) {
 	b := newBackend(t, handOver())
 	g := start(t, "ws_gateway "+b.addr+" {\n idle_timeout 300ms\n }")
-	overSockets(t, func(t *testing.T, c carrier) {
+	eachCarrier(t, func(t *testing.T, c carrier) {
 		client, upstream := pair(t, g, b, c)
 		client.mustSend(t, frame{fin: true, op: opPing})
 		if f, err := upstream.readFrame(); err != nil || f.op != opPing {
