@@ -90,7 +90,11 @@ func startGateway(ctx context.Context, binary, dir string, caddyfile func(*gatew
 	}) {
 		return nil, errors.New("the gateway does not start")
 	}
-	return g, g.isWell()
+	if err := g.isWell(); err != nil {
+		g.showLog()
+		return nil, err
+	}
+	return g, nil
 }
 
 // watch notes the end of the process.
