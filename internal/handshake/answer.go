@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
 func validKey(values []string) bool {
