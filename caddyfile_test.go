@@ -91,6 +91,7 @@ func TestEveryWordHasAGoldenFile(t *testing.T) {
 	for word := range limitWords {
 		accepted = append(accepted, "limit_"+word)
 	}
+	accepted = append(accepted, slices.Collect(maps.Keys(appWords))...)
 	for _, word := range accepted {
 		if _, err := os.Stat(filepath.Join(goldenDir, word+goldenSuffix)); err != nil {
 			t.Error(err)

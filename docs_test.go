@@ -31,6 +31,7 @@ func TestGrammarInTheDocumentsIsTheParsers(t *testing.T) {
 	t.Parallel()
 	grammar := documentedGrammar(t)
 	inTables := map[string][]string{
+		"global/ws_gateway":   sortedKeys(appWords),
 		"ws_gateway":          sortedKeys(gatewayWords),
 		"ws_gateway/auth":     sortedKeys(authWords),
 		"ws_gateway/auth/jwt": sortedKeys(jwtWords),
@@ -51,9 +52,12 @@ func TestGrammarInTheDocumentsIsTheParsers(t *testing.T) {
 	}
 	_, err := adapt(":80\nws_token {\nnone\n}")
 	checkListed(t, "ws_token", grammar.words("ws_token"), err)
+	_, err = adapt("{\nws_gateway {\nnone\n}\n}")
+	checkListed(t, "global/ws_gateway", grammar.words("global/ws_gateway"), err)
 	_, err = adapt(":80\nws_gateway a:1 {\nauth {\ntoken none\n}\n}")
 	checkListed(t, "token", grammar.secondWords("ws_gateway/auth", "token"), err)
 
+	checkArguments(t, grammar, "global/ws_gateway", appWords, func() *App { return new(App) })
 	checkArguments(t, grammar, "ws_gateway", gatewayWords, func() *Handler { return new(Handler) })
 	checkArguments(t, grammar, "ws_gateway/auth", authWords, func() *Auth { return new(Auth) })
 	checkArguments(t, grammar, "ws_gateway/auth/jwt", jwtWords, func() *JWT { return new(JWT) })
@@ -139,6 +143,9 @@ func documentedGrammar(t *testing.T) grammar {
 	lines, inside := make(grammar), ""
 	for line := range strings.Lines(text) {
 		line, opens := strings.CutSuffix(strings.TrimSpace(line), " {")
+		if line == "{" {
+			line, opens = "global options", true
+		}
 		switch {
 		case line == "}":
 			inside = strings.TrimPrefix(path.Dir("/"+inside), "/")

@@ -1,0 +1,120 @@
+package wsgateway
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// minBuffers is the least budget with which connections can be told apart by how long
+// they have been slow: some hundred pieces of the smallest kind.
+const minBuffers = 1 << 20
+
+// App is what all gateways of the process have in common. It is needed only to set
+// something other than the defaults, which hold without it as well.
+type App struct {
+	// How many bytes may be held in memory, over all gateways, for clients and
+	// upstreams that do not read what is sent to them. Connections with a slow side
+	// are read from in smaller pieces as this fills; when it is full, those that have
+	// been slow for longest are ended: the slow side gets the close code 1013. At
+	// least 1048576. Default: an eighth of the memory that the process may use, which
+	// Caddy takes from the container or the machine, or GOMEMLIMIT says; at least
+	// 67108864.
+	//
+	// A reload changes it for live connections, too.
+	Buffers int64 `json:"buffers,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "ws_gateway",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Validate checks the configuration.
+func (a *App) Validate() error {
+	if a.Buffers != 0 && a.Buffers < minBuffers {
+		return fmt.Errorf("buffers must be at least %d bytes, not %d: leave it out for an eighth of the memory", minBuffers, a.Buffers)
+	}
+	return nil
+}
+
+// Start makes the settings those of the process.
+func (a *App) Start() error {
+	apps.start(a)
+	return nil
+}
+
+// Stop gives up the settings.
+func (a *App) Stop() error {
+	apps.stop(a)
+	return nil
+}
+
+// Cleanup gives up the settings, for Caddy does not stop the apps of a configuration
+// that fails after all of them have started.
+func (a *App) Cleanup() error {
+	apps.stop(a)
+	return nil
+}
+
+// apps are those that run: two while a reload lasts, since Caddy starts the apps of the
+// new configuration before it stops those of the old one, or of the new one if it
+// fails.
+var apps startedApps
+
+type startedApps struct {
+	mu   sync.Mutex
+	list []*App
+}
+
+func (s *startedApps) start(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, a)
+	s.apply()
+}
+
+func (s *startedApps) stop(a *App) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.list, a)
+	if i < 0 {
+		return
+	}
+	s.list = slices.Delete(s.list, i, i+1)
+	s.apply()
+}
+
+// apply has the larger setting hold as long as it is not known which configuration
+// stays, so that one that fails to start ends nobody.
+func (s *startedApps) apply() {
+	buffers := int64(0)
+	for i, a := range s.list {
+		size := a.Buffers
+		if size == 0 {
+			size = relay.DefaultBuffers()
+		}
+		if i == 0 || size > buffers {
+			buffers = size
+		}
+	}
+	relay.SetBuffers(buffers)
+}
+
+// Interface guards.
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,93 @@
+package wsgateway
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/dustin/go-humanize"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("ws_gateway", parseApp)
+}
+
+// parseApp sets up the app from the global option ws_gateway. Syntax:
+//
+//	ws_gateway {
+//	    # the words of appWords
+//	}
+//
+// Several of these options are one, as when some come from imported files.
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // the option's name
+	app, seen := new(App), make(map[string]bool)
+	if before, ok := existing.(httpcaddyfile.App); ok {
+		var words map[string]json.RawMessage // have the names of the members
+		if err := json.Unmarshal(before.Value, &words); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(before.Value, app); err != nil {
+			return nil, err
+		}
+		for word := range words {
+			seen[word] = true
+		}
+	}
+	if d.NextArg() {
+		return nil, d.Errf("the global option ws_gateway takes no arguments, got %q: it has a block, and a gateway stands in a site", d.Val())
+	}
+	for d.NextBlock(0) {
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		parse, known := appWords[word.Val()]
+		if !known {
+			return nil, unexpectedWord(word, "the global option ws_gateway", sortedKeys(appWords)...)
+		}
+		if err := once(word, seen, word.Val()); err != nil {
+			return nil, err
+		}
+		if err := parse(app, word); err != nil {
+			return nil, err
+		}
+	}
+	return httpcaddyfile.App{Name: "ws_gateway", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// appWords are the words of the global option. Each is given a dispenser over its own
+// tokens that stands on the word itself.
+var appWords = map[string]func(*App, *caddyfile.Dispenser) error{
+	"buffers": (*App).unmarshalBuffers,
+}
+
+// unmarshalBuffers parses:
+//
+//	buffers <size>
+func (a *App) unmarshalBuffers(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "buffers <size>", 1, 1)
+	if err != nil {
+		return err
+	}
+	size, err := humanize.ParseBigBytes(strings.TrimPrefix(args[0], "-"))
+	switch {
+	case err != nil:
+		return d.Errf("buffers: %q is not a size: write one such as 64MiB, 512MB or 1GiB", args[0])
+	case !size.IsInt64():
+		return d.Errf("buffers: %s is more than any machine has: write a size such as 64MiB, 512MB or 1GiB", args[0])
+	case size.Int64() < minBuffers || strings.HasPrefix(args[0], "-"):
+		return d.Errf("buffers must be at least 1MiB, not %s: %s", args[0], insteadOf(args[0]))
+	}
+	a.Buffers = size.Int64()
+	return nil
+}
+
+// insteadOf says what to write for a size that is too small.
+func insteadOf(size string) string {
+	if n, err := strconv.ParseUint(size, 10, 64); err == nil && n > 0 {
+		return "a number alone is in bytes; write " + size + "MiB"
+	}
+	return "leave it out for an eighth of the memory"
+}
