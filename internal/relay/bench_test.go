@@ -46,3 +46,34 @@ func BenchmarkRelay(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkBulk sends a stream of messages to a client that reads as fast as it can.
+func BenchmarkBulk(b *testing.B) {
+	for _, kind := range []struct {
+		name string
+		open func(testing.TB, Config) *fixture
+	}{{"tcp", onTCP}, {"tls", onTLS}} {
+		b.Run(kind.name, func(b *testing.B) {
+			f := kind.open(b, Config{WriteTimeout: time.Minute})
+			f.run()
+			message := frame(wsframe.Binary, false, make([]byte, 64<<10))
+			b.SetBytes(int64(len(message)))
+			all := make(chan error, 1)
+			go func() {
+				_, err := io.CopyN(io.Discard, f.client, int64(b.N)*int64(len(message)))
+				all <- err
+			}()
+			for range b.N {
+				if _, err := f.upstream.Write(message); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := <-all; err != nil {
+				b.Fatal(err)
+			}
+			f.client.Close()
+			f.upstream.Close()
+			f.end(b)
+		})
+	}
+}

@@ -14,6 +14,10 @@ const (
 	smallPiece  = 4 << 10
 )
 
+// overshoot is by how much the budget may be exceeded until a holder that goes on to hold
+// more does not leave it to others to shed.
+const overshoot = 512 << 10
+
 // budget is how much may be held in memory for all sides of the process that are
 // stalled, and how much is. If there is more than may be, the side that has been
 // stalled for longest is ended, then the next.
@@ -95,16 +99,19 @@ func (b *budget) pieceSize() int {
 
 // relieve is called by a holder that was asked to shed. The holder ends its longest
 // stalled connections for as long as too much is held and none of another holder has
-// been stalled for longer; end ends one of them, and reports whether there was one.
+// been stalled for longer; end ends one of them, and reports whether there was one. A
+// holder that is not quick enough does not make the others exceed the budget by much.
 func (b *budget) relieve(h holder, end func() bool) {
 	for b.exceeded() {
 		longest := b.longest()
 		if longest == nil {
-			return // what is too much has been let go, or is being passed on
+			return // what is too much is being let go, or passed on
 		}
 		if longest != h {
 			longest.shed()
-			return
+			if b.used.Load() <= b.limit()+overshoot {
+				return
+			}
 		}
 		if !end() {
 			return

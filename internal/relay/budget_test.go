@@ -79,6 +79,18 @@ func TestTheLongestStalledOfAllHoldersGoFirst(t *testing.T) {
 	}
 }
 
+func TestHolderShedsItsOwnIfTheOthersAreNotQuickEnough(t *testing.T) {
+	t.Parallel()
+	b, one, other := newStalls()
+	other.stall(1)
+	one.size = overshoot + 10<<10
+	one.stall(2)
+	b.relieve(one, one.end)
+	if other.sheds == 0 || !slices.Equal(one.ended, []int64{2}) {
+		t.Errorf("the other was asked %d times, and ended are %d", other.sheds, one.ended)
+	}
+}
+
 func TestNothingToShedIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	b, one, other := newStalls()

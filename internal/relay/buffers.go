@@ -11,6 +11,8 @@ type buffer [bufferSize]byte
 type bufferSource struct {
 	get func() *buffer
 	put func(*buffer)
+
+	writes *blockedWrites // from what was lent
 }
 
 var (
@@ -18,5 +20,7 @@ var (
 	sharedBuffers = bufferSource{
 		get: func() *buffer { return bufferPool.Get().(*buffer) },
 		put: func(b *buffer) { bufferPool.Put(b) },
+
+		writes: &processWrites,
 	}
 )

@@ -40,10 +40,6 @@ func (l *loop) wreck(r *Relay, cause Close, p *panics.Panic) {
 			}
 		}
 	}
-	for _, s := range []*side{&r.upstream, &r.client} {
-		// The chunk is left to the garbage collector: it may still be in use.
-		s.socket.unsent = nil
-	}
 }
 
 // letGo makes the loop forget a connection, once: it takes back the place, closes the
@@ -60,9 +56,10 @@ func (l *loop) letGo(r *Relay) {
 	for _, s := range []*side{&r.upstream, &r.client} {
 		if s.socket.watched != 0 {
 			// The set forgets the descriptor in any case once that is closed.
-			_ = watch(l.epoll, s.socket.fd, s.socket.watched, 0, key{})
+			_ = watch(l.epoll, s.socket.fd, uint32(s.socket.watched), 0, key{})
 		}
 		closeDescriptor(s.socket.fd)
+		l.disown(s) // after a panic, the chunk is left to the garbage collector: it may still be in use
 		s.socket = socket{fd: -1}
 		s.kept = nil
 	}
@@ -75,6 +72,7 @@ func (l *loop) giveUp() {
 	l.burying.Lock()
 	defer l.burying.Unlock()
 	queue := l.die()
+	l.budget.dismiss(l)
 	l.timers = newWheel(monotonic(time.Now())) // this one may be what has panicked
 	for _, at := range l.places {
 		if at.relay != nil {

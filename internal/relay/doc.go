@@ -33,6 +33,8 @@
 //	a side breaks a rule      | gateway, the code| the code, or 1001| 1001, or the code
 //	client answers no ping    | client, 1011     | 1001            | 1011
 //	no messages               | gateway, 1001    | 1001            | 1001
+//	client is too slow        | gateway, 1013    | 1013            | 1011
+//	upstream is too slow      | gateway, 1012    | 1012            | 1013
 //	End                       | gateway, client's| as told         | as told
 //
 // A side fails if reading from it or writing to it fails, and stalls if the peer takes
@@ -50,6 +52,24 @@
 // close frame cannot be sent, because the other side died in the middle of a frame, is
 // just closed. CloseTimeout bounds all this, but for a close frame behind data that a
 // side is slow to take: as long as the side takes something, it is given the time.
+//
+// # Slow sides
+//
+// What a side does not take is held in memory, and the other side is not read from. All
+// that is held is charged to one budget for the process (budget.go), by the memory it
+// takes up and not by its length: on the loop the chunks that sides own, and where
+// goroutines relay, the buffer from which a goroutine is writing. What a rate holds back
+// is not charged.
+//
+// A side is too slow if the budget is exceeded and no other side has taken nothing for
+// longer. What is held for the side goes at once, but for the rest of a frame that it
+// has got the beginning of and a close frame, if they are small. If they are not, or if
+// records of TLS would have to be left out, the side is just closed, since no close frame
+// may come within a frame. So nothing is lost but of a connection that is cut.
+//
+// The loop reads no more at once than the kernel of the other side is going to take,
+// unless that is a small piece (bulk_linux.go), so that one that has stopped reading
+// holds a piece.
 //
 // # The loop or goroutines
 //

@@ -20,14 +20,17 @@ const (
 	// events reads less at once, so that no connection waits long. Fewer and larger
 	// reads are cheaper: at 512 KiB bulk took a quarter less CPU than at 128.
 	chunkSize = 512 << 10
-	minRead   = 128 << 10 // a message of 64 KiB and its header, at once
+	minRead   = 128 << 10
 	turnSize  = 1 << 20
 
-	// What a side has not taken is moved out of the chunk if it is no more than
-	// this, so that a side that stalls holds little memory. There is some more room
-	// for what TLS adds.
-	smallRest = 64 << 10
-	restRoom  = smallRest + 1<<10
+	// How much is read at once from a side that is not known to have more: a message
+	// of 64 KiB, with its header and those of its records.
+	firstRead = 66 << 10
+
+	// What a side has not taken is moved out of the chunk if it is not much, so that
+	// a side that stalls holds little memory. There is so much more room, for alerts
+	// and a close frame under TLS.
+	restSpare = 768
 
 	epollET = 1 << 31 // syscall's is negative
 
@@ -54,6 +57,10 @@ type loop struct {
 
 	places []tenancy
 	vacant []int32
+
+	stalled  stalled // the chunks that sides own
+	budget   *budget // that what they hold is charged to
+	shedding atomic.Bool
 
 	timers wheel
 	clock  *time.Timer // calls the loop at ringAt
@@ -158,18 +165,20 @@ func (l *loop) turn(n int) (completed bool) {
 		l.handled++
 		l.handle(event)
 		l.busy = nil
+		l.relieve()
 	}
 	l.answerCalls()
 	l.ring()
+	l.relieve()
 	return true
 }
 
-// mayWait reports whether no connection is queued; if so, the loop must be called from
-// then on.
+// mayWait reports whether no connection is queued and none has to be shed; if so, the
+// loop must be called from then on.
 func (l *loop) mayWait() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.awake = len(l.queue) > 0
+	l.awake = len(l.queue) > 0 || l.shedding.Load()
 	return !l.awake
 }
 
@@ -255,6 +264,7 @@ func (l *loop) answerCalls() {
 		l.resume(r)
 		l.lookAfter(r)
 		l.busy = nil
+		l.relieve()
 	}
 }
 

@@ -14,7 +14,9 @@ import (
 // uses the descriptor from the first to the last.
 type socket struct {
 	fd      int32
-	watched uint32   // the events that the epoll set tells of; 0 if the socket is not in the set
+	watched uint16   // the events that the epoll set tells of; 0 if the socket is not in the set
+	bulk    bool     // the last read filled its room, so that there is more
+	slow    bool     // the kernel was told to hold less for the peer
 	unsent  *chunk   // what the side has not taken yet
 	tls     *session // nil if the socket is plain
 }
@@ -83,7 +85,7 @@ func (l *loop) room(r *Relay, from, to *side) []byte {
 	if to.socket.tls != nil {
 		most = min(most, chunkSize/2)
 	}
-	return l.chunk.data[:most]
+	return l.chunk.data[:l.bound(from, to, most)]
 }
 
 // mostAtOnce returns how much is read from a side at most in one go. What a rate is going
@@ -121,7 +123,8 @@ func (l *loop) receive(r *Relay, from, to *side) {
 		r.streamEnded(from, io.EOF)
 		r.place.touched = true
 	default:
-		l.again = l.again || had+n == len(room)
+		from.socket.bulk = had+n == len(room)
+		l.again = l.again || from.socket.bulk
 		l.passNew(r, from, to, room[:had+n])
 	}
 }
@@ -131,14 +134,18 @@ func (l *loop) receive(r *Relay, from, to *side) {
 func (l *loop) pass(r *Relay, from, to *side, p []byte) (rest []byte, short bool) {
 	now := monotonic(l.now)
 	for len(p) > 0 && r.place.valid {
+		begun := from.begun()
 		next := r.takeBaton(from, to, p, now)
 		switch next.fate {
 		case fatePass:
 			spring(r, "write")
 			err := l.write(to, &l.chunk, p[:next.n])
-			p = p[next.n:]
 			if c := to.socket.unsent; c != nil {
 				c.carries = cargoFrames
+				c.begun = restOfFrame(p[:next.n], begun, next.n-len(c.unsent))
+			}
+			p = p[next.n:]
+			if to.socket.unsent != nil {
 				r.place.touched = true
 				return p, false
 			}
@@ -252,7 +259,7 @@ func (l *loop) inject(r *Relay, d due) {
 	spring(r, "inject")
 	err := l.write(d.to, &l.out, l.out.data[:copy(l.out.data, d.frame)])
 	if c := d.to.socket.unsent; c != nil {
-		c.carries = d.cargo
+		c.carries, c.begun = d.cargo, len(c.unsent)
 		return
 	}
 	r.injected(d.to, d.cargo, err)
@@ -293,7 +300,7 @@ func (r *Relay) alarm() time.Time {
 func (l *loop) timeUp(r *Relay) {
 	for _, to := range []*side{&r.client, &r.upstream} {
 		at := r.stallsAt(to)
-		if r.place.valid && !at.IsZero() && !at.After(l.now) && !to.socket.moves(l.now) {
+		if r.place.valid && !at.IsZero() && !at.After(l.now) && !l.moves(to) {
 			l.flushed(r, r.other(to), to, os.ErrDeadlineExceeded)
 		}
 	}
@@ -314,7 +321,7 @@ func (r *Relay) overdue(now time.Time) bool {
 // sent something, unless what it sent before is still here, and whether it takes what
 // is unsent.
 func (l *loop) listen(r *Relay, s, other *side) error {
-	var want uint32
+	var want uint16
 	if s.socket.unsent != nil {
 		want = syscall.EPOLLOUT
 	}
@@ -328,7 +335,7 @@ func (l *loop) listen(r *Relay, s, other *side) error {
 	if s == &r.upstream {
 		k.socket++
 	}
-	if err := watch(l.epoll, s.socket.fd, s.socket.watched, want, k); err != nil {
+	if err := watch(l.epoll, s.socket.fd, uint32(s.socket.watched), uint32(want), k); err != nil {
 		return err
 	}
 	s.socket.watched = want
@@ -343,8 +350,7 @@ func (l *loop) close(r *Relay) {
 		if s.socket.tls != nil {
 			l.sealEnd(s)
 		}
-		if c := s.socket.unsent; c != nil {
-			s.socket.unsent = nil
+		if c := l.disown(s); c != nil {
 			c.release()
 		}
 	}

@@ -62,6 +62,7 @@ func makeLoops() (*[]*loop, error) {
 			break
 		}
 		alive = append(alive, l)
+		l.budget.enlist(l)
 		go l.run()
 	}
 	loops.Store(&alive)
@@ -91,6 +92,7 @@ func newLoop() (*loop, error) {
 		readSize: minRead,
 		chunk:    chunks.Get().(*chunk),
 		out:      chunks.Get().(*chunk),
+		budget:   &processBudget,
 		vacant:   nil,
 		places:   make([]tenancy, 1), // place 0 is the caller's
 		timers:   newWheel(monotonic(time.Now())),

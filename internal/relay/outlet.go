@@ -34,10 +34,11 @@ func (r *Relay) followDropped(from *side, p []byte) (over bool) {
 
 // returnBaton ends what takeBaton began: it notes what was written and, at the end of a
 // frame, writes the frame of ours that waited for that.
-func (r *Relay) returnBaton(from, to *side, err error, pace *progress) {
+func (r *Relay) returnBaton(from, to *side, err error, flow *flow) {
 	ping, closing, over := r.notePiece(from, to, err, monotonic(time.Now()))
 	if ping != nil {
-		closing, over = r.notePing(r.write(to, ping, pace))
+		_, err := r.write(to, ping, flow)
+		closing, over = r.notePing(err)
 	}
 	if closing != nil {
 		r.writeClose(to, closing)
@@ -123,7 +124,8 @@ func (s *side) takePending() []byte {
 
 // writeClose writes a frame from takePending.
 func (r *Relay) writeClose(to *side, frame []byte) {
-	r.closeIf(r.noteClose(to, r.write(to, frame, nil)))
+	_, err := r.write(to, frame, nil)
+	r.closeIf(r.noteClose(to, err))
 }
 
 // noteClose notes that a frame from takePending was written, or failed to be. It takes
@@ -146,9 +148,16 @@ func (r *Relay) abandon(s *side) {
 	s.complete = true
 }
 
-// write writes all of p. A write that has timed out goes on if some of p went out,
-// unless the peer is known to have taken nothing all the same.
-func (r *Relay) write(to *side, p []byte, pace *progress) error {
+// errGivenUp is why a write ended that was given up because the side is slow.
+var errGivenUp = errors.New("relay: given up, for the peer is slow")
+
+// write writes all of p, as a part of flow where that is not nil. A write that has timed
+// out goes on if some of p went out, unless the peer is known to have taken nothing all
+// the same. It returns how much went out.
+func (r *Relay) write(to *side, p []byte, flow *flow) (written int, err error) {
+	flow.begins(p)
+	defer flow.ends()
+	pace := flow.paced()
 	for {
 		if r.writeTimeout > 0 {
 			now := time.Now()
@@ -156,18 +165,23 @@ func (r *Relay) write(to *side, p []byte, pace *progress) error {
 			_ = to.conn.SetWriteDeadline(now.Add(r.writeTimeout))
 			pace.writes(now)
 		}
-		n, err := to.conn.Write(p)
+		if flow.isGivenUp() {
+			return written, errGivenUp
+		}
+		n, err := to.conn.Write(p[written:])
+		written += max(n, 0)
 		stuck := pace.wrote()
-		if err == nil {
+		switch {
+		case err == nil:
 			if r.writeTimeout > 0 {
 				// What crypto/tls writes of its own accord must not meet this deadline.
 				_ = to.conn.SetWriteDeadline(time.Time{})
 			}
-			return nil
+			return written, nil
+		case flow.isGivenUp():
+			return written, errGivenUp
+		case n <= 0 || written >= len(p) || stuck || !errors.Is(err, os.ErrDeadlineExceeded):
+			return written, err
 		}
-		if n <= 0 || n >= len(p) || stuck || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
-		}
-		p = p[n:]
 	}
 }

@@ -24,6 +24,7 @@ type progress struct {
 	socket  syscall.RawConn // that the bytes go to
 	shared  net.Conn        // that carries other streams as well, if the conn is a stream
 	timeout time.Duration
+	flow    *flow
 
 	mu      sync.Mutex // guards what follows
 	timer   *time.Timer
@@ -35,7 +36,7 @@ type progress struct {
 }
 
 // newProgress returns nil if there is no timeout, or no socket to look at.
-func newProgress(r *Relay, to *side) *progress {
+func newProgress(r *Relay, to *side, f *flow) *progress {
 	if r.writeTimeout <= 0 {
 		return nil
 	}
@@ -43,7 +44,7 @@ func newProgress(r *Relay, to *side) *progress {
 	if socket == nil {
 		return nil
 	}
-	return &progress{relay: r, to: to, socket: socket, shared: shared, timeout: r.writeTimeout}
+	return &progress{relay: r, to: to, socket: socket, shared: shared, timeout: r.writeTimeout, flow: f}
 }
 
 // socketBeneath returns the socket beneath a conn if it can be found: below TLS and
@@ -136,6 +137,7 @@ func (p *progress) inspect() bool {
 	case ok && (!p.looked || moves):
 		p.until = now.Add(p.timeout)
 		_ = p.to.conn.SetWriteDeadline(p.until) // which may fail, as in Relay.write
+		p.flow.hurry()
 	case ok && p.shared != nil && !takes && now.After(p.until):
 		late = true
 	}

@@ -169,7 +169,8 @@ func (r *Relay) writePing(frame []byte) {
 	defer r.pumps.work.Done()
 	defer r.contain()
 	spring(r, "ping")
-	closing, over := r.notePing(r.write(&r.client, frame, nil))
+	_, err := r.write(&r.client, frame, nil)
+	closing, over := r.notePing(err)
 	if closing != nil {
 		r.writeClose(&r.client, closing)
 		return

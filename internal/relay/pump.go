@@ -2,16 +2,18 @@ package relay
 
 import (
 	"bytes"
+	"errors"
 	"time"
 )
 
 // pump reads from one side until that side's stream ends, and passes the bytes on.
 func (r *Relay) pump(from, to *side) {
-	pace := newProgress(r, to)
+	flow := r.buffers.writes.enter(r, to)
+	defer flow.leave()
 	var short []byte // what came and is to be judged together with what follows
 	if early := from.kept; early != nil {
 		from.kept = nil // else it would be held for as long as the connection lives
-		short = bytes.Clone(r.pass(from, to, early.data, pace))
+		short = bytes.Clone(r.pass(from, to, early.data, flow))
 	}
 	in := newReader(from.conn, r.buffers)
 	for {
@@ -20,7 +22,7 @@ func (r *Relay) pump(from, to *side) {
 			if len(short) > 0 {
 				p = append(short, p...)
 			}
-			short = bytes.Clone(r.pass(from, to, p, pace))
+			short = bytes.Clone(r.pass(from, to, p, flow))
 		}
 		in.release() // not after a panic: the buffer may still be in use
 		if err != nil {
@@ -32,14 +34,19 @@ func (r *Relay) pump(from, to *side) {
 
 // pass writes p, which came from one side, to the other, up to a close frame. It returns
 // what is too short to be judged.
-func (r *Relay) pass(from, to *side, p []byte, pace *progress) []byte {
+func (r *Relay) pass(from, to *side, p []byte, flow *flow) []byte {
 	for len(p) > 0 {
+		begun := from.begun()
 		next := r.takeBaton(from, to, p, monotonic(time.Now()))
 		switch next.fate {
 		case fatePass:
 			spring(r, "pump")
-			err := r.write(to, p[:next.n], pace)
-			r.returnBaton(from, to, err, pace)
+			written, err := r.write(to, p[:next.n], flow)
+			if errors.Is(err, errGivenUp) {
+				r.closeIf(r.noteGivenUp(from, to, p[:next.n], begun, written))
+			} else {
+				r.returnBaton(from, to, err, flow)
+			}
 			p = p[next.n:]
 		case fateSwallow:
 			r.pumps.keeper.set(r.pumps.entry, r.wakesAt()) // the next ping may be due before the answer was

@@ -19,6 +19,8 @@ func (l *ledger) source() *bufferSource {
 	return &bufferSource{
 		get: func() *buffer { l.moves <- +1; return new(buffer) },
 		put: func(*buffer) { l.moves <- -1 },
+
+		writes: &processWrites,
 	}
 }
 

@@ -3,6 +3,7 @@ package relay
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -193,10 +194,11 @@ type side struct {
 	carries  bool // the piece being written has data
 
 	// The outlet; guarded by Relay.mu.
-	writing bool   // the baton is taken
-	mid     bool   // the last byte written was not the last of a frame
-	shut    bool   // the baton may not be taken again
-	pending *Close // to be written at the next end of a frame
+	writing bool         // the baton is taken
+	mid     bool         // the last byte written was not the last of a frame
+	shut    bool         // the baton may not be taken again
+	held    atomic.Int32 // how much is held that neither the peer nor the kernel has taken
+	pending *Close       // to be written at the next end of a frame
 }
 
 // New returns a relay that is ready to run.
@@ -336,8 +338,11 @@ func (r *Relay) Counts() (fromClient, fromUpstream wsframe.Counts) {
 	return r.client.scan.Counts(), r.upstream.scan.Counts()
 }
 
-// Pending returns how many bytes are held back that a side has not taken yet.
-func (r *Relay) Pending() (toClient, toUpstream int) { return 0, 0 }
+// Pending returns how many bytes are held back that a side has not taken yet, those
+// that the kernel holds aside.
+func (r *Relay) Pending() (toClient, toUpstream int) {
+	return int(r.client.held.Load()), int(r.upstream.held.Load())
+}
 
 // other returns the side that s is not.
 func (r *Relay) other(s *side) *side {

@@ -60,7 +60,7 @@ func TestSocketThatIsNotInTheSetEndsTheConnection(t *testing.T) {
 	setTrap(t, f.Relay, func(string) {
 		once.Do(func() {
 			l, fd := f.place.loop, f.Relay.client.socket.fd
-			if err := watch(l.epoll, fd, f.Relay.client.socket.watched, 0, key{}); err != nil {
+			if err := watch(l.epoll, fd, uint32(f.Relay.client.socket.watched), 0, key{}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -36,6 +36,7 @@ type session struct {
 	lent *buffer       // that raw lies in, if any
 	out  []byte        // that conn has written
 	end  error         // why no more will come; nil while more may
+	torn bool          // something of out was dropped, and nothing can follow that
 }
 
 var (
@@ -137,7 +138,8 @@ func (l *loop) readAhead(from *side) {
 // whole then.
 func (l *loop) receiveRecords(r *Relay, from, to *side) {
 	s := from.socket.tls
-	raw := l.raw[:min(l.readSize, rawSize, r.mostAtOnce(from))]
+	most := min(l.readSize, rawSize-maxRecord, r.mostAtOnce(from))
+	raw := l.raw[:s.raw.Len()+l.bound(from, to, most)]
 	had := s.load(raw)
 	n, errno := receive(from.socket.fd, raw[had:])
 	*s.raw = *bytes.NewBuffer(raw[:had+n])
@@ -152,7 +154,8 @@ func (l *loop) receiveRecords(r *Relay, from, to *side) {
 	case n == 0:
 		s.end = io.ErrUnexpectedEOF
 	default:
-		l.again = l.again || had+n == len(raw)
+		from.socket.bulk = had+n == len(raw)
+		l.again = l.again || from.socket.bulk
 	}
 	s.store()
 	if from.socket.unsent != nil {
@@ -219,8 +222,11 @@ func (l *loop) sendCollected(to *side) error {
 	out := to.socket.tls.out
 	to.socket.tls.out = nil
 	switch c := to.socket.unsent; {
+	case to.socket.tls.torn:
+		return nil
 	case c != nil:
 		c.unsent = out
+		to.held.Store(int32(len(out)))
 		return nil
 	case len(out) == 0:
 		return nil

@@ -27,7 +27,7 @@ type loopTrial struct {
 // tryOnLoop hands our end of a trial to the loop.
 func (at layout) tryOnLoop(t *trial) error {
 	l := &loop{chunk: chunks.Get().(*chunk), out: chunks.Get().(*chunk)}
-	full := &chunk{unsent: make([]byte, 0, restRoom)}
+	full := &chunk{unsent: make([]byte, 0, restSizes[len(restSizes)-1])}
 	on := loopTrial{t, l, &side{socket: socket{fd: -1, unsent: full, tls: newSession(t.ours, at)}}, full}
 	t.beneathOurs.used = false
 	for _, step := range []func() error{on.receives, on.seals, on.holdsBack, on.ends} {

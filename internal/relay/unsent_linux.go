@@ -9,33 +9,54 @@ import (
 // own makes a side the owner of what the side has not taken of the chunk that the loop
 // has at in: of a copy if that is small, and else of the chunk, which the loop replaces.
 func (l *loop) own(to *side, in **chunk, unsent []byte) {
-	var c *chunk
-	if len(unsent) <= smallRest {
-		c = rests.Get().(*chunk)
+	c := restFor(len(unsent) + restSpare)
+	if c != nil {
 		unsent = c.data[:copy(c.data, unsent)]
 	} else {
 		c = *in
 		*in = chunks.Get().(*chunk)
 	}
-	c.unsent, c.carries = unsent, cargoNothing
+	c.unsent, c.first, c.begun, c.carries = unsent, unsent, unknownRest, cargoNothing
+	c.relay, c.owner = l.busy, to
+	l.hold(to, c)
+}
+
+// hold makes a side the owner of a chunk, and charges the chunk to the budget.
+func (l *loop) hold(to *side, c *chunk) {
 	to.socket.unsent = c
-	to.socket.noteMoved(l.now)
+	l.noteMoved(to)
+	to.held.Store(int32(len(c.unsent)))
+	l.budget.charge(len(c.data))
+}
+
+// disown undoes hold, and returns the chunk, or nil if the side owns none.
+func (l *loop) disown(s *side) *chunk {
+	c := s.socket.unsent
+	if c == nil {
+		return nil
+	}
+	s.socket.unsent = nil
+	l.stalled.remove(c)
+	s.held.Store(0)
+	l.budget.uncharge(len(c.data))
+	return c
 }
 
 // noteMoved notes that the peer has taken something now.
-func (s *socket) noteMoved(now time.Time) {
-	s.unsent.moved = now
-	s.unsent.untaken, _ = untaken(uintptr(s.fd)) // if that fails, 0 is never undercut
+func (l *loop) noteMoved(to *side) {
+	c := to.socket.unsent
+	left, _ := untaken(uintptr(to.socket.fd)) // if that fails, 0 is never undercut
+	l.stalled.touch(c, l.now, left)
 }
 
 // moves reports whether the peer has taken something since that was last noted. The
 // kernel may not take more all the same, because it makes room by large pieces only.
-func (s *socket) moves(now time.Time) bool {
-	left, ok := untaken(uintptr(s.fd))
-	if !ok || left >= s.unsent.untaken {
+func (l *loop) moves(to *side) bool {
+	left, ok := untaken(uintptr(to.socket.fd))
+	if !ok || left >= to.socket.unsent.untaken {
 		return false
 	}
-	s.unsent.moved, s.unsent.untaken = now, left
+	l.stalled.touch(to.socket.unsent, l.now, left)
 	return true
 }
 
@@ -45,7 +66,8 @@ func (l *loop) flush(r *Relay, from, to *side) {
 	sent, errno := send(to.socket.fd, c.unsent)
 	c.unsent = c.unsent[sent:]
 	if sent > 0 {
-		to.socket.noteMoved(l.now)
+		l.noteMoved(to)
+		to.held.Store(int32(len(c.unsent)))
 	}
 	if errno != 0 || len(c.unsent) == 0 {
 		l.flushed(r, from, to, errorOf(errno))
@@ -54,9 +76,11 @@ func (l *loop) flush(r *Relay, from, to *side) {
 
 // flushed ends what own began, after everything was sent or sending has failed.
 func (l *loop) flushed(r *Relay, from, to *side, err error) {
-	c := to.socket.unsent
-	to.socket.unsent = nil
+	c := l.disown(to)
 	defer c.release()
+	if t := to.socket.tls; t != nil {
+		t.torn = len(c.unsent) > 0
+	}
 	r.place.touched = true
 	switch c.carries {
 	case cargoClose, cargoPing:
