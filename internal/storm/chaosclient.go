@@ -71,7 +71,7 @@ func (c *chaos) lead(ctx context.Context, l life) {
 		return
 	}
 	defer conn.leave(byReset)
-	tooLong := time.AfterFunc(clientPatience, func() { conn.leave(byReset) })
+	tooLong := time.AfterFunc(handshakePatience, func() { conn.leave(byReset) })
 	status, err := conn.answer(never)
 	tooLong.Stop()
 	if err != nil || status != http.StatusSwitchingProtocols && status != http.StatusOK {
