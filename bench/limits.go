@@ -78,14 +78,12 @@ func (b *bench) compareLimits(ctx context.Context) error {
 	var heap, resident pairs
 	idle := min(b.idle, b.most())
 	for round := range b.rounds {
-		for _, v := range inTurns(round, unlimited, limited) {
-			for i := range loads {
-				cost, err := b.costOf(ctx, v, loads[i].traffic)
-				if err != nil {
-					return fmt.Errorf("%s, limits %s: %w", loads[i].what, v.name, err)
-				}
-				loads[i].add(v, cost)
+		for i := range loads {
+			if err := b.compareCosts(ctx, round, loads[i].traffic, &loads[i].pairs); err != nil {
+				return fmt.Errorf("%s: %w", loads[i].what, err)
 			}
+		}
+		for _, v := range inTurns(round, unlimited, limited) {
 			h, r, err := b.heldBy(ctx, v, idle)
 			if err != nil {
 				return fmt.Errorf("quiet connections, limits %s: %w", v.name, err)
@@ -130,18 +128,32 @@ func (b *bench) alone(ctx context.Context) error {
 	return b.prepare(ctx)
 }
 
-// costOf is the CPU for a message of the traffic, in µs.
-func (b *bench) costOf(ctx context.Context, v variant, t traffic) (float64, error) {
-	g, err := b.startGateway(ctx, false, v.change)
-	if err != nil {
-		return 0, err
+// turnsInRound is how often two gateways take turns before fresh ones do.
+const turnsInRound = 6
+
+// compareCosts measures the CPU for a message of the traffic, in µs. The two gateways
+// stand beside each other, and only one has anything to do at a time.
+func (b *bench) compareCosts(ctx context.Context, round int, t traffic, costs *pairs) error {
+	gateways := make(map[string]*gateway)
+	for _, v := range inTurns(round, unlimited, limited) {
+		g, err := b.startGateway(ctx, false, v.change)
+		if err != nil {
+			return err
+		}
+		defer g.stop()
+		gateways[v.name] = g
 	}
-	defer g.stop()
-	o, err := g.client.play(t, b.window(&subject{pid: g.pid()}))
-	if err != nil {
-		return 0, err
+	for turn := range turnsInRound {
+		for _, v := range inTurns(round+turn, unlimited, limited) {
+			g := gateways[v.name]
+			o, err := g.client.play(t, b.window(&subject{pid: g.pid()}))
+			if err := errors.Join(err, ctx.Err()); err != nil {
+				return fmt.Errorf("limits %s: %w", v.name, err)
+			}
+			costs.add(v, float64(b.spent.Nanoseconds())/1e3/float64(o.units))
+		}
 	}
-	return float64(b.spent.Nanoseconds()) / 1e3 / float64(o.units), ctx.Err()
+	return nil
 }
 
 // heldBy is the live heap and the resident memory for a quiet connection, of n, in
