@@ -195,7 +195,8 @@ func answered(res *http.Response, err error) ([]byte, error) {
 	return body, err
 }
 
-// live is how many connections the gateway counts.
+// live is how many connections the gateway counts, in every place where it does; what is
+// left of one in a single place shows too.
 func (g *gateway) live() (n int, err error) {
 	body, err := g.ask("/ws_gateway/")
 	if err != nil {
@@ -204,12 +205,20 @@ func (g *gateway) live() (n int, err error) {
 	var gateways []struct {
 		Queued    int
 		Upstreams []struct{ Live int }
+		Limits    struct {
+			Connections        struct{ Used int }
+			ConnectionsPerIP   struct{ Top []struct{ Used int } } `json:"connections_per_ip"`
+			ConnectionsPerUser struct{ Top []struct{ Used int } } `json:"connections_per_user"`
+		}
 	}
 	if err := json.Unmarshal(body, &gateways); err != nil {
 		return 0, err
 	}
 	for _, one := range gateways {
-		n += one.Queued
+		n += one.Queued + one.Limits.Connections.Used
+		for _, use := range append(one.Limits.ConnectionsPerIP.Top, one.Limits.ConnectionsPerUser.Top...) {
+			n += use.Used
+		}
 		for _, up := range one.Upstreams {
 			n += up.Live
 		}
