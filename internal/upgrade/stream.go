@@ -57,6 +57,11 @@ func (s *streamConn) overQUIC(str *http3.Stream) Side {
 	return Side{Conn: s, End: func() {
 		awake.remove(s)
 		str.CancelRead(quic.StreamErrorCode(http3.ErrCodeNoError))
+		if s.broken() != nil {
+			// A stream that ends in a frame of HTTP/3 would cost the client its connection.
+			str.CancelWrite(quic.StreamErrorCode(http3.ErrCodeInternalError))
+			return
+		}
 		_ = str.Close()
 	}}
 }
@@ -73,30 +78,52 @@ type streamConn struct {
 	mu      sync.Mutex // guards what follows and the deadline, and lets only one goroutine write
 	writing bool
 	closed  bool
+	failed  error // of a write, after which nothing may be written
 }
 
 // Read implements io.Reader.
 func (s *streamConn) Read(p []byte) (int, error) { return s.body.Read(p) }
 
-// Write implements io.Writer. The bytes are on their way when it returns.
-func (s *streamConn) Write(p []byte) (int, error) {
-	if !s.setWriting(true) {
-		return 0, net.ErrClosed
+// Write implements io.Writer. The bytes are on their way when it returns. A write that
+// has failed is the last: over HTTP/3, the next would begin a DATA frame within the one
+// that is not complete, and over HTTP/2 the stream is reset.
+func (s *streamConn) Write(p []byte) (n int, err error) {
+	if err := s.beginWriting(); err != nil {
+		return 0, err
 	}
-	defer s.setWriting(false)
-	n, err := s.w.Write(p)
+	defer func() { s.endWriting(err) }()
+	n, err = s.w.Write(p)
 	if err == nil && s.flush != nil {
 		err = s.flush()
 	}
 	return n, err
 }
 
-// setWriting reports whether the stream is still open.
-func (s *streamConn) setWriting(writing bool) (open bool) {
+func (s *streamConn) beginWriting() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writing = writing
-	return !s.closed
+	switch {
+	case s.closed:
+		return net.ErrClosed
+	case s.failed != nil:
+		return s.failed
+	}
+	s.writing = true
+	return nil
+}
+
+func (s *streamConn) endWriting(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = false
+	s.failed = err
+}
+
+// broken says why nothing more can be written, if that is so.
+func (s *streamConn) broken() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
 }
 
 // SetWriteDeadline implements relay.Conn. The deadline that Close sets is the last.
@@ -127,7 +154,7 @@ func (s *streamConn) keepAlive() {
 	defer panics.Contain()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.writing && !s.closed {
+	if !s.writing && !s.closed && s.failed == nil {
 		s.nudge()
 	}
 }

@@ -1,8 +1,10 @@
 package upgrade
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -32,7 +34,7 @@ func TestQuietStreamsAreKeptAlive(t *testing.T) {
 		for _, s := range []*streamConn{one, busy, over, gone} {
 			k.add(s)
 		}
-		busy.setWriting(true)
+		_ = busy.beginWriting()
 		_ = over.Close()
 		k.remove(gone)
 		elapse(35 * time.Second)
@@ -41,7 +43,7 @@ func TestQuietStreamsAreKeptAlive(t *testing.T) {
 			t.Errorf("in 35 s, nudged %d times: quiet; %d: one that was being written to; %d: closed; %d: removed",
 				quiet.Load(), writing.Load(), closed.Load(), removed.Load())
 		}
-		busy.setWriting(false)
+		busy.endWriting(nil)
 		elapse(10 * time.Second)
 		synctest.Wait()
 		if writing.Load() != 1 {
@@ -119,4 +121,35 @@ func TestClosedStreamKeepsTheDeadlineOfItsEnd(t *testing.T) {
 			t.Errorf("after that the deadline is %s, %v", deadline, err)
 		}
 	})
+}
+
+// halfWriter takes half of what it is given, and says that the time is up.
+type halfWriter struct{ got []byte }
+
+func (w *halfWriter) Write(p []byte) (int, error) {
+	w.got = append(w.got, p[:len(p)/2]...)
+	return len(p) / 2, os.ErrDeadlineExceeded
+}
+
+// TestNothingFollowsPartOfAFrameOfHTTP3 has a write time out within a DATA frame: what came
+// next would be taken for the rest of its payload.
+func TestNothingFollowsPartOfAFrameOfHTTP3(t *testing.T) {
+	t.Parallel()
+	var nudged atomic.Int32
+	s := keptStream(&nudged)
+	w := new(halfWriter)
+	s.w = w
+	if n, err := s.Write([]byte("half")); n != 2 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("wrote %d bytes, %v", n, err)
+	}
+	if n, err := s.Write([]byte("lf")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after that, wrote %d bytes, %v", n, err)
+	}
+	s.keepAlive()
+	if string(w.got) != "ha" || nudged.Load() != 0 {
+		t.Errorf("the peer got %q, and was nudged %d times", w.got, nudged.Load())
+	}
+	if s.broken() == nil {
+		t.Error("the stream would end as if it were whole")
+	}
 }
