@@ -61,7 +61,7 @@ func TestNothingOfTheRequestReachesAHijackedConnection(t *testing.T) {
 	r = r.WithContext(caddyhttp.ContextWithIdleTimeouts(r.Context(), rd, wr))
 	wr.Header().Set("X-Answer", "yes")
 	StopClocks(wr, r)
-	up, err := hijack(wr, r)
+	up, err := hijack(wr, r, time.Minute)
 	if err != nil || up.Conn != server.conn {
 		t.Fatalf("got %v, %v", up.Conn, err)
 	}

@@ -25,21 +25,28 @@ type Side struct {
 }
 
 // Take answers the client and takes its side of the connection over. writeTimeout
-// bounds the writing of the answer to a stream.
+// bounds the writing of the answer.
 func Take(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (Side, error) {
 	if r.ProtoMajor == 1 {
-		return hijack(w, r)
+		return hijack(w, r, writeTimeout)
 	}
 	return stream(w, r, writeTimeout)
 }
 
 // hijack takes the raw connection from below every wrapper, so that nothing of
 // the request stays with it (RFC 6455).
-func hijack(w http.ResponseWriter, r *http.Request) (Side, error) {
+func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (Side, error) {
 	// The outermost writer first: it runs deferred header operations and is
 	// what the access log sees.
 	w.WriteHeader(http.StatusSwitchingProtocols)
-	conn, rw, err := http.NewResponseController(innermost(w)).Hijack()
+	// A client that has left much unread of what it asked for before may not take the
+	// answer either, and a hijack would not say so.
+	rc := http.NewResponseController(innermost(w))
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err := rc.Flush(); err != nil {
+		return Side{}, err
+	}
+	conn, rw, err := rc.Hijack()
 	if err != nil {
 		return Side{}, err
 	}
