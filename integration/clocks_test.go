@@ -338,6 +338,7 @@ func TestTransportsTimeoutsBoundTheHandshake(t *testing.T) {
 		"tls_timeout":                      {deaf.addr, "tls_insecure_skip_verify\n tls_timeout 300ms", "handshake_timeout 1h", 504},
 		"handshake_timeout, which is less": {mute.addr, "read_timeout 1h\n response_header_timeout 1h", "handshake_timeout 300ms", 504},
 		"within a refusal":                 {halting.addr, "read_timeout 300ms", "handshake_timeout 1h", 403},
+		"within a refusal, of a handshake": {halting.addr, "dial_timeout 1m", "handshake_timeout 300ms", 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, "ws_gateway "+row.to+" {\n transport http {\n "+row.transport+"\n }\n "+row.more+"\n }")

@@ -28,9 +28,9 @@ type Dialer struct {
 	clientIP func(*http.Request) string
 }
 
-// pauses are how long the transport lets an upstream be silent, once it is connected:
-// before it answers, and in the body of a refusal. Zero is no limit. Neither holds
-// after the upgrade.
+// pauses are how long an upstream may be silent, once it is connected: before it
+// answers, where zero is no limit but that of the handshake, and in the body of a
+// refusal. Neither holds after the upgrade.
 type pauses struct{ answer, body time.Duration }
 
 // transportKeepAlive is the default interval of TCP keep-alives in Caddy's transport,
@@ -46,7 +46,10 @@ func New(transport http.RoundTripper, timeout time.Duration, clientIP func(*http
 		d.http = t
 		d.bare = t.DialTimeout > 0 && t.ProxyProtocol == "" && t.LocalAddress == "" &&
 			(t.KeepAlive == nil || t.KeepAlive.ProbeInterval == caddy.Duration(transportKeepAlive))
-		d.pauses = pauses{shortest(time.Duration(t.ReadTimeout), time.Duration(t.ResponseHeaderTimeout)), time.Duration(t.ReadTimeout)}
+		d.pauses = pauses{
+			answer: shortest(time.Duration(t.ReadTimeout), time.Duration(t.ResponseHeaderTimeout)),
+			body:   shortest(time.Duration(t.ReadTimeout), timeout),
+		}
 		d.oneShot = oneShot(t.Transport, d.pauses)
 	}
 	return d
