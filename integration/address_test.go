@@ -83,6 +83,25 @@ func TestClaimedAddressIsNotTheClients(t *testing.T) {
 	}
 }
 
+// TestClaimedAddressHasNoSeatOfItsOwn among those that connections_per_ip gives an
+// address, whatever a client claims.
+func TestClaimedAddressHasNoSeatOfItsOwn(t *testing.T) {
+	b := newBackend(t, hold)
+	g := start(t, "ws_gateway "+b.addr+" {\n name claimed\n limit {\n connections_per_ip 1\n }\n }")
+	held := overWS.open(t, g, "/ws", nil)
+	for _, field := range addressFields {
+		t.Run(field, func(t *testing.T) {
+			eachCarrier(t, func(t *testing.T, c carrier) {
+				a := c.refused(t, g, "/ws", http.Header{field: claims(asItIs)[field]}, 429)
+				if a.header.Get("Retry-After") == "" {
+					t.Error("429 without Retry-After")
+				}
+			})
+		})
+	}
+	held.finish(t)
+}
+
 // TestAddressFieldsOfHandshakesAreThoseOfRequests whether the gateway knows them or
 // not: what reverse_proxy passes on, it passes on.
 func TestAddressFieldsOfHandshakesAreThoseOfRequests(t *testing.T) {

@@ -40,7 +40,7 @@ func shake(t *testing.T, writeTimeout time.Duration) (client net.Conn, taken <-c
 	near, far := net.Pipe()
 	accept, came := make(oneConn, 1), make(chan taking, 1)
 	accept <- near
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // the time limits of others
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		side, err := Take(w, r, writeTimeout)
 		if err == nil {
 			t.Cleanup(func() { _ = side.Conn.Close() })
