@@ -126,8 +126,8 @@ func converse(t *testing.T, name string, near *wsConn, up *backendConn, seed uin
 	t.Helper()
 	unrecorded := bufio.NewReaderSize(up.Conn, 64<<10) // nothing has been said yet
 	c := &conversation{client: newTalker(near.br, near.w, client, seed), upstream: newTalker(unrecorded, up, upstreamBytes, seed+1)}
-	guard := near.guard()
-	_ = up.SetDeadline(time.Now().Add(patience))
+	guard := time.AfterFunc(3*patience, near.kill)
+	_ = up.SetDeadline(time.Now().Add(3 * patience))
 	var sides sync.WaitGroup
 	for side, k := range map[string]*talker{"client": c.client, "upstream": c.upstream} {
 		sides.Go(k.talk)

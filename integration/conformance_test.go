@@ -25,6 +25,9 @@ type utterance struct {
 	// The length is one that nobody could read to the end, and the gateway says so
 	// however it is configured.
 	endless bool
+	// coder/websocket v1.8.15 does not survive it: buffers that it still reads from go
+	// back to a pool.
+	breaks bool
 }
 
 // outcome is all that the client got.
@@ -136,7 +139,7 @@ func (u utterance) suits(direct outcome) bool {
 // server is one of another project that sends every message back.
 type server struct {
 	addr  string
-	exact bool      // it holds to the RFC
+	exact bool      // it holds to the RFC, and breaks over nothing
 	over  []carrier // by which it is spoken to through the gateway, by turns
 }
 
@@ -161,6 +164,9 @@ func (s server) compare(t *testing.T, g *gateway, strict bool) {
 	var turns sync.WaitGroup
 	free := make(chan struct{}, 8)
 	for i, u := range utterances() {
+		if u.breaks && !s.exact {
+			continue
+		}
 		free <- struct{}{}
 		turns.Go(func() {
 			defer func() { <-free }()

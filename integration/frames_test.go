@@ -2,11 +2,14 @@ package integration
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 )
 
 // Frame opcodes (RFC 6455, section 5.2).
@@ -102,8 +105,9 @@ func (f frame) serverBytes() []byte {
 }
 
 func xor(b []byte, key [4]byte) {
-	for i := range b {
-		b[i] ^= key[i&3]
+	repeated := bytes.Repeat(key[:], 1024)
+	for piece := range slices.Chunk(b, len(repeated)) {
+		subtle.XORBytes(piece, piece, repeated)
 	}
 }
 
