@@ -1,12 +1,14 @@
 package relay
 
 import (
+	"math"
+
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
 // piece is what is to be done with bytes that came from a side.
 type piece struct {
-	n    int // the first so many of them; where it is 0, all
+	n    int // the first so many of them; where they wait, for how many nanoseconds at most
 	fate fate
 }
 
@@ -99,16 +101,19 @@ func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v 
 	case h.Control():
 		fate, v = r.judgeControl(from, &h, p, now)
 	case held:
-		fate, v = r.judgeData(from, &h, now)
+		var wait int64
+		if fate, wait, v = r.judgeData(from, &h, now); fate == fateWait {
+			return waitOf(wait), fate, nil
+		}
 	}
 	if fate != fatePass {
 		return h.Size + pingPayload, fate, v
 	}
 	payload := upTo(p[h.Size:], h.Length)
 	if held && r.meters(from, &h) {
-		allowed := r.meter(payload, h.Length, now)
-		if allowed < 0 {
-			return 0, fateWait, v
+		allowed, wait := r.meter(payload, h.Length, now)
+		if wait > 0 {
+			return waitOf(wait), fateWait, nil
 		}
 		payload = payload[:allowed]
 	}
@@ -130,9 +135,9 @@ func (r *Relay) nextPayload(from *side, p []byte, now int64) (n int, fate fate, 
 	p = upTo(p, from.scan.Left())
 	if r.ending == nil {
 		if from.metered {
-			allowed := r.meter(p, from.scan.Left(), now)
-			if allowed < 0 {
-				return 0, fateWait, v
+			allowed, wait := r.meter(p, from.scan.Left(), now)
+			if wait > 0 {
+				return waitOf(wait), fateWait, nil
 			}
 			p = p[:allowed]
 			r.policy.Bytes.take(&r.guard.bytes, uint64(allowed), now)
@@ -146,6 +151,9 @@ func (r *Relay) nextPayload(from *side, p []byte, now int64) (n int, fate fate, 
 	}
 	return from.scan.ScanToBoundary(p), fatePass, v
 }
+
+// waitOf returns a wait as a piece has it. One that is too long is looked at again.
+func waitOf(wait int64) int { return int(min(wait, math.MaxInt32)) }
 
 // upTo returns the first n bytes of p, or all if p has no more.
 func upTo(p []byte, n uint64) []byte {
@@ -178,4 +186,5 @@ func (r *Relay) accept(from *side, h *wsframe.Header, payload int, now int64) {
 			rate.take(&r.guard.bytes, h.Length, now)
 		}
 	}
+	from.slowed = from.slowed && !r.eases(now)
 }

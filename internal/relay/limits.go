@@ -1,8 +1,6 @@
 package relay
 
 import (
-	"time"
-
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
@@ -33,9 +31,7 @@ var (
 // guard is what a connection needs for the limits of a policy.
 type guard struct {
 	messages, bytes bucket // of the client
-	resume          int64  // when what the client has sent may pass
 	pulse           int64  // when the latest ping was sent; at first, when one would have been
-	pingKey         uint64 // the payload of our pings
 	rtt, smoothed   uint32 // in microseconds
 }
 
@@ -53,50 +49,50 @@ func (r *Relay) judgeControl(from *side, h *wsframe.Header, p []byte, now int64)
 	return fatePass, nil
 }
 
-// judgeData judges a frame of a message.
-func (r *Relay) judgeData(from *side, h *wsframe.Header, now int64) (fate, *violation) {
+// judgeData judges a frame of a message. Where it has to wait, wait says for how long.
+func (r *Relay) judgeData(from *side, h *wsframe.Header, now int64) (f fate, wait int64, v *violation) {
 	var before uint64 // of the message
 	if h.Opcode == wsframe.Continuation {
 		before = from.scan.MessageSize()
 		if h.Length < wsframe.SmallFragment && from.scan.SmallFragments() >= maxSmallFragments {
-			return fateBreach, tooManyParts
+			return fateBreach, 0, tooManyParts
 		}
 	}
 	if most := r.policy.MessageSize; most > 0 && (before > most || h.Length > most-before) {
-		return fateBreach, tooBig
+		return fateBreach, 0, tooBig
 	}
 	if from.party == Client && r.guard != nil {
 		return r.judgeRates(h, now)
 	}
-	return fatePass, nil
+	return fatePass, 0, nil
 }
 
 // judgeRates judges a frame of a message of the client.
-func (r *Relay) judgeRates(h *wsframe.Header, now int64) (fate, *violation) {
+func (r *Relay) judgeRates(h *wsframe.Header, now int64) (f fate, wait int64, v *violation) {
 	messages, bytes := &r.policy.Messages, &r.policy.Bytes
 	if messages.Count > 0 && h.Opcode != wsframe.Continuation {
 		if wait := messages.wait(r.guard.messages, 1, now); wait > 0 {
 			if messages.Close {
-				return fateBreach, tooManyMessages
+				return fateBreach, 0, tooManyMessages
 			}
-			r.holdBack(LimitMessages, now, wait)
-			return fateWait, nil
+			r.holdBack(LimitMessages)
+			return fateWait, wait, nil
 		}
 	}
 	if bytes.Count == 0 || !bytes.Close && h.Length > bytes.Burst {
-		return fatePass, nil // or is metered
+		return fatePass, 0, nil // or is metered
 	}
 	if bytes.Close && h.Length > bytes.Burst {
-		return fateBreach, tooManyBytes
+		return fateBreach, 0, tooManyBytes
 	}
 	if wait := bytes.wait(r.guard.bytes, h.Length, now); wait > 0 {
 		if bytes.Close {
-			return fateBreach, tooManyBytes
+			return fateBreach, 0, tooManyBytes
 		}
-		r.holdBack(LimitBytes, now, wait)
-		return fateWait, nil
+		r.holdBack(LimitBytes)
+		return fateWait, wait, nil
 	}
-	return fatePass, nil
+	return fatePass, 0, nil
 }
 
 // meters reports whether a frame is larger than a burst, so that its payload passes
@@ -113,28 +109,31 @@ func (r *Relay) meters(from *side, h *wsframe.Header) bool {
 // else every few bytes would be written by themselves.
 const leastMetered = 1 << 10
 
-// meter returns how much of a payload may pass now, of which so much is left; negative
-// for nothing, where even the least has to wait.
-func (r *Relay) meter(payload []byte, left uint64, now int64) int {
+// meter returns how much of a payload may pass now, of which so much is left, or how long
+// even the least has to wait.
+func (r *Relay) meter(payload []byte, left uint64, now int64) (allowed int, wait int64) {
 	rate := &r.policy.Bytes
 	least := min(left, rate.Burst, leastMetered)
 	if wait := rate.wait(r.guard.bytes, least, now); wait > 0 {
-		r.holdBack(LimitBytes, now, wait)
-		return -1
+		r.holdBack(LimitBytes)
+		return 0, wait
 	}
-	return int(min(uint64(len(payload)), max(least, rate.room(r.guard.bytes, now))))
+	return int(min(uint64(len(payload)), max(least, rate.room(r.guard.bytes, now)))), 0
 }
 
-// episode is how long a client has to be within its rates for it to count as held back
-// anew.
-const episode = int64(time.Second)
+// eases reports whether a client that was held back is well within its rates again.
+func (r *Relay) eases(now int64) bool {
+	within := func(rate *Rate, b bucket) bool { return rate.Count == 0 || rate.room(b, now) > rate.Burst/2 }
+	return within(&r.policy.Messages, r.guard.messages) && within(&r.policy.Bytes, r.guard.bytes)
+}
 
-// holdBack notes that what the client has sent has to wait.
-func (r *Relay) holdBack(limit string, now, wait int64) {
-	if slowed := r.policy.Slowed; slowed != nil && now-r.guard.resume > episode {
+// holdBack notes that the client has to wait. That counts once, until the client has been
+// well within its rates.
+func (r *Relay) holdBack(limit string) {
+	if slowed := r.policy.Slowed; slowed != nil && !r.client.slowed {
 		slowed(limit)
 	}
-	r.guard.resume = now + wait
+	r.client.slowed = true
 }
 
 // breach ends the connection because a side has broken a rule. The side is told why. The

@@ -21,9 +21,9 @@ type socket struct {
 	tls     *session // nil if the socket is plain
 }
 
-// heldRead is how much is read at once from a client whose rate is limited: as much as
-// a record of TLS holds, and then some.
-const heldRead = 32 << 10
+// heldRead is how much is read at once from a client that is held back: a record of TLS,
+// and then some.
+const heldRead = 20 << 10
 
 // What is asked of the epoll set for a side that is read from.
 const incoming = syscall.EPOLLIN | syscall.EPOLLRDHUP
@@ -91,10 +91,14 @@ func (l *loop) room(r *Relay, from, to *side) []byte {
 // mostAtOnce returns how much is read from a side at most in one go. What a rate is going
 // to hold back has to be kept.
 func (r *Relay) mostAtOnce(from *side) int {
-	if from.party == Client && r.guard != nil && r.policy.holdsBack() {
+	switch {
+	case from.party != Client || r.guard == nil || !r.policy.holdsBack():
+		return chunkSize
+	case from.slowed:
 		return heldRead
+	default:
+		return firstRead
 	}
-	return chunkSize
 }
 
 // waiting returns what came and is not passed on yet.
@@ -156,9 +160,13 @@ func (l *loop) pass(r *Relay, from, to *side, p []byte) (rest []byte, short bool
 		case fateSwallow:
 			r.place.touched = true // the next ping may be due before the answer was
 			p = p[next.n:]
-		case fateShort, fateWait, fateBusy:
+		case fateWait:
+			l.timers.set(r.place.index, now+int64(next.n))
+			r.place.touched = true // nothing more is to be read
+			return p, false
+		case fateShort, fateBusy:
 			r.place.touched = true
-			return p, next.fate == fateShort
+			return p, true
 		case fateDrop, fateBreach:
 			r.place.touched = true
 			return nil, false
@@ -282,11 +290,6 @@ func (r *Relay) alarm() time.Time {
 		first = r.ending.deadline
 	} else if at := r.attendsAt(); at != never {
 		first = moment(at)
-	}
-	if r.client.waits && r.ending == nil && !r.upstream.writing {
-		if at := moment(r.guard.resume); first.IsZero() || at.Before(first) {
-			first = at
-		}
 	}
 	for _, s := range []*side{&r.client, &r.upstream} {
 		if at := r.stallsAt(s); !at.IsZero() && (first.IsZero() || at.Before(first)) {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -9,9 +10,14 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// pingPayload is the size of the payload of our pings: a number that is the
-// connection's own, so that the answers to other pings are told from those to ours.
+// pingPayload is the size of the payload of our pings.
 const pingPayload = 8
+
+var pingSeed = maphash.MakeSeed()
+
+// pingKey is the payload of our pings, which is the connection's own, so that the answers
+// to other pings are told from those to ours.
+func (r *Relay) pingKey() uint64 { return maphash.Comparable(pingSeed, r) }
 
 // maxMisses is how many times a client that is heard of may let the timeout pass without
 // answering a ping: the answer may be behind much that the client had sent before.
@@ -21,7 +27,7 @@ const maxMisses = 3
 const never = math.MaxInt64
 
 func newGuard(now int64, p *Policy) *guard {
-	g := &guard{messages: now, bytes: now, resume: now - 2*episode, pingKey: rand.Uint64()} //nolint:gosec // a client may learn it
+	g := &guard{messages: now, bytes: now}
 	// The first ping comes somewhat earlier, so that connections that were opened
 	// together are not pinged together.
 	g.pulse = now
@@ -41,7 +47,7 @@ func (r *Relay) judgePong(h *wsframe.Header, p []byte) fate {
 		return fateShort
 	}
 	key := uint64(binary.LittleEndian.Uint32(h.Key[:]))
-	if binary.LittleEndian.Uint64(p[h.Size:])^(key|key<<32) != r.guard.pingKey {
+	if binary.LittleEndian.Uint64(p[h.Size:])^(key|key<<32) != r.pingKey() {
 		return fatePass
 	}
 	return fateSwallow
@@ -142,7 +148,7 @@ func (r *Relay) takePing(now int64) []byte {
 	r.guard.pulse = now
 	r.client.writing = true
 	var payload [pingPayload]byte
-	binary.LittleEndian.PutUint64(payload[:], r.guard.pingKey)
+	binary.LittleEndian.PutUint64(payload[:], r.pingKey())
 	return wsframe.AppendPing(make([]byte, 0, 2+pingPayload), payload[:])
 }
 

@@ -52,7 +52,7 @@ func (r *Relay) pass(from, to *side, p []byte, flow *flow) []byte {
 			r.pumps.keeper.set(r.pumps.entry, r.wakesAt()) // the next ping may be due before the answer was
 			p = p[next.n:]
 		case fateWait:
-			r.waitForRate()
+			r.waitForRate(time.Duration(next.n))
 		case fateBusy:
 			r.awaitBaton()
 		case fateShort:
@@ -64,9 +64,9 @@ func (r *Relay) pass(from, to *side, p []byte, flow *flow) []byte {
 	return nil
 }
 
-// waitForRate waits until what the client has sent may pass, or the connection ends.
-func (r *Relay) waitForRate() {
-	ended, wait := r.resumesIn()
+// waitForRate waits for some time, or until the connection ends.
+func (r *Relay) waitForRate(wait time.Duration) {
+	ended := r.endOf()
 	if ended == nil {
 		return
 	}
@@ -78,16 +78,16 @@ func (r *Relay) waitForRate() {
 	}
 }
 
-// resumesIn returns how long the client is held back yet, and what is closed if that is
-// not so any more because the connection ends; nil if it does so already. It takes mu.
-func (r *Relay) resumesIn() (ended <-chan struct{}, wait time.Duration) {
+// endOf returns what is closed when the connection begins to end; nil if it has begun. It
+// takes mu.
+func (r *Relay) endOf() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending != nil {
-		return nil, 0
+		return nil
 	}
 	if r.pumps.wake == nil {
 		r.pumps.wake = make(chan struct{})
 	}
-	return r.pumps.wake, time.Duration(r.guard.resume - monotonic(time.Now()))
+	return r.pumps.wake
 }

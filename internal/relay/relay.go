@@ -191,6 +191,7 @@ type side struct {
 	barred   bool // the peer has broken a rule, and nothing more of it is passed on
 	metered  bool // the frame in progress passes piece by piece
 	waits    bool // what came from the peer is held back by a rate
+	slowed   bool // the peer was held back, and is not well within its rates again
 	carries  bool // the piece being written has data
 
 	// The outlet; guarded by Relay.mu.

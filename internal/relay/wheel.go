@@ -37,9 +37,13 @@ type wheel struct {
 
 // wheelNode is in a circular list, or in none. An entry costs one.
 type wheelNode struct {
-	at         int64
+	tick       uint32 // for which it waits; the lower half of its number
 	next, prev int32
 }
+
+// maxAhead is for how many ticks an entry waits at most: some hundred days. One that has
+// to wait longer is due then.
+const maxAhead = 1 << 30
 
 func newWheel(now int64) wheel {
 	w := wheel{nodes: make([]wheelNode, firstEntry), looked: now, tick: now >> tickBits}
@@ -56,14 +60,33 @@ func (w *wheel) set(i int32, at int64) {
 	if more := int(i) + 1 - len(w.nodes); more > 0 {
 		w.nodes = append(w.nodes, make([]wheelNode, more)...)
 	}
+	tick := w.tickOf(at)
 	if w.nodes[i].next != 0 {
-		if w.nodes[i].at <= at {
+		if w.waitsFor(i) <= tick {
 			return
 		}
 		w.unlink(i)
 	}
-	w.nodes[i].at = at
+	w.nodes[i].tick = uint32(tick)
 	w.place(i)
+}
+
+// tickOf returns the tick that a moment is rounded up to, so that nothing is due too
+// early; the present one for a moment that has passed.
+func (w *wheel) tickOf(at int64) int64 {
+	if at <= w.looked {
+		return w.tick
+	}
+	tick := at >> tickBits
+	if tick<<tickBits != at {
+		tick++
+	}
+	return min(tick, w.tick+maxAhead)
+}
+
+// waitsFor returns the tick for which a node waits.
+func (w *wheel) waitsFor(i int32) int64 {
+	return w.tick + int64(int32(w.nodes[i].tick-uint32(w.tick)))
 }
 
 // remove makes an entry wait for no moment.
@@ -143,17 +166,12 @@ func (w *wheel) replace(head int32) {
 	}
 }
 
-// place puts a node that is in no list where its moment belongs. Moments are rounded up
-// to a tick, so that nothing is due too early.
+// place puts a node that is in no list where its tick belongs.
 func (w *wheel) place(i int32) {
-	at := w.nodes[i].at
-	if at <= w.looked {
+	tick := w.waitsFor(i)
+	if tick <= w.tick {
 		w.link(i, dueHead)
 		return
-	}
-	tick := at >> tickBits
-	if tick<<tickBits != at {
-		tick++
 	}
 	level, shift := 0, 0
 	for level < wheelLevels-1 && tick>>shift-w.tick>>shift > wheelSlots {
