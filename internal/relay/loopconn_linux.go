@@ -227,7 +227,8 @@ func (l *loop) lookAfter(r *Relay) {
 		return
 	}
 	if !due.alarm.IsZero() {
-		l.timers.set(r.place.index, monotonic(due.alarm))
+		// Later than now in any case, else ring would not come to an end.
+		l.timers.set(r.place.index, max(monotonic(due.alarm), monotonic(l.now)+1))
 	}
 	err := l.listen(r, &r.client, &r.upstream)
 	if err == nil {
