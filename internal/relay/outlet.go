@@ -37,6 +37,7 @@ func (r *Relay) followDropped(from *side, p []byte) (over bool) {
 func (r *Relay) returnBaton(from, to *side, err error, flow *flow) {
 	ping, closing, over := r.notePiece(from, to, err, monotonic(time.Now()))
 	if ping != nil {
+		r.pumps.keeper.set(r.pumps.entry, r.wakesAt()) // nothing else asks when the answer is due
 		_, err := r.write(to, ping, flow)
 		closing, over = r.notePing(err)
 	}

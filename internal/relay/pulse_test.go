@@ -189,3 +189,24 @@ func TestOnlyMessagesKeepAConnectionFromBeingIdle(t *testing.T) {
 		})
 	}
 }
+
+// TestClientIsFoundGoneWhosePingHadToWait has a ping wait for the end of a frame.
+func TestClientIsFoundGoneWhosePingHadToWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := onPipes(Config{Policy: &Policy{PingInterval: 10 * time.Second, PingTimeout: 3 * time.Second}})
+		f.run()
+		message := text("in two parts")
+		mustWriteAsync(t, f.upstream, message[:5], f.client)
+		bubble.Elapse(time.Minute)
+		go func() { _, _ = f.upstream.Write(message[5:]) }()
+		mustRead(t, f.client, message[5:])
+		readPing(t, f.client)
+		bubble.Elapse(time.Hour)
+		if !f.over() {
+			t.Error("the client never answers the ping, and the connection lives on")
+		}
+		leave(f)
+		f.end(t)
+	})
+}
