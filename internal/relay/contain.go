@@ -31,6 +31,7 @@ func (r *Relay) wreck(cause Close, p *panics.Panic) (tell []told, over bool) {
 	if r.ending.panicked == nil {
 		r.ending.panicked = p
 	}
+	r.handBack() // what has panicked may be the writing of a ping
 	if r.finished {
 		return nil, false
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 // What tests want to panic, by relay.
@@ -206,4 +208,38 @@ func wantLast(t *testing.T, who string, stream []byte, code int) {
 	if _, c := closeOf(t, stream); c.Code != code {
 		t.Errorf("the %s was closed with %d %q, want %d", who, c.Code, c.Reason, code)
 	}
+}
+
+// TestPanicInPingLetsRunReturn has the upstream's pump wait for a ping whose writing
+// panics.
+func TestPanicInPingLetsRunReturn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := onPipes(Config{Policy: &Policy{PingInterval: 10 * time.Second, PingTimeout: time.Minute}})
+		wait := make(chan struct{})
+		setTrap(t, f.Relay, func(at string) {
+			if at == "ping" {
+				<-wait
+				panic("caught at ping")
+			}
+		})
+		f.run()
+		bubble.Elapse(11 * time.Second)
+		go func() { _, _ = f.upstream.Write(text("waits for the ping")) }()
+		synctest.Wait()
+		close(wait)
+		bubble.Elapse(time.Minute)
+		select {
+		case o := <-f.outcome:
+			if o.Panic == nil || o.Code != 1011 {
+				t.Errorf("ended with %+v", o)
+			}
+		default:
+			t.Error("Run has not returned a minute after the panic")
+			f.mu.Lock()
+			close(f.pumps.handback) // so that the bubble can end
+			f.mu.Unlock()
+		}
+		leave(f)
+	})
 }

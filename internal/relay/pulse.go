@@ -191,10 +191,7 @@ func (r *Relay) notePing(err error) (closing []byte, over bool) {
 	defer r.mu.Unlock()
 	to := &r.client
 	to.writing = false
-	if !r.looped && r.pumps.handback != nil {
-		close(r.pumps.handback)
-		r.pumps.handback = nil
-	}
+	r.handBack()
 	if err != nil {
 		r.writeFailed(to, err)
 	}
@@ -202,6 +199,15 @@ func (r *Relay) notePing(err error) (closing []byte, over bool) {
 		return to.takePending(), false
 	}
 	return nil, r.settle()
+}
+
+// handBack lets the pump to the client go on that waits for a ping to be written, if one
+// does. The caller holds mu.
+func (r *Relay) handBack() {
+	if r.pumps != nil && r.pumps.handback != nil {
+		close(r.pumps.handback)
+		r.pumps.handback = nil
+	}
 }
 
 // awaitBaton waits until a ping is written.
