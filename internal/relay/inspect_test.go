@@ -48,7 +48,7 @@ func (x *inspector) feed(t *testing.T, p []byte) {
 				t.Fatal("nothing is passed, and nothing else happens")
 			}
 			x.passed = append(x.passed, p[:next.n]...)
-			x.relay.notePassed(x.from, x.to, nil, 0)
+			x.relay.pieceWritten(x.from, x.to, nil, 0)
 			p = p[next.n:]
 		case fateSwallow:
 			p = p[next.n:]
@@ -158,7 +158,7 @@ func TestInspectingDoesNotAllocate(t *testing.T) {
 		for p := stream; len(p) > 0; {
 			next := x.relay.takeBaton(x.from, x.to, p, int64(time.Hour))
 			if next.fate == fatePass {
-				x.relay.notePassed(x.from, x.to, nil, int64(time.Hour))
+				x.relay.pieceWritten(x.from, x.to, nil, int64(time.Hour))
 			}
 			if next.n == 0 {
 				t.Fatalf("fate %d of %x", next.fate, p)
