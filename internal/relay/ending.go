@@ -52,7 +52,7 @@ func (r *Relay) decide(by Party, c Close) bool {
 		return false
 	}
 	r.ending = &ending{by: by, cause: c}
-	r.pingDue = false
+	r.pulse &^= pingDue
 	if r.pumps != nil && r.pumps.wake != nil {
 		close(r.pumps.wake)
 	}

@@ -43,7 +43,7 @@ func (r *Relay) followPiece(from, to *side, p []byte, now int64) (next piece, ov
 	to.writing = next.fate == fatePass
 	from.waits = next.fate == fateWait
 	if from.party == Client && next.fate <= fateSwallow {
-		r.heard = true
+		r.pulse |= heard
 	}
 	switch next.fate {
 	case fatePass:
@@ -65,7 +65,7 @@ func (r *Relay) followPiece(from, to *side, p []byte, now int64) (next piece, ov
 // but no further than a close frame, nor than a frame that has another fate, and no
 // further than the end of the frame in progress if a frame of ours waits for that.
 func (r *Relay) nextPiece(from, to *side, p []byte, now int64) (piece, *violation) {
-	cut := to.pending != nil || r.pingDue && to.party == Client
+	cut := to.pending != nil || r.pulse.is(pingDue) && to.party == Client
 	n := 0
 	for n < len(p) {
 		took, fate, v := r.nextFrame(from, p[n:], now)

@@ -9,6 +9,8 @@ type (
 	socket struct{}
 )
 
+func (*socket) backlog() (bytes int32, ok bool) { return 0, false }
+
 func (r *Relay) startOnLoop(func(Outcome), func() bool) bool { return false }
 
 func (r *Relay) callLoop() {}

@@ -200,7 +200,7 @@ func (r *Relay) notePassed(from, to *side, err error, now int64) (asks bool) {
 	defer r.mu.Unlock()
 	r.pieceWritten(from, to, err, now)
 	r.settle()
-	return r.ending != nil || r.pingDue
+	return r.ending != nil || r.pulse.is(pingDue)
 }
 
 func errorOf(errno syscall.Errno) error {

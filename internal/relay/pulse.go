@@ -19,9 +19,22 @@ var pingSeed = maphash.MakeSeed()
 // to other pings are told from those to ours.
 func (r *Relay) pingKey() uint64 { return maphash.Comparable(pingSeed, r) }
 
+// pulse is what is known of the pings of ours and their answers.
+type pulse uint8
+
+const (
+	pingDue pulse = 1 << iota // one is to be written
+	awaited                   // one was written, and is not answered yet
+	delayed                   // the client was given more time to answer that one
+	heard                     // the client has sent something since it was given the time
+	oneMiss                   // from here on: how many times it was given more time for that
+)
+
 // maxMisses is how many times a client that is heard of may let the timeout pass without
 // answering a ping: the answer may be behind much that the client had sent before.
 const maxMisses = 3
+
+func (p pulse) is(what pulse) bool { return p&what != 0 }
 
 // never is later than any moment.
 const never = math.MaxInt64
@@ -56,11 +69,11 @@ func (r *Relay) judgePong(h *wsframe.Header, p []byte) fate {
 // notePong notes that the client has answered a ping of ours.
 func (r *Relay) notePong(now int64) {
 	controlRate.take(&r.client.controls, 1, now)
-	if !r.awaitsPong {
+	if !r.pulse.is(awaited) {
 		return
 	}
-	r.awaitsPong = false
-	if r.delayed {
+	r.pulse &^= awaited
+	if r.pulse.is(delayed) {
 		return // by much that came before it: that says nothing of the way
 	}
 	g := r.guard
@@ -92,7 +105,7 @@ func (r *Relay) attendsAt() int64 {
 	if idle := r.policy.IdleTimeout; idle > 0 {
 		at = r.lastActive + int64(idle)
 	}
-	if r.policy.PingInterval > 0 && !r.pingDue {
+	if r.policy.PingInterval > 0 && !r.pulse.is(pingDue) {
 		at = min(at, r.pulseAt())
 	}
 	return at
@@ -100,7 +113,7 @@ func (r *Relay) attendsAt() int64 {
 
 // pulseAt returns when the next ping is due, or when the answer to the latest one is.
 func (r *Relay) pulseAt() int64 {
-	if r.awaitsPong {
+	if r.pulse.is(awaited) {
 		return r.guard.pulse + int64(r.policy.PingTimeout)
 	}
 	return r.guard.pulse + int64(r.policy.PingInterval)
@@ -121,14 +134,14 @@ func (r *Relay) attend(now int64) {
 		r.lastActive = now // a message is on its way
 	}
 	switch {
-	case r.policy.PingInterval <= 0 || r.pingDue || now < r.pulseAt():
-	case !r.awaitsPong:
-		r.pingDue = true
+	case r.policy.PingInterval <= 0 || r.pulse.is(pingDue) || now < r.pulseAt():
+	case !r.pulse.is(awaited):
+		r.pulse |= pingDue
 		r.injectPing(now)
-	case heldBack:
+	case heldBack, r.clientTakes():
 		r.delayPong(now)
-	case r.heard && r.misses < maxMisses:
-		r.misses++
+	case r.pulse.is(heard) && r.pulse/oneMiss < maxMisses:
+		r.pulse += oneMiss
 		r.delayPong(now)
 	default:
 		r.endUnanswered()
@@ -137,15 +150,40 @@ func (r *Relay) attend(now int64) {
 
 // delayPong gives the client as much time again to answer.
 func (r *Relay) delayPong(now int64) {
-	r.delayed, r.heard = true, false
+	r.pulse = r.pulse&^heard | delayed
 	r.guard.pulse = now
+}
+
+// clientTakes reports whether the client has taken something since the last look, and not
+// all, where the kernel tells. A ping may be behind much that a client takes slowly.
+func (r *Relay) clientTakes() bool {
+	left, ok := r.backlog()
+	if !ok {
+		return false
+	}
+	before := r.taken
+	r.taken = uint32(r.upstream.scan.Data()) - uint32(left) // and some headers
+	return left > 0 && int32(r.taken-before) > 0
+}
+
+// backlog returns how much of what was written to the client it has not taken yet.
+func (r *Relay) backlog() (bytes int32, ok bool) {
+	if r.looped {
+		return r.client.socket.backlog()
+	}
+	socket, _ := socketBeneath(r.client.conn)
+	if socket == nil {
+		return 0, false
+	}
+	err := socket.Control(func(fd uintptr) { bytes, _, ok = untakenAndRoom(fd) })
+	return bytes, ok && err == nil
 }
 
 // takePing takes the baton to the client for writing the ping that is returned.
 func (r *Relay) takePing(now int64) []byte {
-	r.pingDue = false
-	r.awaitsPong, r.delayed, r.heard, r.misses = true, false, false, 0
+	r.pulse = awaited
 	r.guard.pulse = now
+	r.clientTakes()
 	r.client.writing = true
 	var payload [pingPayload]byte
 	binary.LittleEndian.PutUint64(payload[:], r.pingKey())
@@ -155,7 +193,7 @@ func (r *Relay) takePing(now int64) []byte {
 // mayPing reports whether a ping is due and may be written now.
 func (r *Relay) mayPing() bool {
 	c := &r.client
-	return r.pingDue && r.ending == nil && !c.shut && !c.writing && !c.mid
+	return r.pulse.is(pingDue) && r.ending == nil && !c.shut && !c.writing && !c.mid
 }
 
 // injectPing has a ping that is due written, unless the pump to the client will do so at

@@ -143,11 +143,8 @@ type Relay struct {
 	finished   bool // both sides are closed, or about to be
 	looped     bool // the loop relays; does not change once running
 
-	pingDue    bool  // a ping is to be written to the client
-	awaitsPong bool  // a ping was written, and is not answered yet
-	delayed    bool  // the client was given more time to answer
-	heard      bool  // the client has sent something since it was given the time
-	misses     uint8 // how many times it was given more time for that
+	pulse pulse  // of the client
+	taken uint32 // how much the client had taken, when last looked at; the lower half
 }
 
 // pumps is what a connection needs where goroutines relay.

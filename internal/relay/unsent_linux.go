@@ -49,6 +49,9 @@ func (l *loop) noteMoved(to *side) {
 	l.stalled.touch(c, l.now, left)
 }
 
+// backlog returns how much of what was written the peer has not taken yet.
+func (s *socket) backlog() (bytes int32, ok bool) { return untaken(uintptr(s.fd)) }
+
 // moves reports whether the peer has taken something since that was last noted. The
 // kernel may not take more all the same, because it makes room by large pieces only.
 func (l *loop) moves(to *side) bool {

@@ -1,0 +1,52 @@
+package relay
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
+)
+
+// TestSlowReaderIsNotTakenForGone has pings be behind much that the client reads slowly,
+// but steadily, and answers in turn.
+func TestSlowReaderIsNotTakenForGone(t *testing.T) {
+	t.Parallel()
+	for name, run := range map[string]func(*fixture){"loop": (*fixture).run, "goroutines": (*fixture).runOnGoroutines} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := roomyFor(t, Config{
+				WriteTimeout: 10 * time.Second, CloseTimeout: 100 * time.Millisecond,
+				Policy: &Policy{PingInterval: 200 * time.Millisecond, PingTimeout: time.Second},
+			}, false)
+			run(f)
+			message := frame(wsframe.Binary, false, bytes.Repeat([]byte("x"), 100_000))
+			go func() {
+				for range 15 {
+					if _, err := f.upstream.Write(message); err != nil {
+						return
+					}
+				}
+			}()
+			readSlowly(t, f, 4*time.Second)
+			// From here on it takes nothing, and cannot have got the ping.
+			wantEnd(t, f.end(t), Client, 1011, "client stopped answering")
+			leave(f)
+		})
+	}
+}
+
+// readSlowly has the client read steadily. The connection must not end.
+func readSlowly(t *testing.T, f *fixture, long time.Duration) {
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	p := make([]byte, paceBytes)
+	for begin := time.Now(); time.Since(begin) < long; <-tick.C {
+		if _, err := f.client.Read(p); err != nil {
+			t.Fatal(err)
+		}
+		if f.over() {
+			t.Fatalf("ended after %v, although the client reads", time.Since(begin))
+		}
+	}
+}
