@@ -10,11 +10,8 @@ import (
 )
 
 // knock holds an address to its rate of handshakes, before any work is done about who
-// the client is.
+// the client is. Where this handler has no rate, another of the same name may have one.
 func (h *Handler) knock(w http.ResponseWriter, r *http.Request) *refusal {
-	if h.caps.Handshakes.Count == 0 {
-		return nil
-	}
 	wait := h.live.Seats.Knock(h.name, h.caps, live.AddrOf(clientIP(r)))
 	if wait <= 0 {
 		return nil

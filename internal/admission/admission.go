@@ -57,7 +57,8 @@ const (
 type Ledger interface {
 	// Knock counts a handshake of an address, before anything is done for it. It
 	// returns how long the client has to wait, or 0 where it may come in. A handshake
-	// that has to wait does not count.
+	// that has to wait does not count. One that may come in counts for all rates that
+	// are tracked for the gateway, and is compared with that of the caps.
 	Knock(gateway string, caps Caps, ip netip.Addr) (wait time.Duration)
 
 	// Admit takes a seat for a connection, from before its upstream is dialed to its

@@ -12,8 +12,9 @@ const homes = 32
 
 // gateway is what there is of a gateway.
 type gateway struct {
-	connections    atomic.Int64 // changed under the lock of some home
-	configurations int          // that track it; guarded by the lock of tracking
+	connections    atomic.Int64                  // changed under the lock of some home
+	configurations int                           // that track it; guarded by the lock of tracking
+	paces          atomic.Pointer[[]trackedPace] // changed under the lock of tracking, and never in place
 	homes          [homes]home
 }
 
@@ -141,6 +142,29 @@ func (g *gateway) adopt(s *Seat, c client) {
 	if s.taken {
 		s.countLocked(c)
 	}
+}
+
+// trackedPace is a pace with how many configurations have it.
+type trackedPace struct {
+	pace
+	configurations int
+}
+
+// trackPace notes that so many more configurations have the pace.
+func (g *gateway) trackPace(p pace, more int) {
+	var paces []trackedPace
+	if known := g.paces.Load(); known != nil {
+		paces = slices.Clone(*known)
+	}
+	i := slices.IndexFunc(paces, func(t trackedPace) bool { return t.pace == p })
+	if i < 0 {
+		i, paces = len(paces), append(paces, trackedPace{pace: p})
+	}
+	paces[i].configurations += more
+	if paces[i].configurations == 0 {
+		paces = slices.Delete(paces, i, i+1)
+	}
+	g.paces.Store(&paces)
 }
 
 // tables returns what the seats count in.

@@ -1,8 +1,10 @@
 package admission
 
 import (
+	"cmp"
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,32 +54,85 @@ type arrivals struct {
 	clear int64 // in nanoseconds since the ledger's start; the entry is free from then on
 }
 
-// knocker is who makes handshakes under which rate. Handlers of a gateway with the same
-// rate have one count, and one with another rate has its own.
+// pace is a rate, and how many bits of an IPv6 address are held to it.
+type pace struct {
+	rate Rate
+	bits int
+}
+
+func (c Caps) pace() pace { return pace{c.Handshakes, c.bits()} }
+
+// knocker is who makes handshakes under which pace.
 type knocker struct {
 	gateway string
-	rate    Rate
-	bits    int
+	pace    pace
 	network [16]byte
+}
+
+// debt is where the handshakes of an address are noted for a pace.
+type debt struct {
+	shard *rateShard
+	index uint64 // of the shard
+	hash  uint64
+	rate  Rate
+	asked bool // it says whether the handshake may come in
 }
 
 func newRates() rates { return rates{seed: maphash.MakeSeed(), start: time.Now()} }
 
 // Knock counts a handshake of an address. See [Ledger].
 func (l *Local) Knock(gateway string, caps Caps, ip netip.Addr) (wait time.Duration) {
-	if !caps.Handshakes.limits() || !ip.IsValid() {
+	if !ip.IsValid() {
 		return 0
 	}
-	who := knocker{gateway: gateway, rate: caps.Handshakes, bits: 32, network: network(ip, caps.bits())}
-	if !ip.Unmap().Is4() {
-		who.bits = caps.bits()
+	var room [4]debt
+	debts := room[:0]
+	if caps.Handshakes.limits() {
+		debts = l.rates.owe(debts, gateway, caps.pace(), ip)
+		debts[0].asked = true
 	}
-	hash := maphash.Comparable(l.rates.seed, who)
-	now := int64(time.Since(l.rates.start)) + 1
-	s := &l.rates.shards()[hash%rateShards]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.knockLocked(hash, caps.Handshakes, now)
+	for _, other := range l.pacesOf(gateway) {
+		debts = l.rates.owe(debts, gateway, other.pace, ip)
+	}
+	if len(debts) > 1 {
+		slices.SortFunc(debts, func(a, b debt) int { return cmp.Compare(a.index, b.index) })
+	}
+	return note(debts, 0, int64(time.Since(l.rates.start))+1)
+}
+
+// owe adds to the debts that of an address for a pace, unless it is there.
+func (r *rates) owe(debts []debt, gateway string, p pace, ip netip.Addr) []debt {
+	who := knocker{gateway: gateway, pace: p, network: network(ip, p.bits)}
+	if ip.Unmap().Is4() {
+		who.pace.bits = 32
+	}
+	hash := maphash.Comparable(r.seed, who)
+	if slices.ContainsFunc(debts, func(d debt) bool { return d.hash == hash }) {
+		return debts
+	}
+	index := hash % rateShards
+	return append(debts, debt{shard: &r.shards()[index], index: index, hash: hash, rate: p.rate})
+}
+
+// note notes a handshake for all of the debts, which are in the order of their shards,
+// or nowhere. So many of them are in shards that are locked.
+func note(debts []debt, locked int, now int64) (wait time.Duration) {
+	if locked < len(debts) {
+		if s := debts[locked].shard; locked == 0 || s != debts[locked-1].shard {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+		}
+		return note(debts, locked+1, now)
+	}
+	for _, d := range debts {
+		if wait := d.shard.waitLocked(d.hash, d.rate, now); d.asked && wait > 0 {
+			return wait
+		}
+	}
+	for _, d := range debts {
+		d.shard.noteLocked(d.hash, d.rate, now)
+	}
+	return 0
 }
 
 func (r *rates) shards() *rateTable {
@@ -98,21 +153,39 @@ func (r Rate) interval() int64 {
 	return per/count + min(per%count, 1)
 }
 
-func (s *rateShard) knockLocked(hash uint64, rate Rate, now int64) time.Duration {
+// waitLocked returns how long a handshake has to wait, or 0.
+func (s *rateShard) waitLocked(hash uint64, rate Rate, now int64) time.Duration {
+	if s.buckets == nil {
+		return 0
+	}
+	a := s.bucketLocked(hash).find(hash)
+	if a.hash != hash {
+		return 0
+	}
+	return time.Duration(max(0, max(now, a.clear)-now-int64(rate.Count-1)*rate.interval()))
+}
+
+// noteLocked notes a handshake. One that would have to wait is no debt: those of other
+// handlers of the gateway do not keep an address out for longer than its own would.
+func (s *rateShard) noteLocked(hash uint64, rate Rate, now int64) {
+	if s.waitLocked(hash, rate, now) > 0 {
+		return
+	}
 	a := s.entryLocked(hash, now)
-	begin, interval := now, rate.interval()
+	begin := now
 	if a.hash == hash {
 		begin = max(now, a.clear)
 	}
-	if wait := begin - now - int64(rate.Count-1)*interval; wait > 0 {
-		return time.Duration(wait)
-	}
-	*a = arrivals{hash, begin + interval}
+	*a = arrivals{hash, begin + rate.interval()}
 	if now-s.tidied > int64(tidyEvery) {
 		s.tidied = now
 		s.tidyLocked(now)
 	}
-	return 0
+}
+
+// bucketLocked returns the one bucket that a hash may be in.
+func (s *rateShard) bucketLocked(hash uint64) *bucket {
+	return &s.buckets[hash/rateShards%uint64(len(s.buckets))]
 }
 
 // entryLocked returns the entry of a hash, or one for it to take.
@@ -121,7 +194,7 @@ func (s *rateShard) entryLocked(hash uint64, now int64) *arrivals {
 		s.buckets = make([]bucket, 1)
 	}
 	for {
-		a := s.buckets[hash/rateShards%uint64(len(s.buckets))].find(hash)
+		a := s.bucketLocked(hash).find(hash)
 		if a.hash == hash || a.clear <= now || len(s.buckets) == mostBuckets {
 			return a
 		}

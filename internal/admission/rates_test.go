@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -99,6 +100,11 @@ func networkOf(i uint64) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
+// knockAt is a handshake of whoever has the hash.
+func knockAt(s *rateShard, hash uint64, rate Rate) time.Duration {
+	return note([]debt{{shard: s, hash: hash, rate: rate, asked: true}}, 0, 1)
+}
+
 // TestAFloodOfAddressesDoesNotClearThoseInDebt has all addresses in one shard.
 func TestAFloodOfAddressesDoesNotClearThoseInDebt(t *testing.T) {
 	t.Parallel()
@@ -108,14 +114,14 @@ func TestAFloodOfAddressesDoesNotClearThoseInDebt(t *testing.T) {
 	for i := range debtors {
 		debtors[i] = rand.Uint64()
 		for range rate.Count {
-			s.knockLocked(debtors[i], rate, 1)
+			knockAt(&s, debtors[i], rate)
 		}
 	}
 	for range 1 << 16 {
-		s.knockLocked(rand.Uint64(), rate, 1)
+		knockAt(&s, rand.Uint64(), rate)
 	}
 	for _, hash := range debtors {
-		if s.knockLocked(hash, rate, 1) == 0 {
+		if knockAt(&s, hash, rate) == 0 {
 			t.Error("an address in debt was forgotten")
 		}
 	}
@@ -147,10 +153,10 @@ func TestFewOfAMillionAddressesAreForgotten(t *testing.T) {
 		hashes := make([]uint64, each)
 		for i := range hashes {
 			hashes[i] = rand.Uint64()
-			s.knockLocked(hashes[i], rate, 1)
+			knockAt(&s, hashes[i], rate)
 		}
 		for _, hash := range hashes {
-			if s.knockLocked(hash, rate, 1) == 0 {
+			if knockAt(&s, hash, rate) == 0 {
 				forgotten++
 			}
 		}
@@ -193,5 +199,76 @@ func TestHandshakesAreForgottenWithTheLastRate(t *testing.T) {
 	second()
 	if l.rates.table.Load() != nil {
 		t.Error("handshakes are remembered without a rate")
+	}
+}
+
+func TestEachHandshakeCountsForAllRatesOfTheGateway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := New()
+		fast, slow, none := Caps{Handshakes: Rate{5, time.Hour}}, Caps{Handshakes: Rate{3, time.Hour}, IPv6Bits: 56}, Caps{}
+		for _, caps := range []Caps{fast, fast, slow, none} {
+			defer l.Track("g", caps, nil)()
+		}
+		defer l.Track("other", slow, nil)()
+		for i, step := range []struct {
+			after time.Duration
+			caps  Caps
+			ip    string
+			want  time.Duration
+		}{
+			{caps: fast, ip: "192.0.2.1"},
+			{caps: none, ip: "192.0.2.1"},
+			{caps: slow, ip: "192.0.2.1"},
+			{caps: slow, ip: "192.0.2.1", want: 20 * time.Minute},
+			{caps: fast, ip: "192.0.2.1"},
+			{caps: fast, ip: "192.0.2.1"},
+			{caps: fast, ip: "192.0.2.1", want: 12 * time.Minute},
+			{caps: none, ip: "192.0.2.1"}, // it has no rate of its own
+			{caps: slow, ip: "192.0.2.1", want: 20 * time.Minute},
+			{after: 20 * time.Minute, caps: slow, ip: "192.0.2.1"},
+			{caps: fast, ip: "2001:db8::1"},
+			{caps: fast, ip: "2001:db8:0:1::1"}, // the same network for the slow one
+			{caps: slow, ip: "2001:db8:0:2::1"},
+			{caps: slow, ip: "2001:db8:0:3::1", want: 20 * time.Minute},
+		} {
+			if step.after > 0 {
+				bubble.Elapse(step.after)
+			}
+			if got := l.Knock("g", step.caps, address(step.ip)); got != step.want {
+				t.Errorf("step %d: wait of %v, want %v", i, got, step.want)
+			}
+		}
+		if l.Knock("other", slow, address("192.0.2.1")) != 0 {
+			t.Error("another gateway counts them")
+		}
+	})
+}
+
+func TestRatesOfOneGatewayAreExactTogether(t *testing.T) {
+	l := New()
+	var all []Caps
+	for _, count := range []int{50, 70, 90} {
+		caps := Caps{Handshakes: Rate{count, time.Hour}}
+		defer l.Track("g", caps, nil)()
+		all = append(all, caps)
+	}
+	var in atomic.Int64
+	var knocking sync.WaitGroup
+	for i := range 12 {
+		knocking.Go(func() {
+			for range 100 {
+				if l.Knock("g", all[i%len(all)], address("192.0.2.1")) == 0 {
+					in.Add(1)
+				}
+			}
+		})
+	}
+	knocking.Wait()
+	if got := in.Load(); got != 90 {
+		t.Errorf("%d came in, want 90", got)
+	}
+	if got := testing.AllocsPerRun(100, func() { l.Knock("g", all[0], address("192.0.2.1")) }); got > 0 {
+		t.Errorf("%v allocations, want none", got)
 	}
 }
