@@ -66,6 +66,25 @@ func TestAMillionAddressesTakeFewBytesEach(t *testing.T) {
 	runtime.KeepAlive(l)
 }
 
+func TestConnectionsOfAMillionAddressesTakeFewBytesEach(t *testing.T) {
+	const addresses = 1_000_000
+	l := New()
+	caps := Caps{PerIP: 1}
+	defer l.Track("g", caps, nil)()
+	seats := make([]Seat, addresses)
+	each := float64(inUse(func() {
+		for i := range seats {
+			l.Admit(&seats[i], "g", caps, networkOf(uint64(i)), "")
+			seats[i].Settle()
+		}
+	})) / addresses
+	t.Logf("%.1f bytes for an address with a connection, beside its seat", each)
+	if each > 128 {
+		t.Error("more than 128")
+	}
+	runtime.KeepAlive(seats)
+}
+
 func TestConnectionsTakeFewBytesEach(t *testing.T) {
 	const connections = 200_000
 	for name, test := range map[string]struct {
@@ -74,10 +93,10 @@ func TestConnectionsTakeFewBytesEach(t *testing.T) {
 		sharing uint64
 	}{
 		"without caps":                          {Caps{Connections: connections}, 2, 1},
-		"by address, 1 each":                    {Caps{PerIP: 1}, 192, 1},
+		"by address, 1 each":                    {Caps{PerIP: 1}, 128, 1},
 		"by address, 100 each":                  {Caps{PerIP: 100}, 16, 100},
 		"by address and user, 100 each":         {Caps{PerIP: 100, PerUser: 100}, 24, 100},
-		"by address and user, all of their own": {Caps{PerIP: 1, PerUser: 1}, 384, 1},
+		"by address and user, all of their own": {Caps{PerIP: 1, PerUser: 1}, 256, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := New()

@@ -77,7 +77,7 @@ func (h *home) takeLocked(tables []*table, caps Caps, c client, locked int) ([]*
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	most, limit := caps.in(t.dimension)
-	if tally := s.tallies[k]; most > 0 && tally != nil && tally.connections >= most {
+	if tally := s.tallyLocked(k); most > 0 && tally != nil && tally.connections >= most {
 		return nil, limit
 	}
 	tallies, limit := h.takeLocked(rest, caps, c, locked+1)

@@ -101,9 +101,13 @@ type table struct {
 type shard struct {
 	table *table
 
-	mu      sync.Mutex
-	peak    int            // how many tallies there were at most since there were none
-	tallies map[key]*tally // nil where there are none, or the table is out of use
+	mu   sync.Mutex
+	peak int // how many tallies there were at most since there were none
+
+	// One of them has the tallies. Both are nil where there are none, or the table is
+	// out of use. Two take less than one with the keys of both, by a third.
+	networks map[[16]byte]*tally
+	users    map[string]*tally
 }
 
 // tally is how many connections there are of a key.
@@ -147,7 +151,40 @@ func (t *table) close() {
 func (s *shard) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tallies = nil
+	s.networks, s.users = nil, nil
+}
+
+// tallyLocked returns the tally of a key, nil for none.
+func (s *shard) tallyLocked(k key) *tally {
+	if s.table.byUser {
+		return s.users[k.user]
+	}
+	return s.networks[k.network]
+}
+
+func (s *shard) addLocked(t *tally) {
+	switch {
+	case s.table.byUser && s.users == nil:
+		s.users = map[string]*tally{t.key.user: t}
+	case s.table.byUser:
+		s.users[t.key.user] = t
+	case s.networks == nil:
+		s.networks = map[[16]byte]*tally{t.key.network: t}
+	default:
+		s.networks[t.key.network] = t
+	}
+	s.peak = max(s.peak, len(s.networks)+len(s.users))
+}
+
+func (s *shard) removeLocked(t *tally) {
+	if s.table.byUser {
+		delete(s.users, t.key.user)
+	} else {
+		delete(s.networks, t.key.network)
+	}
+	if len(s.networks)+len(s.users) == 0 && s.peak > 1<<6 {
+		s.networks, s.users, s.peak = nil, nil, 0 // a map keeps the room that it once needed
+	}
 }
 
 // take counts a connection of the key.
@@ -158,15 +195,11 @@ func (s *shard) take(k key) *tally {
 }
 
 func (s *shard) takeLocked(k key) *tally {
-	t := s.tallies[k]
+	t := s.tallyLocked(k)
 	if t == nil {
 		k.user = strings.Clone(k.user)
 		t = &tally{shard: s, key: k}
-		if s.tallies == nil {
-			s.tallies = make(map[key]*tally)
-		}
-		s.tallies[k] = t
-		s.peak = max(s.peak, len(s.tallies))
+		s.addLocked(t)
 	}
 	t.connections++
 	return t
@@ -178,11 +211,7 @@ func (t *tally) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.connections--
-	if t.connections > 0 {
-		return
-	}
-	delete(s.tallies, t.key)
-	if len(s.tallies) == 0 && s.peak > 1<<6 {
-		s.tallies, s.peak = nil, 0 // a map keeps the room that it once needed
+	if t.connections == 0 {
+		s.removeLocked(t)
 	}
 }

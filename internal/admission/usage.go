@@ -63,15 +63,23 @@ func (t *table) top(n int) []ranked {
 func (s *shard) topOf(best []ranked, n int) []ranked {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, t := range s.tallies {
-		r := ranked{k, t.connections}
-		if len(best) == n && compareRanked(r, best[n-1]) > 0 {
-			continue
-		}
-		at, _ := slices.BinarySearchFunc(best, r, compareRanked)
-		best = slices.Insert(best[:min(len(best), n-1)], at, r)
+	for _, t := range s.networks {
+		best = t.rank(best, n)
+	}
+	for _, t := range s.users {
+		best = t.rank(best, n)
 	}
 	return best
+}
+
+// rank puts the tally among the best n, which are in order, if it is one of them.
+func (t *tally) rank(best []ranked, n int) []ranked {
+	r := ranked{t.key, t.connections}
+	if len(best) == n && compareRanked(r, best[n-1]) > 0 {
+		return best
+	}
+	at, _ := slices.BinarySearchFunc(best, r, compareRanked)
+	return slices.Insert(best[:min(len(best), n-1)], at, r)
 }
 
 func compareRanked(a, b ranked) int {
