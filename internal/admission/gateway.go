@@ -144,29 +144,6 @@ func (g *gateway) adopt(s *Seat, c client) {
 	}
 }
 
-// trackedPace is a pace with how many configurations have it.
-type trackedPace struct {
-	pace
-	configurations int
-}
-
-// trackPace notes that so many more configurations have the pace.
-func (g *gateway) trackPace(p pace, more int) {
-	var paces []trackedPace
-	if known := g.paces.Load(); known != nil {
-		paces = slices.Clone(*known)
-	}
-	i := slices.IndexFunc(paces, func(t trackedPace) bool { return t.pace == p })
-	if i < 0 {
-		i, paces = len(paces), append(paces, trackedPace{pace: p})
-	}
-	paces[i].configurations += more
-	if paces[i].configurations == 0 {
-		paces = slices.Delete(paces, i, i+1)
-	}
-	g.paces.Store(&paces)
-}
-
 // tables returns what the seats count in.
 func (g *gateway) tables() []*table {
 	h := &g.homes[0]

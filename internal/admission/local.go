@@ -71,7 +71,7 @@ func (l *Local) Track(gateway string, caps Caps, adopt Adopt) (release func()) {
 	g.configurations++
 	if caps.Handshakes.limits() {
 		l.limited++
-		g.trackPace(caps.pace(), 1)
+		g.trackPace(caps.pace(), 1, l.rates.now())
 	}
 	tables := g.tables()
 	fresh := false
@@ -98,7 +98,7 @@ func (l *Local) untrack(g *gateway, caps Caps) {
 	defer l.tracking.Unlock()
 	if caps.Handshakes.limits() {
 		l.limited--
-		g.trackPace(caps.pace(), -1)
+		g.trackPace(caps.pace(), -1, l.rates.now())
 	}
 	if l.limited == 0 {
 		l.rates.forget()
@@ -116,18 +116,6 @@ func (l *Local) untrack(g *gateway, caps Caps) {
 	}
 	g.configurations--
 	l.forgetIdle()
-}
-
-// pacesOf returns the paces that configurations of a gateway have.
-func (l *Local) pacesOf(gateway string) []trackedPace {
-	g := (*l.gateways.Load())[gateway]
-	if g == nil {
-		return nil
-	}
-	if paces := g.paces.Load(); paces != nil {
-		return *paces
-	}
-	return nil
 }
 
 func unused(t *table) bool { return t.configurations == 0 }

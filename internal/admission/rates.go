@@ -54,14 +54,6 @@ type arrivals struct {
 	clear int64 // in nanoseconds since the ledger's start; the entry is free from then on
 }
 
-// pace is a rate, and how many bits of an IPv6 address are held to it.
-type pace struct {
-	rate Rate
-	bits int
-}
-
-func (c Caps) pace() pace { return pace{c.Handshakes, c.bits()} }
-
 // knocker is who makes handshakes under which pace.
 type knocker struct {
 	gateway string
@@ -80,6 +72,9 @@ type debt struct {
 
 func newRates() rates { return rates{seed: maphash.MakeSeed(), start: time.Now()} }
 
+// now is the time since the ledger's start, never 0.
+func (r *rates) now() int64 { return int64(time.Since(r.start)) + 1 }
+
 // Knock counts a handshake of an address. See [Ledger].
 func (l *Local) Knock(gateway string, caps Caps, ip netip.Addr) (wait time.Duration) {
 	if !ip.IsValid() {
@@ -91,13 +86,16 @@ func (l *Local) Knock(gateway string, caps Caps, ip netip.Addr) (wait time.Durat
 		debts = l.rates.owe(debts, gateway, caps.pace(), ip)
 		debts[0].asked = true
 	}
+	now := l.rates.now()
 	for _, other := range l.pacesOf(gateway) {
-		debts = l.rates.owe(debts, gateway, other.pace, ip)
+		if !other.past(now) {
+			debts = l.rates.owe(debts, gateway, other.pace, ip)
+		}
 	}
 	if len(debts) > 1 {
 		slices.SortFunc(debts, func(a, b debt) int { return cmp.Compare(a.index, b.index) })
 	}
-	return note(debts, 0, int64(time.Since(l.rates.start))+1)
+	return note(debts, 0, now)
 }
 
 // owe adds to the debts that of an address for a pace, unless it is there.
@@ -123,6 +121,9 @@ func note(debts []debt, locked int, now int64) (wait time.Duration) {
 			defer s.mu.Unlock()
 		}
 		return note(debts, locked+1, now)
+	}
+	for _, d := range debts {
+		d.learnLocked(debts, now)
 	}
 	for _, d := range debts {
 		if wait := d.shard.waitLocked(d.hash, d.rate, now); d.asked && wait > 0 {
@@ -153,13 +154,34 @@ func (r Rate) interval() int64 {
 	return per/count + min(per%count, 1)
 }
 
-// waitLocked returns how long a handshake has to wait, or 0.
-func (s *rateShard) waitLocked(hash uint64, rate Rate, now int64) time.Duration {
-	if s.buckets == nil {
+// learnLocked has an address that is not known for a pace owe as many handshakes as it
+// owes the others: the pace is new.
+func (d debt) learnLocked(from []debt, now int64) {
+	if len(from) == 1 || d.shard.knownLocked(d.hash) != nil {
+		return
+	}
+	owed := int64(0)
+	for _, other := range from {
+		owed = max(owed, other.handshakesLocked(now))
+	}
+	if owed > 0 {
+		*d.shard.entryLocked(d.hash, now) = arrivals{d.hash, now + min(owed, int64(d.rate.Count))*d.rate.interval()}
+	}
+}
+
+// handshakesLocked is how many handshakes are owed.
+func (d debt) handshakesLocked(now int64) int64 {
+	a := d.shard.knownLocked(d.hash)
+	if a == nil || a.clear <= now {
 		return 0
 	}
-	a := s.bucketLocked(hash).find(hash)
-	if a.hash != hash {
+	return (a.clear-now-1)/d.rate.interval() + 1
+}
+
+// waitLocked returns how long a handshake has to wait, or 0.
+func (s *rateShard) waitLocked(hash uint64, rate Rate, now int64) time.Duration {
+	a := s.knownLocked(hash)
+	if a == nil {
 		return 0
 	}
 	return time.Duration(max(0, max(now, a.clear)-now-int64(rate.Count-1)*rate.interval()))
@@ -181,6 +203,17 @@ func (s *rateShard) noteLocked(hash uint64, rate Rate, now int64) {
 		s.tidied = now
 		s.tidyLocked(now)
 	}
+}
+
+// knownLocked returns the entry of a hash, nil for none.
+func (s *rateShard) knownLocked(hash uint64) *arrivals {
+	if s.buckets == nil {
+		return nil
+	}
+	if a := s.bucketLocked(hash).find(hash); a.hash == hash {
+		return a
+	}
+	return nil
 }
 
 // bucketLocked returns the one bucket that a hash may be in.

@@ -272,3 +272,71 @@ func TestRatesOfOneGatewayAreExactTogether(t *testing.T) {
 		t.Errorf("%v allocations, want none", got)
 	}
 }
+
+// TestHandshakesCountUnderTheRateOfAReload has each configuration tracked before the
+// one that it replaces is released, as a reload does.
+func TestHandshakesCountUnderTheRateOfAReload(t *testing.T) {
+	t.Parallel()
+	low, high, none := Rate{2, time.Hour}, Rate{4, time.Hour}, Rate{}
+	for name, test := range map[string]struct {
+		rates []Rate // the handshakes are made under the first of them
+		after time.Duration
+		made  int
+		left  int
+		wait  time.Duration
+	}{
+		"a lower one":           {rates: []Rate{high, low}, made: 4, left: 0, wait: 30 * time.Minute},
+		"a lower one, with one": {rates: []Rate{high, low}, made: 1, left: 1, wait: 30 * time.Minute},
+		"a higher one":          {rates: []Rate{low, high}, made: 2, left: 2, wait: 15 * time.Minute},
+		"a lower one, later":    {rates: []Rate{high, low}, made: 4, after: 45 * time.Minute, left: 1, wait: 30 * time.Minute},
+		"and back":              {rates: []Rate{high, low, high}, made: 3, left: 1, wait: 15 * time.Minute},
+		"over another":          {rates: []Rate{high, {100, time.Second}, low}, made: 4, left: 0, wait: 30 * time.Minute},
+		"when it is over":       {rates: []Rate{high, low}, made: 4, after: time.Hour, left: 2, wait: 30 * time.Minute},
+		"none for a time":       {rates: []Rate{low, none, low}, made: 2, left: 2, wait: 30 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l, ip := New(), address("192.0.2.1")
+				release := l.Track("g", Caps{Handshakes: test.rates[0]}, nil)
+				for range test.made {
+					l.Knock("g", Caps{Handshakes: test.rates[0]}, ip)
+				}
+				var caps Caps
+				for _, rate := range test.rates[1:] {
+					caps = Caps{Handshakes: rate}
+					next := l.Track("g", caps, nil)
+					release()
+					release = next
+				}
+				defer func() { release() }()
+				if test.after > 0 {
+					bubble.Elapse(test.after)
+				}
+				for range test.left {
+					if wait := l.Knock("g", caps, ip); wait > 0 {
+						t.Fatalf("it has to wait %v", wait)
+					}
+				}
+				if wait := l.Knock("g", caps, ip); wait != test.wait {
+					t.Errorf("a wait of %v, want %v", wait, test.wait)
+				}
+			})
+		})
+	}
+}
+
+func TestFewReplacedRatesAreKept(t *testing.T) {
+	t.Parallel()
+	l := New()
+	release := l.Track("g", Caps{Handshakes: Rate{1, time.Hour}}, nil)
+	defer func() { release() }()
+	for count := range 100 {
+		next := l.Track("g", Caps{Handshakes: Rate{2 + count, time.Hour}}, nil)
+		release()
+		release = next
+	}
+	if got := len(l.pacesOf("g")); got != 1+mostReplaced {
+		t.Errorf("there are %d rates, want %d", got, 1+mostReplaced)
+	}
+}
