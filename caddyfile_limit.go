@@ -272,7 +272,7 @@ func sizeArg(d *caddyfile.Dispenser, what, arg string) (int64, error) {
 	case size == 0:
 		return 0, d.Errf("%s must be at least 1 byte, not %q: give more, or leave it out", what, arg)
 	case size > maxSize:
-		return 0, d.Errf("%s must be 4EiB at the most, not %q", what, arg)
+		return 0, d.Errf("%s must be 8PiB at the most, not %q", what, arg)
 	}
 	return int64(size), nil
 }

@@ -118,7 +118,7 @@ const (
 // calculated with.
 const (
 	maxCount  = 1<<31 - 1
-	maxSize   = 1 << 62              // bytes
+	maxSize   = 1 << 53              // bytes; Caddy keeps numbers in JSON as floats
 	maxPeriod = 365 * 24 * time.Hour // a year
 )
 
@@ -136,7 +136,7 @@ func (l *Limit) validate() error {
 	case *l == Limit{}:
 		return errors.New("limit: is empty: set what to limit, or remove it")
 	case l.MessageSize < 0 || l.MessageSize > maxSize:
-		return fmt.Errorf("limit: message_size: %d is not from 1 to 2^62 bytes, or 0 for no limit", l.MessageSize)
+		return fmt.Errorf("limit: message_size: %d is not from 1 to 2^53 bytes, or 0 for no limit", l.MessageSize)
 	}
 	return errors.Join(
 		validateCap("connections", l.Connections),

@@ -35,24 +35,24 @@ func TestLimitsInJSONAreHeldToWhatMakesSense(t *testing.T) {
 		`{"limit":{"connections_per_ip":1,"ipv6_prefix":129}}`: "limit: ipv6_prefix: 129",
 		`{"limit":{"connections_per_ip":1,"ipv6_prefix":-1}}`:  "limit: ipv6_prefix: -1",
 
-		`{"limit":{"handshakes_per_ip":{}}}`:                                     "limit: handshakes_per_ip: 0",
-		`{"limit":{"handshakes_per_ip":{"count":5}}}`:                            "limit: handshakes_per_ip: 0s",
-		`{"limit":{"handshakes_per_ip":{"count":-5,"per":"1s"}}}`:                "limit: handshakes_per_ip: -5",
-		`{"limit":{"handshakes_per_ip":{"count":5,"per":"-1s"}}}`:                "limit: handshakes_per_ip: -1s",
-		`{"limit":{"handshakes_per_ip":{"count":5,"per":"9000h"}}}`:              "limit: handshakes_per_ip: 9000h",
-		`{"limit":{"message_size":-1}}`:                                          "limit: message_size: -1",
-		`{"limit":{"message_size":4611686018427387905}}`:                         "limit: message_size: 4611686018427387905",
-		`{"limit":{"message_size":18446744073709551616}}`:                        "message_size",
-		`{"limit":{"messages":{"per":"1s"}}}`:                                    "limit: messages: a count of 0",
-		`{"limit":{"messages":{"count":-1,"per":"1s"}}}`:                         "limit: messages: a count of -1",
-		`{"limit":{"messages":{"count":2147483648,"per":"1s"}}}`:                 "limit: messages: a count of 2147483648",
-		`{"limit":{"messages":{"count":1,"per":"1s","burst":-1}}}`:               "limit: messages: a burst of -1",
-		`{"limit":{"messages":{"count":1,"per":"1h","burst":10000}}}`:            "limit: messages: a burst of 10000 takes more than a year",
-		`{"limit":{"messages":{"count":1,"per":"1s","action":"no"}}}`:            `limit: messages: action "no" is unknown: use wait or close`,
-		`{"limit":{"messages":{"count":1}}}`:                                     "limit: messages: 0s",
-		`{"limit":{"bytes":{"count":0,"per":"1s"}}}`:                             "limit: bytes: a count of 0",
-		`{"limit":{"bytes":{"count":4611686018427387905,"per":1}}}`:              "limit: bytes: a count of 4611686018427387905",
-		`{"limit":{"bytes":{"count":1,"per":"1s","burst":4611686018427387904}}}`: "limit: bytes: a burst of 4611686018427387904 takes more than a year",
+		`{"limit":{"handshakes_per_ip":{}}}`:                                  "limit: handshakes_per_ip: 0",
+		`{"limit":{"handshakes_per_ip":{"count":5}}}`:                         "limit: handshakes_per_ip: 0s",
+		`{"limit":{"handshakes_per_ip":{"count":-5,"per":"1s"}}}`:             "limit: handshakes_per_ip: -5",
+		`{"limit":{"handshakes_per_ip":{"count":5,"per":"-1s"}}}`:             "limit: handshakes_per_ip: -1s",
+		`{"limit":{"handshakes_per_ip":{"count":5,"per":"9000h"}}}`:           "limit: handshakes_per_ip: 9000h",
+		`{"limit":{"message_size":-1}}`:                                       "limit: message_size: -1",
+		`{"limit":{"message_size":4611686018427387905}}`:                      "limit: message_size: 4611686018427387905",
+		`{"limit":{"message_size":18446744073709551616}}`:                     "message_size",
+		`{"limit":{"messages":{"per":"1s"}}}`:                                 "limit: messages: a count of 0",
+		`{"limit":{"messages":{"count":-1,"per":"1s"}}}`:                      "limit: messages: a count of -1",
+		`{"limit":{"messages":{"count":2147483648,"per":"1s"}}}`:              "limit: messages: a count of 2147483648",
+		`{"limit":{"messages":{"count":1,"per":"1s","burst":-1}}}`:            "limit: messages: a burst of -1",
+		`{"limit":{"messages":{"count":1,"per":"1h","burst":10000}}}`:         "limit: messages: a burst of 10000 takes more than a year",
+		`{"limit":{"messages":{"count":1,"per":"1s","action":"no"}}}`:         `limit: messages: action "no" is unknown: use wait or close`,
+		`{"limit":{"messages":{"count":1}}}`:                                  "limit: messages: 0s",
+		`{"limit":{"bytes":{"count":0,"per":"1s"}}}`:                          "limit: bytes: a count of 0",
+		`{"limit":{"bytes":{"count":4611686018427387905,"per":1}}}`:           "limit: bytes: a count of 4611686018427387905",
+		`{"limit":{"bytes":{"count":1,"per":"1s","burst":9007199254740992}}}`: "limit: bytes: a burst of 9007199254740992 takes more than a year",
 
 		`{"ping":{}}`:                                  "ping: an interval of 0s",
 		`{"ping":{"interval":"-1s"}}`:                  "ping: an interval of -1s",
@@ -116,6 +116,7 @@ func TestLargestLimitsAreAccepted(t *testing.T) {
 
 func TestBurstThatNeverComesIsFoundWithoutOverflow(t *testing.T) {
 	t.Parallel()
+	const huge = 1 << 62
 	for _, row := range []struct {
 		rate FlowRate
 		ok   bool
@@ -123,9 +124,9 @@ func TestBurstThatNeverComesIsFoundWithoutOverflow(t *testing.T) {
 		{FlowRate{Count: 1, Per: 1, Burst: int64(maxPeriod)}, true},
 		{FlowRate{Count: 1, Per: 1, Burst: int64(maxPeriod) + 1}, false},
 		{FlowRate{Count: 1, Per: math.MaxInt64, Burst: math.MaxInt64}, false},
-		{FlowRate{Count: maxSize, Per: caddy.Duration(maxPeriod), Burst: maxSize}, true},
-		{FlowRate{Count: maxSize - 1, Per: caddy.Duration(maxPeriod), Burst: maxSize}, true}, // rounded down
-		{FlowRate{Count: maxSize / 2, Per: caddy.Duration(maxPeriod), Burst: maxSize}, false},
+		{FlowRate{Count: huge, Per: caddy.Duration(maxPeriod), Burst: huge}, true},
+		{FlowRate{Count: huge - 1, Per: caddy.Duration(maxPeriod), Burst: huge}, true}, // rounded down
+		{FlowRate{Count: huge / 2, Per: caddy.Duration(maxPeriod), Burst: huge}, false},
 	} {
 		if got := row.rate.burstComesWithin(maxPeriod); got != row.ok {
 			t.Errorf("%+v: %t", row.rate, got)
