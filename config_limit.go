@@ -65,7 +65,7 @@ type Limit struct {
 
 // HandshakeRate is how many handshakes may come in a time.
 type HandshakeRate struct {
-	// How many handshakes may come within `per`, and at once.
+	// How many handshakes may come within `per`, on average, and at once after a pause.
 	Count int `json:"count"`
 
 	// The time in which that many may come.
