@@ -140,7 +140,7 @@ func (r *Relay) nextPayload(from *side, p []byte, now int64) (n int, fate fate, 
 				return waitOf(wait), fateWait, nil
 			}
 			p = p[:allowed]
-			r.policy.Bytes.take(&r.guard.bytes, uint64(allowed), now)
+			r.policy.Bytes.take(&r.guard.bytes, uint64(allowed), now, r.lateness())
 		}
 		if r.strict != nil {
 			ends := uint64(len(p)) == from.scan.Left() && from.scan.Final()
@@ -167,7 +167,7 @@ func upTo(p []byte, n uint64) []byte {
 func (r *Relay) accept(from *side, h *wsframe.Header, payload int, now int64) {
 	if h.Control() {
 		if h.Opcode != wsframe.Close {
-			controlRate.take(&from.controls, 1, now)
+			controlRate.take(&from.controls, 1, now, 0)
 		}
 		return
 	}
@@ -176,14 +176,14 @@ func (r *Relay) accept(from *side, h *wsframe.Header, payload int, now int64) {
 		return
 	}
 	if rate := &r.policy.Messages; rate.Count > 0 && h.Opcode != wsframe.Continuation {
-		rate.take(&r.guard.messages, 1, now)
+		rate.take(&r.guard.messages, 1, now, r.lateness())
 	}
 	if rate := &r.policy.Bytes; rate.Count > 0 {
 		from.metered = r.meters(from, h)
 		if from.metered {
-			rate.take(&r.guard.bytes, uint64(payload), now)
+			rate.take(&r.guard.bytes, uint64(payload), now, r.lateness())
 		} else {
-			rate.take(&r.guard.bytes, h.Length, now)
+			rate.take(&r.guard.bytes, h.Length, now, r.lateness())
 		}
 	}
 	from.slowed = from.slowed && !r.eases(now)

@@ -40,7 +40,7 @@ func (r *Relay) judgeControl(from *side, h *wsframe.Header, p []byte, now int64)
 	if h.Opcode == wsframe.Close {
 		return fatePass, nil
 	}
-	if r.ending == nil && controlRate.wait(from.controls, 1, now) > 0 {
+	if r.ending == nil && controlRate.wait(from.controls, 1, now, 0) > 0 {
 		return fateBreach, tooManyControls
 	}
 	if from.party == Client {
@@ -71,7 +71,7 @@ func (r *Relay) judgeData(from *side, h *wsframe.Header, now int64) (f fate, wai
 func (r *Relay) judgeRates(h *wsframe.Header, now int64) (f fate, wait int64, v *violation) {
 	messages, bytes := &r.policy.Messages, &r.policy.Bytes
 	if messages.Count > 0 && h.Opcode != wsframe.Continuation {
-		if wait := messages.wait(r.guard.messages, 1, now); wait > 0 {
+		if wait := messages.wait(r.guard.messages, 1, now, r.lateness()); wait > 0 {
 			if messages.Close {
 				return fateBreach, 0, tooManyMessages
 			}
@@ -85,7 +85,7 @@ func (r *Relay) judgeRates(h *wsframe.Header, now int64) (f fate, wait int64, v 
 	if bytes.Close && h.Length > bytes.Burst {
 		return fateBreach, 0, tooManyBytes
 	}
-	if wait := bytes.wait(r.guard.bytes, h.Length, now); wait > 0 {
+	if wait := bytes.wait(r.guard.bytes, h.Length, now, r.lateness()); wait > 0 {
 		if bytes.Close {
 			return fateBreach, 0, tooManyBytes
 		}
@@ -114,18 +114,27 @@ const leastMetered = 1 << 10
 func (r *Relay) meter(payload []byte, left uint64, now int64) (allowed int, wait int64) {
 	rate := &r.policy.Bytes
 	least := min(left, rate.Burst, leastMetered)
-	if wait := rate.wait(r.guard.bytes, least, now); wait > 0 {
+	if wait := rate.wait(r.guard.bytes, least, now, r.lateness()); wait > 0 {
 		r.holdBack(LimitBytes)
 		return 0, wait
 	}
-	return int(min(uint64(len(payload)), max(least, rate.room(r.guard.bytes, now)))), 0
+	return int(min(uint64(len(payload)), max(least, rate.room(r.guard.bytes, now, r.lateness())))), 0
 }
 
-// eases reports whether a client that was held back is well within its rates again.
-func (r *Relay) eases(now int64) bool {
-	within := func(rate *Rate, b bucket) bool { return rate.Count == 0 || rate.room(b, now) > rate.Burst/2 }
-	return within(&r.policy.Messages, r.guard.messages) && within(&r.policy.Bytes, r.guard.bytes)
+// lateness is by how much a client that is held back may be looked at too late: its
+// deadline is rounded up to a tick of the loop's wheel, and the loop has others to serve.
+const lateness = 2 << tickBits
+
+func (r *Relay) lateness() int64 {
+	if !r.client.slowed {
+		return 0
+	}
+	return lateness
 }
+
+// eases reports whether a client that was held back has been within its rates for so long
+// that nothing of it is left.
+func (r *Relay) eases(now int64) bool { return max(r.guard.messages, r.guard.bytes) < now-lateness }
 
 // holdBack notes that the client has to wait. That counts once, until the client has been
 // well within its rates.

@@ -418,3 +418,26 @@ func TestClientHeldBackCostsNothingElse(t *testing.T) {
 		f.end(t)
 	})
 }
+
+// TestRateHoldsWithASmallBurst has each message wait for a deadline of its own.
+func TestRateHoldsWithASmallBurst(t *testing.T) {
+	t.Parallel()
+	for way, start := range ways {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			f := start(t, Config{Policy: &Policy{Messages: Rate{Count: 1000, Per: time.Second, Burst: 1}}})
+			var stream []byte
+			for range 1000 {
+				stream = append(stream, maskedText("hello")...)
+			}
+			begin := time.Now()
+			mustWrite(t, f.client, stream)
+			mustRead(t, f.upstream, stream)
+			if took := time.Since(begin); took < 900*time.Millisecond {
+				t.Errorf("1000 messages passed in %v, at 1000 a second", took)
+			}
+			leave(f)
+			f.end(t)
+		})
+	}
+}

@@ -83,15 +83,18 @@ func (r *Rate) cost(n uint64) int64 {
 // maxCost keeps sums of a few from overflowing: some 36 years.
 const maxCost = 1 << 60
 
+// In the methods of a rate, late is by how much now may be later than what came could have
+// been looked at: nothing is lost by that.
+
 // wait returns how long it takes until n may come; 0 if n may come now. What is more
 // than a burst may come when a whole burst may.
-func (r *Rate) wait(b bucket, n uint64, now int64) int64 {
-	return max(0, max(b, now)+r.cost(min(n, r.Burst))-now-r.cost(r.Burst))
+func (r *Rate) wait(b bucket, n uint64, now, late int64) int64 {
+	return max(0, max(b, now-late)+r.cost(min(n, r.Burst))-now-r.cost(r.Burst))
 }
 
 // room returns how much may come now.
-func (r *Rate) room(b bucket, now int64) uint64 {
-	free := r.cost(r.Burst) - (max(b, now) - now)
+func (r *Rate) room(b bucket, now, late int64) uint64 {
+	free := r.cost(r.Burst) - (max(b, now-late) - now)
 	if free <= 0 {
 		return 0
 	}
@@ -99,4 +102,4 @@ func (r *Rate) room(b bucket, now int64) uint64 {
 }
 
 // take notes that n has come.
-func (r *Rate) take(b *bucket, n uint64, now int64) { *b = max(*b, now) + r.cost(n) }
+func (r *Rate) take(b *bucket, n uint64, now, late int64) { *b = max(*b, now-late) + r.cost(n) }

@@ -68,7 +68,7 @@ func (r *Relay) judgePong(h *wsframe.Header, p []byte) fate {
 
 // notePong notes that the client has answered a ping of ours.
 func (r *Relay) notePong(now int64) {
-	controlRate.take(&r.client.controls, 1, now)
+	controlRate.take(&r.client.controls, 1, now, 0)
 	if !r.pulse.is(awaited) {
 		return
 	}
