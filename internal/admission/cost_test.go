@@ -13,7 +13,7 @@ import (
 
 func TestAdmissionAllocatesNextToNothing(t *testing.T) {
 	l := New()
-	caps := Caps{Connections: 10, PerIP: 10, PerUser: 10, Handshakes: Rate{1 << 40, time.Second}}
+	caps := Caps{Connections: 10, PerIP: 10, PerUser: 10, Handshakes: Rate{1 << 30, time.Second}}
 	defer l.Track("g", caps, nil)()
 	ip := address("2001:db8::1")
 	var other Seat
