@@ -131,32 +131,8 @@ func (r *Relay) noteStreamEnd(from *side, err error) (over bool) {
 		r.ending.lingering = nil // both sides have vanished, and neither can be told
 	case to.pending != nil && to.mid:
 		r.abandon(to)
-	case !from.scan.Closed():
-		r.answerClose(to)
 	}
 	return r.settle()
-}
-
-// answerClose answers the close frame of a side in place of the other side, which is not
-// going to. It reports whether there was one to be answered.
-func (r *Relay) answerClose(s *side) bool {
-	if !s.scan.Closed() || s.gone || s.shut || s.pending != nil {
-		return false
-	}
-	code, _, _ := s.scan.Close()
-	r.requestClose(s, Close{Code: code})
-	return true
-}
-
-// answerCloses is answerClose for both sides, when their time is over.
-func (r *Relay) answerCloses() (answered bool) {
-	for _, s := range []*side{&r.client, &r.upstream} {
-		if other := r.other(s); !other.complete && r.answerClose(s) {
-			other.complete, other.shut, other.pending = true, true, nil
-			answered = true
-		}
-	}
-	return answered
 }
 
 // writeFailed notes that a side takes no more. Unless the end has begun for another
@@ -178,7 +154,6 @@ func (r *Relay) writeFailed(to *side, err error) {
 		r.endLinger()
 	case stalled:
 		to.complete = true
-		r.answerClose(r.other(to))
 	}
 }
 
@@ -297,8 +272,6 @@ func (r *Relay) noteTimeUp() (over bool) {
 		r.endLinger()
 	case r.passing():
 		r.arm(r.closeTimeout)
-	case r.answerCloses():
-		r.arm(r.lingerTimeout)
 	default:
 		r.finish()
 		return true
