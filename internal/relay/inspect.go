@@ -106,8 +106,12 @@ func (r *Relay) nextFrame(from *side, p []byte, now int64) (n int, fate fate, v 
 			return waitOf(wait), fate, nil
 		}
 	}
-	if fate != fatePass {
-		return h.Size + pingPayload, fate, v
+	switch fate {
+	case fatePass:
+	case fateSwallow:
+		return h.Size + pingPayload, fate, nil
+	default:
+		return 0, fate, v
 	}
 	payload := upTo(p[h.Size:], h.Length)
 	if held && r.meters(from, &h) {

@@ -29,8 +29,12 @@ func TestSlowReaderIsNotTakenForGone(t *testing.T) {
 				}
 			}()
 			readSlowly(t, f, 4*time.Second)
-			// From here on it takes nothing, and cannot have got the ping.
-			wantEnd(t, f.end(t), Client, 1011, "client stopped answering")
+			// From here on it takes nothing.
+			// Which of the two comes first, a ping without an answer or a write without an
+			// end, is up to how full the kernel's buffers are.
+			if o := f.end(t); o.By != Client || o.Code != 1011 {
+				t.Errorf("ended as %+v", o)
+			}
 			leave(f)
 		})
 	}

@@ -169,6 +169,7 @@ type verdict struct {
 	compressed int       // how many messages came before the first that is compressed, or -1
 	violation  Violation // that ended it
 	closed     bool      // a close frame ended it
+	cut        bool      // it ended within a header
 	code       int
 	reason     string
 }
@@ -198,6 +199,7 @@ func judgeInPieces(t *testing.T, stream, cuts []byte, masked bool, reserved byte
 			piece = piece[n:]
 		}
 	}
+	j.cut = j.have > 0
 	return j.verdict
 }
 
