@@ -223,8 +223,9 @@ func (r *Relay) noteSlow(to *side) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.decideSlow(to) {
-		r.requestClose(to, *ownClose(to))
-		r.tellOther(to)
+		own, other := slowConsumer(to)
+		r.requestClose(to, own)
+		r.requestClose(r.other(to), other)
 	}
 }
 

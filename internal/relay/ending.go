@@ -59,6 +59,13 @@ func (r *Relay) decide(by Party, c Close) bool {
 	return true
 }
 
+// isEnding takes mu.
+func (r *Relay) isEnding() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ending != nil
+}
+
 // overrule records another cause in place of a failure of a side, as long as that side
 // may still say why it failed. It reports whether that was so.
 func (r *Relay) overrule(by Party, c Close) bool {

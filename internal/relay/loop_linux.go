@@ -208,7 +208,9 @@ func (l *loop) handle(event *syscall.EpollEvent) {
 	if from.socket.watched&syscall.EPOLLIN != 0 && event.Events&^syscall.EPOLLOUT != 0 {
 		l.receive(r, from, to)
 	}
-	l.resume(r)
+	if !r.client.waits || r.isEnding() { // else its deadline is what it waits for
+		l.resume(r)
+	}
 	if r.place.touched {
 		l.lookAfter(r)
 	}

@@ -164,7 +164,7 @@ func (l *loop) pass(r *Relay, from, to *side, p []byte) (rest []byte, short bool
 			l.timers.set(r.place.index, now+int64(next.n))
 			r.place.touched = true // nothing more is to be read
 			return p, false
-		case fateShort, fateBusy:
+		case fateShort, fateBusy: // the loop is never busy with a ping here
 			r.place.touched = true
 			return p, true
 		case fateDrop, fateBreach:

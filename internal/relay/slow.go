@@ -46,14 +46,11 @@ func restOfFrame(p []byte, begun, sent int) int {
 	return end - sent
 }
 
-// slowConsumer is what both are told if a side is ended for being slow. As where a side
-// has stalled for good, a client whose upstream is the slow one is to come back.
-func slowConsumer(s *side) (client, upstream Close) {
-	overloaded := Close{Code: codeTryAgainLater, Reason: "overloaded: slow consumer"}
-	if s.party == Upstream {
-		return lost(s, " reads too slowly"), overloaded
-	}
-	return overloaded, lost(s, " reads too slowly")
+// slowConsumer is what a side is told that is ended for being slow, and what the other
+// one is. As where a side has stalled for good, a client whose upstream is the slow one
+// is to come back.
+func slowConsumer(s *side) (own, other Close) {
+	return Close{Code: codeTryAgainLater, Reason: "overloaded: slow consumer"}, lost(s, " reads too slowly")
 }
 
 // endSlow ends the connection of a side that has been slow for longest of all while too
@@ -65,14 +62,15 @@ func (r *Relay) endSlow(to *side, tellable bool) (frame []byte) {
 	defer r.mu.Unlock()
 	to.writing = false
 	if r.decideSlow(to) {
+		own, other := slowConsumer(to)
 		if tellable {
 			to.mid = false
-			to.pending = ownClose(to)
+			to.pending = &own
 			frame = to.takePending()
 		} else {
 			r.abandon(to)
 		}
-		r.tellOther(to)
+		r.requestClose(r.other(to), other)
 	} else {
 		r.writeFailed(to, os.ErrDeadlineExceeded)
 	}
@@ -80,38 +78,17 @@ func (r *Relay) endSlow(to *side, tellable bool) (frame []byte) {
 	return frame
 }
 
-// decideSlow records a slow side as the cause of the end, if there is none yet.
+// decideSlow records a slow side as the cause of the end, if there is none yet. The cause
+// is what the client is told.
 func (r *Relay) decideSlow(s *side) bool {
-	client, _ := slowConsumer(s)
-	if !r.decide(Gateway, client) {
+	cause, other := slowConsumer(s)
+	if s.party == Upstream {
+		cause = other
+	}
+	if !r.decide(Gateway, cause) {
 		return false
 	}
 	r.ending.limit = LimitBuffers
 	r.arm(r.closeTimeout)
 	return true
-}
-
-// ownClose is what a slow side is told.
-func ownClose(s *side) *Close {
-	client, upstream := slowConsumer(s)
-	if s.party == Upstream {
-		return &upstream
-	}
-	return &client
-}
-
-// tellOther requests a close frame to the side that is not slow.
-func (r *Relay) tellOther(s *side) {
-	client, upstream := slowConsumer(s)
-	if s.party == Upstream {
-		r.requestClose(&r.client, client)
-	} else {
-		r.requestClose(&r.upstream, upstream)
-	}
-}
-
-func (r *Relay) isEnding() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ending != nil
 }
