@@ -95,7 +95,7 @@
 //	┌─ eventfd ─► epoll set ◄─ sockets ──► turns: for each event
 //	│                                        receive ─► chunk ─► send
 //	│                                                     └─ not all taken: the
-//	│  wheel (stalls, closing, lingering)                    side keeps the chunk
+//	│  wheel (stalls, ends, pings, rates)                    side keeps the chunk
 //	└─ clock ◄─┘
 //
 // A loop is one goroutine with an epoll set. The goroutine waits for the set in Go's
@@ -104,12 +104,13 @@
 // The chunk is shared by all connections. Reading and writing are raw system calls
 // that never block.
 //
-// Each direction of a connection is in one of three states, which say what the set is
+// Each direction of a connection is in one of four states, which say what the set is
 // asked to tell (listen):
 //
 //	flowing | its source is watched for something to read
 //	blocked | its destination has a chunk, or the rest of one, and is watched for
 //	        | room; the source is not read from
+//	held    | what came from its source waits for a rate; the source is not read from
 //	over    | its source has been read to the end, and is not watched
 //
 // A connection is queued, then admitted to a place, and evicted when it is finished.

@@ -250,12 +250,16 @@ func (r *Relay) handBack() {
 
 // awaitBaton waits until a ping is written.
 func (r *Relay) awaitBaton() {
-	r.mu.Lock()
-	busy := r.pumps.handback
-	r.mu.Unlock()
-	if busy != nil {
+	if busy := r.busyUntil(); busy != nil {
 		<-busy
 	}
+}
+
+// busyUntil takes mu.
+func (r *Relay) busyUntil() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pumps.handback
 }
 
 // wakesAt returns when timeDue is to be called, or never. It takes mu.
