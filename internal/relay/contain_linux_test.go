@@ -251,7 +251,7 @@ func TestLoopWaitsForNoConnectionThatIsGone(t *testing.T) {
 			l.now = time.Now()
 			l.turn(0)
 			at, waits := l.timers.next()
-			if left := time.Duration(at - monotonic(time.Now())); !waits || left > defaultCloseTimeout {
+			if left := time.Duration(at - monotonic(time.Now())); !waits || left > defaultCloseTimeout+1<<tickBits {
 				t.Fatalf("waits (%v) for what comes in %v", waits, left)
 			}
 			part(l, f.Relay)
