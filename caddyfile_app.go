@@ -40,25 +40,13 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if d.NextArg() {
 		return nil, d.Errf("the global option ws_gateway takes no arguments, got %q: it has a block, and a gateway stands in a site", d.Val())
 	}
-	for d.NextBlock(0) {
-		word := caddyfile.NewDispenser(wordTokens(d))
-		word.Next()
-		parse, known := appWords[word.Val()]
-		if !known {
-			return nil, unexpectedWord(word, "the global option ws_gateway", sortedKeys(appWords)...)
-		}
-		if err := once(word, seen, word.Val()); err != nil {
-			return nil, err
-		}
-		if err := parse(app, word); err != nil {
-			return nil, err
-		}
+	if err := parseWords(d, app, "the global option ws_gateway", appWords, seen); err != nil {
+		return nil, err
 	}
 	return httpcaddyfile.App{Name: "ws_gateway", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// appWords are the words of the global option. Each is given a dispenser over its own
-// tokens that stands on the word itself.
+// appWords are the words of the global option.
 var appWords = map[string]func(*App, *caddyfile.Dispenser) error{
 	"buffers": (*App).unmarshalBuffers,
 }

@@ -11,8 +11,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
-// authWords are the words of an auth block. Each is given a dispenser over its
-// own tokens that stands on the word itself.
+// authWords are the words of an auth block.
 var authWords = map[string]func(*Auth, *caddyfile.Dispenser) error{
 	"token":      (*Auth).unmarshalToken,
 	"bearer":     (*Auth).unmarshalBearer,
@@ -40,21 +39,12 @@ func (h *Handler) unmarshalAuth(d *caddyfile.Dispenser) error {
 // unmarshalBlock parses a block with some of authWords.
 func (a *Auth) unmarshalBlock(d *caddyfile.Dispenser, allowed ...string) error {
 	name := d.Val()
-	seen := make(map[string]bool)
-	for d.NextBlock(0) {
-		word := caddyfile.NewDispenser(wordTokens(d))
-		word.Next()
-		if !slices.Contains(allowed, word.Val()) {
-			return unexpectedWord(word, name, allowed...)
-		}
-		if !slices.Contains([]string{"token", "bearer", "provider"}, word.Val()) {
-			if err := once(word, seen, word.Val()); err != nil {
-				return err
-			}
-		}
-		if err := authWords[word.Val()](a, word); err != nil {
-			return err
-		}
+	words := make(map[string]func(*Auth, *caddyfile.Dispenser) error, len(allowed))
+	for _, word := range allowed {
+		words[word] = authWords[word]
+	}
+	if err := parseWords(d, a, name, words, make(map[string]bool), "token", "bearer", "provider"); err != nil {
+		return err
 	}
 	if !slices.ContainsFunc(a.Token, func(c TokenCarrier) bool { return c.From == "subprotocol" && !c.Base64URL }) {
 		for i := range a.Bearer {

@@ -12,8 +12,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
-// jwtWords are the words of a jwt block. Each is given a dispenser over its own
-// tokens that stands on the word itself.
+// jwtWords are the words of a jwt block.
 var jwtWords = map[string]func(*JWT, *caddyfile.Dispenser) error{
 	"key":             (*JWT).unmarshalKey,
 	"jwks":            (*JWT).unmarshalJWKS,
@@ -33,22 +32,8 @@ func (j *JWT) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("jwt takes no arguments, only a block")
 	}
-	seen := make(map[string]bool)
-	for d.NextBlock(0) {
-		word := caddyfile.NewDispenser(wordTokens(d))
-		word.Next()
-		parse, known := jwtWords[word.Val()]
-		if !known {
-			return unexpectedWord(word, "jwt", sortedKeys(jwtWords)...)
-		}
-		if !slices.Contains([]string{"key", "jwks", "require"}, word.Val()) {
-			if err := once(word, seen, word.Val()); err != nil {
-				return err
-			}
-		}
-		if err := parse(j, word); err != nil {
-			return err
-		}
+	if err := parseWords(d, j, "jwt", jwtWords, make(map[string]bool), "key", "jwks", "require"); err != nil {
+		return err
 	}
 	if len(j.Keys) == 0 && len(j.JWKS) == 0 {
 		d.Reset()

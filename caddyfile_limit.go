@@ -9,8 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// limitWords are the words of a limit block. Each is given a dispenser over its own
-// tokens that stands on the word itself.
+// limitWords are the words of a limit block.
 var limitWords = map[string]func(*Limit, *caddyfile.Dispenser) error{
 	"connections":          (*Limit).unmarshalConnections,
 	"connections_per_ip":   (*Limit).unmarshalConnectionsPerIP,
@@ -30,19 +29,8 @@ func (h *Handler) unmarshalLimit(d *caddyfile.Dispenser) error {
 	}
 	h.Limit = new(Limit)
 	seen := make(map[string]bool)
-	for d.NextBlock(0) {
-		word := caddyfile.NewDispenser(wordTokens(d))
-		word.Next()
-		parse, known := limitWords[word.Val()]
-		if !known {
-			return unexpectedWord(word, "limit", sortedKeys(limitWords)...)
-		}
-		if err := once(word, seen, word.Val()); err != nil {
-			return err
-		}
-		if err := parse(h.Limit, word); err != nil {
-			return err
-		}
+	if err := parseWords(d, h.Limit, "limit", limitWords, seen); err != nil {
+		return err
 	}
 	d.Reset()
 	d.Next() // an error is about the block, not about its last line

@@ -53,6 +53,31 @@ func once(d *caddyfile.Dispenser, seen map[string]bool, word string) error {
 	return nil
 }
 
+// parseWords parses a block, each word with its own function, which is given a dispenser
+// over the word's own tokens that stands on the word itself. A word may stand once,
+// counting what was seen before, unless it is one of those that may be repeated.
+func parseWords[T any](d *caddyfile.Dispenser, into *T, block string,
+	words map[string]func(*T, *caddyfile.Dispenser) error, seen map[string]bool, repeated ...string,
+) error {
+	for d.NextBlock(0) {
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		parse, known := words[word.Val()]
+		if !known {
+			return unexpectedWord(word, block, sortedKeys(words)...)
+		}
+		if !slices.Contains(repeated, word.Val()) {
+			if err := once(word, seen, word.Val()); err != nil {
+				return err
+			}
+		}
+		if err := parse(into, word); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // unexpectedWord is the error about an unknown word in a block, and lists the allowed
 // words.
 func unexpectedWord(d *caddyfile.Dispenser, block string, allowed ...string) error {
