@@ -35,6 +35,7 @@ type home struct {
 
 func newGateway() *gateway {
 	g := new(gateway)
+	g.paces.Store(new([]trackedPace))
 	for i := range g.homes {
 		g.homes[i].gateway = g
 	}
@@ -58,8 +59,9 @@ func (g *gateway) admit(into *Seat, caps Caps, c client) (Limit, bool) {
 }
 
 // takeLocked counts a connection of the client in all of the tables and in the
-// gateway, or nowhere. So many tables came before these. The locks of the client's shards are held until the last of the
-// caps was found to have room, so that nobody sees a count that is taken back.
+// gateway, or nowhere. So many shards are locked by then. The locks of the client's
+// shards are held until the last of the caps was found to have room, so that nobody
+// sees a count that is taken back.
 func (h *home) takeLocked(tables []*table, caps Caps, c client, locked int) ([]*tally, Limit) {
 	if len(tables) == 0 {
 		limit := h.gateway.take(caps.Connections)

@@ -27,7 +27,7 @@ var _ Ledger = (*Local)(nil)
 // New returns an empty ledger.
 func New() *Local {
 	l := &Local{rates: newRates()}
-	l.gateways.Store(new(map[string]*gateway))
+	l.gateways.Store(&map[string]*gateway{})
 	return l
 }
 
@@ -44,9 +44,6 @@ func (l *Local) newGateway(name string) *gateway {
 	all := maps.Clone(*l.gateways.Load())
 	if g := all[name]; g != nil {
 		return g
-	}
-	if all == nil {
-		all = make(map[string]*gateway)
 	}
 	g := newGateway()
 	all[strings.Clone(name)] = g

@@ -26,10 +26,7 @@ const mostReplaced = 4
 
 // trackPace notes that so many more configurations have the pace.
 func (g *gateway) trackPace(p pace, more int, now int64) {
-	var paces []trackedPace
-	if known := g.paces.Load(); known != nil {
-		paces = slices.DeleteFunc(slices.Clone(*known), func(t trackedPace) bool { return t.past(now) })
-	}
+	paces := slices.DeleteFunc(slices.Clone(*g.paces.Load()), func(t trackedPace) bool { return t.past(now) })
 	t := trackedPace{pace: p}
 	if i := slices.IndexFunc(paces, func(t trackedPace) bool { return t.pace == p }); i >= 0 {
 		t = paces[i]
@@ -69,8 +66,5 @@ func (l *Local) pacesOf(gateway string) []trackedPace {
 	if g == nil {
 		return nil
 	}
-	if paces := g.paces.Load(); paces != nil {
-		return *paces
-	}
-	return nil
+	return *g.paces.Load()
 }
