@@ -100,14 +100,12 @@ func (s *startedApps) stop(a *App) {
 // stays, so that one that fails to start ends nobody.
 func (s *startedApps) apply() {
 	buffers := int64(0)
-	for i, a := range s.list {
+	for _, a := range s.list {
 		size := a.Buffers
 		if size == 0 {
 			size = relay.DefaultBuffers()
 		}
-		if i == 0 || size > buffers {
-			buffers = size
-		}
+		buffers = max(buffers, size)
 	}
 	relay.SetBuffers(buffers)
 }
