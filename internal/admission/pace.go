@@ -18,8 +18,11 @@ type trackedPace struct {
 	until          int64 // by the clock of rates; 0 while a configuration has it
 }
 
+// replaced reports whether no configuration has the pace any more.
+func (t trackedPace) replaced() bool { return t.until > 0 }
+
 // past reports whether nobody needs to know the pace any more.
-func (t trackedPace) past(now int64) bool { return t.until > 0 && t.until <= now }
+func (t trackedPace) past(now int64) bool { return t.replaced() && t.until <= now }
 
 // mostReplaced is how many paces are kept that reloads have replaced.
 const mostReplaced = 4
@@ -44,20 +47,22 @@ func (g *gateway) trackPace(p pace, more int, now int64) {
 // keep drops what is too much of the paces that were replaced, of which the last are
 // behind, and all where no configuration has any.
 func keep(paces []trackedPace) []trackedPace {
-	replaced := func(t trackedPace) bool { return t.until > 0 }
-	if !slices.ContainsFunc(paces, func(t trackedPace) bool { return !replaced(t) }) {
+	replaced := 0
+	for _, t := range paces {
+		if t.replaced() {
+			replaced++
+		}
+	}
+	if replaced == len(paces) {
 		return nil
 	}
-	kept := 0
-	slices.Reverse(paces)
-	paces = slices.DeleteFunc(paces, func(t trackedPace) bool {
-		if replaced(t) {
-			kept++
+	return slices.DeleteFunc(paces, func(t trackedPace) bool {
+		if !t.replaced() || replaced <= mostReplaced {
+			return false
 		}
-		return replaced(t) && kept > mostReplaced
+		replaced--
+		return true
 	})
-	slices.Reverse(paces)
-	return paces
 }
 
 // pacesOf returns the paces of a gateway.
