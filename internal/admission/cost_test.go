@@ -39,30 +39,32 @@ func TestAdmissionAllocatesNextToNothing(t *testing.T) {
 	}
 }
 
-// inUse returns the bytes that are in use after f, beyond those before.
-func inUse(f func()) int64 {
+// wantBytes holds what f puts into memory to so many bytes for each of a number of
+// things.
+func wantBytes(t *testing.T, what string, number int, most float64, f func()) {
+	t.Helper()
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	f()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	each := float64(int64(after.HeapAlloc)-int64(before.HeapAlloc)) / float64(number)
+	t.Logf("%.1f bytes for %s", each, what)
+	if each > most {
+		t.Errorf("more than %v", most)
+	}
 }
 
 func TestAMillionAddressesTakeFewBytesEach(t *testing.T) {
 	const addresses = 1_000_000
 	l := New()
 	caps := Caps{Handshakes: Rate{10, time.Hour}}
-	each := float64(inUse(func() {
+	wantBytes(t, "the handshakes of an address", addresses, 128, func() {
 		for i := range uint64(addresses) {
 			l.Knock("g", caps, networkOf(i))
 		}
-	})) / addresses
-	t.Logf("%.1f bytes for the handshakes of an address", each)
-	if each > 128 {
-		t.Error("more than 128")
-	}
+	})
 	runtime.KeepAlive(l)
 }
 
@@ -72,16 +74,12 @@ func TestConnectionsOfAMillionAddressesTakeFewBytesEach(t *testing.T) {
 	caps := Caps{PerIP: 1}
 	defer l.Track("g", caps, nil)()
 	seats := make([]Seat, addresses)
-	each := float64(inUse(func() {
+	wantBytes(t, "an address with a connection, beside its seat", addresses, 128, func() {
 		for i := range seats {
 			l.Admit(&seats[i], "g", caps, networkOf(uint64(i)), "")
 			seats[i].Settle()
 		}
-	})) / addresses
-	t.Logf("%.1f bytes for an address with a connection, beside its seat", each)
-	if each > 128 {
-		t.Error("more than 128")
-	}
+	})
 	runtime.KeepAlive(seats)
 }
 
@@ -106,16 +104,12 @@ func TestConnectionsTakeFewBytesEach(t *testing.T) {
 			for i := range users {
 				users[i] = fmt.Sprint(uint64(i) / test.sharing)
 			}
-			each := float64(inUse(func() {
+			wantBytes(t, "a connection, beside its seat", connections, test.most, func() {
 				for i := range seats {
 					l.Admit(&seats[i], "g", test.caps, networkOf(uint64(i)/test.sharing), users[i])
 					seats[i].Settle()
 				}
-			})) / connections
-			t.Logf("%.1f bytes for a connection, beside its seat", each)
-			if each > test.most {
-				t.Errorf("more than %v", test.most)
-			}
+			})
 			runtime.KeepAlive(users)
 			runtime.KeepAlive(seats)
 		})
