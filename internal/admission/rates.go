@@ -126,7 +126,10 @@ func note(debts []debt, locked int, now int64) (wait time.Duration) {
 		d.learnLocked(debts, now)
 	}
 	for _, d := range debts {
-		if wait := d.shard.waitLocked(d.hash, d.rate, now); d.asked && wait > 0 {
+		if !d.asked {
+			continue
+		}
+		if wait := d.shard.waitLocked(d.hash, d.rate, now); wait > 0 {
 			return wait
 		}
 	}
