@@ -16,8 +16,12 @@ type frame struct {
 }
 
 const (
-	opText  = 0x1
-	opClose = 0x8
+	opContinuation = 0x0
+	opText         = 0x1
+	opBinary       = 0x2
+	opClose        = 0x8
+	opPing         = 0x9
+	opPong         = 0xA
 )
 
 const maxPayload = 1 << 20
@@ -69,16 +73,9 @@ func readFrame(br *bufio.Reader) (frame, error) {
 	if _, err := io.ReadFull(br, head[:]); err != nil {
 		return frame{}, err
 	}
-	n := uint64(head[1] & 0x7f)
-	if n > 125 {
-		size := make([]byte, 2+6*(n-126))
-		if _, err := io.ReadFull(br, size); err != nil {
-			return frame{}, err
-		}
-		n = 0
-		for _, b := range size {
-			n = n<<8 | uint64(b)
-		}
+	n, err := readLength(br, head[1])
+	if err != nil {
+		return frame{}, err
 	}
 	if n > maxPayload || head[0]&0x70 != 0 {
 		return frame{}, fmt.Errorf("%w: a frame begins with %x", errForeign, head)
@@ -95,6 +92,33 @@ func readFrame(br *bufio.Reader) (frame, error) {
 	}
 	unmask(f.payload, key)
 	return f, nil
+}
+
+// readLength reads what is left of a length that begins in the second byte of a header.
+func readLength(br *bufio.Reader, second byte) (uint64, error) {
+	n := uint64(second & 0x7f)
+	if n <= 125 {
+		return n, nil
+	}
+	var b [8]byte
+	if _, err := io.ReadFull(br, b[len(b)-int(2+6*(n-126)):]); err != nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(b[:]), nil
+}
+
+func unmask(p []byte, key [4]byte) {
+	if key == [4]byte{} {
+		return
+	}
+	once := uint64(binary.NativeEndian.Uint32(key[:]))
+	twice := once | once<<32
+	for ; len(p) >= 8; p = p[8:] {
+		binary.NativeEndian.PutUint64(p, binary.NativeEndian.Uint64(p)^twice)
+	}
+	for i := range p {
+		p[i] ^= key[i%4]
+	}
 }
 
 // acceptOf is the Sec-WebSocket-Accept for a key.

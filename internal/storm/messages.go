@@ -12,13 +12,6 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	opContinuation = 0x0
-	opBinary       = 0x2
-	opPing         = 0x9
-	opPong         = 0xA
-)
-
 // voice draws the messages of one side of a connection, so that whoever hears them can
 // draw them too. A message begins with the name of the voice and its own number, as far
 // as there is space, and ends with a checksum.
@@ -198,7 +191,6 @@ func (h *hearer) hear() (frame, error) {
 
 // header reads the header of a frame, which must be good.
 func (h *hearer) header() (first byte, size int, key [4]byte, err error) {
-	var b [8]byte
 	if first, err = h.br.ReadByte(); err != nil {
 		return first, size, key, err
 	}
@@ -207,15 +199,9 @@ func (h *hearer) header() (first byte, size int, key [4]byte, err error) {
 	if err != nil {
 		return first, size, key, err
 	}
-	length := uint64(second & 0x7f)
-	if length > 125 {
-		extended := b[:2+6*(length-126)]
-		if _, err := io.ReadFull(h.br, extended); err != nil {
-			return first, size, key, err
-		}
-		copy(b[8-len(extended):], extended)
-		clear(b[:8-len(extended)])
-		length = binary.BigEndian.Uint64(b[:])
+	length, err := readLength(h.br, second)
+	if err != nil {
+		return first, size, key, err
 	}
 	op, final := first&0xf, first&0x80 != 0
 	switch {
@@ -239,20 +225,6 @@ func (h *hearer) body(p []byte, key [4]byte) error {
 	h.mid = false
 	unmask(p, key)
 	return nil
-}
-
-func unmask(p []byte, key [4]byte) {
-	if key == [4]byte{} {
-		return
-	}
-	once := uint64(binary.NativeEndian.Uint32(key[:]))
-	twice := once | once<<32
-	for ; len(p) >= 8; p = p[8:] {
-		binary.NativeEndian.PutUint64(p, binary.NativeEndian.Uint64(p)^twice)
-	}
-	for i := range p {
-		p[i] ^= key[i%4]
-	}
 }
 
 // garbage is what no frame begins with, in one of several ways.
