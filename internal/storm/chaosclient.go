@@ -56,7 +56,7 @@ type heard struct {
 	ended                time.Time
 }
 
-// live leads a life.
+// lead leads a life.
 func (c *chaos) lead(ctx context.Context, l life) {
 	began := time.Now()
 	d, err := c.open(l.Carrier)
@@ -265,8 +265,7 @@ func (a *caller) act() (gone bool) {
 	case halves:
 		a.line.leave(byHalf)
 	case truncates:
-		wire := frame{opBinary, make([]byte, a.r.IntN(20_000))}.bytes(a.r.Uint32() | 1)
-		_, _ = a.line.Write(wire[:1+a.r.IntN(len(wire)-1)])
+		_, _ = a.line.Write(stump(a.r, a.r.Uint32()|1))
 		a.line.leave(byHalf)
 	case garbles:
 		_, _ = a.line.Write(garbage(a.r))
@@ -312,8 +311,8 @@ func (a *caller) take(f frame) error {
 		a.answer(frame{opPong, f.payload})
 		return nil
 	case f.op == opPong:
-		if want := a.pingPayload(a.ponged); !bytes.Equal(f.payload, want) {
-			return fmt.Errorf("%w: pong %.100q, want %.100q", errForeign, f.payload, want)
+		if err := differs(f, opPong, a.pingPayload(a.ponged)); err != nil {
+			return err
 		}
 		a.ponged++
 		return nil

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
@@ -99,6 +97,9 @@ func (l *life) String() string {
 
 func (l *life) voice(pushes bool) voice { return voice{seed: l.Seed, name: l.ID, pushes: pushes} }
 
+// pingPayload is what the ping with the number says, of either side.
+func (l *life) pingPayload(n int) []byte { return fmt.Appendf(nil, "ping of %s %d", l.ID, n) }
+
 // random draws for one of those who take part.
 func (l *life) random(part uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(l.Seed^uint64(crc32.ChecksumIEEE([]byte(l.ID))), part)) //nolint:gosec // it must be possible to draw the same again
@@ -113,19 +114,10 @@ func (f fault) pausing(r *rand.Rand) time.Duration {
 }
 
 // target is the request's path and query.
-func (l *life) target() string {
-	text, err := json.Marshal(l)
-	if err != nil {
-		panic(err) // it is plain data
-	}
-	return "/" + l.Route + "?life=" + base64.RawURLEncoding.EncodeToString(text)
-}
+func (l *life) target() string { return "/" + l.Route + "?life=" + inQuery(l) }
 
 // lifeOf reads what target wrote.
 func lifeOf(u *url.URL) (l life, err error) {
-	text, err := base64.RawURLEncoding.DecodeString(u.Query().Get("life"))
-	if err == nil {
-		err = json.Unmarshal(text, &l)
-	}
+	err = fromQuery(u, "life", &l)
 	return l, err
 }

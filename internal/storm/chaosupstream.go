@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -162,8 +161,6 @@ func (a *answerer) sayLocked(op byte, payload []byte) {
 	a.write(wire)
 }
 
-func (l *life) pingPayload(n int) []byte { return fmt.Appendf(nil, "ping of %s %d", l.ID, n) }
-
 // push sends messages of the upstream's own until the connection is over.
 func (a *answerer) push() {
 	timer := time.NewTimer(a.Pushes)
@@ -205,8 +202,8 @@ func (a *answerer) converse() error {
 			a.pong(f)
 			continue
 		case opPong:
-			if want := a.pingPayload(a.ponged); !bytes.Equal(f.payload, want) {
-				return fmt.Errorf("%w: pong %.100q, want %.100q", errForeign, f.payload, want)
+			if err := differs(f, opPong, a.pingPayload(a.ponged)); err != nil {
+				return err
 			}
 			a.ponged++
 			continue
@@ -236,19 +233,6 @@ func (a *answerer) pong(f frame) {
 	}
 }
 
-// differs says how a message is not the one that had to come.
-func differs(f frame, op byte, want []byte) error {
-	if f.op == op && bytes.Equal(f.payload, want) {
-		return nil
-	}
-	at := 0
-	for at < min(len(f.payload), len(want)) && f.payload[at] == want[at] {
-		at++
-	}
-	return fmt.Errorf("%w: opcode %d, %d bytes, beginning with %.60q, but opcode %d and %d bytes had to come, beginning with %.60q: they differ from byte %d on",
-		errForeign, f.op, len(f.payload), f.payload, op, len(want), want, at)
-}
-
 // act commits the upstream's fault, and reports whether that ends what it hears.
 func (a *answerer) act() (left bool) {
 	if a.Upstream == pauses || a.Upstream == stalls {
@@ -273,8 +257,7 @@ func (a *answerer) act() (left bool) {
 	case halves, truncates:
 		a.write(text(fmt.Sprintf("last %d %d", a.heard, a.pushed)).bytes(0))
 		if a.Upstream == truncates {
-			wire := frame{opBinary, make([]byte, a.r.IntN(20_000))}.bytes(0)
-			a.write(wire[:min(len(wire)-1, 1+a.r.IntN(1+len(wire)))])
+			a.write(stump(a.r, 0))
 		}
 		part(a.conn, byHalf)
 	case garbles:

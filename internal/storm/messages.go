@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -225,6 +226,25 @@ func (h *hearer) body(p []byte, key [4]byte) error {
 	h.mid = false
 	unmask(p, key)
 	return nil
+}
+
+// differs says how a message, or a pong, is not the one that had to come.
+func differs(f frame, op byte, want []byte) error {
+	if f.op == op && bytes.Equal(f.payload, want) {
+		return nil
+	}
+	at := 0
+	for at < min(len(f.payload), len(want)) && f.payload[at] == want[at] {
+		at++
+	}
+	return fmt.Errorf("%w: opcode %d, %d bytes, beginning with %.60q, but opcode %d and %d bytes had to come, beginning with %.60q: they differ from byte %d on",
+		errForeign, f.op, len(f.payload), f.payload, op, len(want), want, at)
+}
+
+// stump is the beginning of a frame.
+func stump(r *rand.Rand, mask uint32) []byte {
+	wire := frame{opBinary, make([]byte, r.IntN(20_000))}.bytes(mask)
+	return wire[:1+r.IntN(len(wire)-1)]
 }
 
 // garbage is what no frame begins with, in one of several ways.

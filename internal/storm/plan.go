@@ -92,20 +92,31 @@ func (p *plan) String() string {
 
 // target is the request's path and query.
 func (p *plan) target() string {
-	text, err := json.Marshal(p.script)
-	if err != nil {
-		panic(err) // it is plain data
-	}
-	return "/" + p.route + "?id=" + p.ID + "&script=" + base64.RawURLEncoding.EncodeToString(text)
+	return "/" + p.route + "?id=" + p.ID + "&script=" + inQuery(p.script)
 }
 
 // scriptOf reads what target wrote.
 func scriptOf(u *url.URL) (id string, s script, err error) {
-	text, err := base64.RawURLEncoding.DecodeString(u.Query().Get("script"))
-	if err == nil {
-		err = json.Unmarshal(text, &s)
-	}
+	err = fromQuery(u, "script", &s)
 	return u.Query().Get("id"), s, err
+}
+
+// inQuery spells plain data as it travels in the query.
+func inQuery(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // it is plain data
+	}
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// fromQuery reads what inQuery spelled.
+func fromQuery(u *url.URL, name string, v any) error {
+	text, err := base64.RawURLEncoding.DecodeString(u.Query().Get(name))
+	if err == nil {
+		err = json.Unmarshal(text, v)
+	}
+	return err
 }
 
 // draw makes up the plan with the number.
