@@ -142,15 +142,13 @@ func TestEndsNeedCauses(t *testing.T) {
 		"nobody has sent garbage":  {life: life{Client: resets}, code: 1002, reason: "bad frame"},
 		"the gateway's own notion": {code: 1014, reason: "bad gateway"},
 	} {
-		a := &caller{life: c.life}
+		a := &caller{life: c.life, cut: c.cut, closing: c.closing}
 		a.instance, a.pushed, a.h.mid, a.err = instance, 3, c.mid, io.EOF
 		a.sent.Store(5)
 		a.echoed.Store(5)
-		a.cut.Store(c.cut)
-		a.closing.Store(c.closing)
 		if c.code != 0 {
 			f := closing(c.code, c.reason)
-			a.closed.Store(&f)
+			a.closed = &f
 		}
 		if c.chaos == nil {
 			c.chaos = new(chaos)

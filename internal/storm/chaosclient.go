@@ -23,17 +23,17 @@ type caller struct {
 	began       time.Time
 
 	// The speaker's.
-	r       *rand.Rand
-	scratch []byte
-	pinged  int
+	r        *rand.Rand
+	scratch  []byte
+	pinged   int
+	cut      bool // the client has broken the connection
+	stalled  bool // or may have been given up
+	closing  bool // a close frame was sent
+	closedAt time.Time
 
-	sent     atomic.Int64 // messages
-	cut      atomic.Bool  // the client has broken the connection
-	stalled  atomic.Bool  // or may have been given up
-	closing  atomic.Bool  // a close frame was sent
-	closedAt atomic.Int64
-	pausing  atomic.Int64 // for how long to hear nothing
-	slow     atomic.Bool
+	sent    atomic.Int64 // messages
+	pausing atomic.Int64 // for how long to hear nothing
+	slow    atomic.Bool
 
 	wake chan struct{} // holds something while there may be something new for the speaker
 	over chan struct{} // closed when nothing more is heard
@@ -51,7 +51,7 @@ type heard struct {
 	echoed               atomic.Int64
 	pushed, ponged       int
 	last                 bool // the upstream said that it would say nothing more
-	closed               atomic.Pointer[frame]
+	closed               *frame
 	err                  error
 	ended                time.Time
 }
@@ -172,17 +172,17 @@ func (a *caller) flush() error {
 	a.queue = nil
 	a.mu.Unlock()
 	for _, f := range queue {
-		if a.closing.Load() || a.cut.Load() {
+		if a.closing || a.cut {
 			return errOver
 		}
 		if f[0]&0xf == opClose {
-			a.closing.Store(true)
+			a.closing = true
 		}
 		if _, err := a.line.Write(f); err != nil {
 			return err
 		}
 	}
-	if a.closing.Load() {
+	if a.closing {
 		return errOver
 	}
 	return nil
@@ -241,21 +241,21 @@ func (a *caller) close(code uint16, reason string) {
 	if a.flush() != nil {
 		return
 	}
-	a.closedAt.Store(time.Now().UnixNano())
-	a.closing.Store(true)
+	a.closedAt = time.Now()
+	a.closing = true
 	_, _ = a.line.Write(closing(code, reason).bytes(a.r.Uint32() | 1))
 }
 
 // act commits the client's fault, and reports whether that ends what it says.
 func (a *caller) act() (gone bool) {
 	if a.Client == pauses || a.Client == stalls {
-		a.stalled.Store(a.Client == stalls)
+		a.stalled = a.Client == stalls
 		a.pausing.Store(int64(a.Client.pausing(a.r)))
 	}
 	if a.Client.harmless() || a.Client == stalls {
 		return false
 	}
-	a.cut.Store(true)
+	a.cut = true
 	switch a.Client {
 	default: // has no moment of its own
 	case resets:
@@ -290,11 +290,11 @@ func (a *caller) hearAll() error {
 		if err != nil {
 			return err
 		}
-		if a.closed.Load() != nil {
+		if a.closed != nil {
 			return fmt.Errorf("%w: behind the close frame: opcode %d, %.60q", errForeign, f.op, f.payload)
 		}
 		if f.op == opClose {
-			a.closed.Store(&f)
+			a.closed = &f
 			a.answer(closing(f.code(), ""))
 			continue
 		}
@@ -357,11 +357,11 @@ func (a *caller) checkCounts(format, said string) error {
 
 // how says how the connection has ended.
 func (a *caller) how() string {
-	f := a.closed.Load()
+	f := a.closed
 	switch {
-	case f == nil && (a.cut.Load() || a.stalled.Load()):
+	case f == nil && (a.cut || a.stalled):
 		return "cut by the client"
-	case f == nil && a.closing.Load():
+	case f == nil && a.closing:
 		return "by an unanswered close frame"
 	case f == nil:
 		return "in the middle of a frame"

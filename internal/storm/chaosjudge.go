@@ -19,7 +19,6 @@ func (c *chaos) judge(a *caller) {
 }
 
 func (a *caller) verdict(c *chaos) error {
-	closed := a.closed.Load()
 	switch {
 	case errors.Is(a.err, errForeign):
 		return a.err
@@ -30,10 +29,10 @@ func (a *caller) verdict(c *chaos) error {
 		return a.err
 	case a.slow.Load():
 		return errSlow
-	case closed == nil:
+	case a.closed == nil:
 		return a.unsaid(c)
 	}
-	code, reason := int(closed.code()), closed.reason()
+	code, reason := int(a.closed.code()), a.closed.reason()
 	switch {
 	case strings.HasPrefix(reason, "bye "):
 		if a.Upstream != closes || code < 4000 {
@@ -49,7 +48,7 @@ func (a *caller) verdict(c *chaos) error {
 		return fmt.Errorf("closed with %d without a reason", code)
 	case !a.mayBe(code, c):
 		return fmt.Errorf("closed with %d %q", code, reason)
-	case code == 1012 && (a.Upstream == halves || a.Upstream == truncates) && !a.last && !a.cut.Load() && !c.struck(a):
+	case code == 1012 && (a.Upstream == halves || a.Upstream == truncates) && !a.last && !a.cut && !c.struck(a):
 		return fmt.Errorf("closed with %d %q, but the upstream's last message is missing", code, reason)
 	}
 	return nil
@@ -63,15 +62,15 @@ func (c *chaos) struck(a *caller) bool {
 // unsaid judges an end without a close frame.
 func (a *caller) unsaid(c *chaos) error {
 	switch {
-	case a.cut.Load(), a.stalled.Load():
+	case a.cut, a.stalled:
 		return nil
 	case a.h.mid && (!a.Upstream.harmless() || c.weather.killed(a.instance, a.began)):
 		return nil // in the middle of a frame there is no saying
-	case a.closing.Load() && (!a.Upstream.harmless() || c.struck(a)):
+	case a.closing && (!a.Upstream.harmless() || c.struck(a)):
 		return nil // the client has begun the end, and the upstream does not answer
 	}
 	err := fmt.Errorf("ended without a close frame, in a frame: %t: %w", a.h.mid, a.err)
-	if at := a.closedAt.Load(); at > 0 && a.ended.Sub(time.Unix(0, at)) > long {
+	if !a.closedAt.IsZero() && a.ended.Sub(a.closedAt) > long {
 		return fmt.Errorf("%w: %w", errLate, err) // the upstream has not answered in time
 	}
 	return err
@@ -83,13 +82,13 @@ func (a *caller) mayBe(code int, c *chaos) bool {
 	case 1001:
 		return a.Upstream == garbles || a.Route == tightRoute
 	case 1002, 1007:
-		return a.Upstream == garbles || a.Client == garbles && a.cut.Load()
+		return a.Upstream == garbles || a.Client == garbles && a.cut
 	case 1008, 1009:
 		return a.Route == tightRoute
 	case 1011:
-		return a.cut.Load() // which the upstream was told, and sends back
+		return a.cut // which the upstream was told, and sends back
 	case 1012:
-		return !a.Upstream.harmless() || a.cut.Load() || a.stalled.Load() || c.struck(a)
+		return !a.Upstream.harmless() || a.cut || a.stalled || c.struck(a)
 	case 1013:
 		return a.Client == stalls || a.Client == pauses
 	}

@@ -70,7 +70,7 @@ func (t *tally) note(a *caller, err error) {
 	if a.Upstream != none {
 		t.add("the upstream", string(a.Upstream), 1)
 	}
-	if f := a.closed.Load(); err == nil && f != nil && f.code() == 1000 && a.connection != "" {
+	if f := a.closed; err == nil && f != nil && f.code() == 1000 && a.connection != "" {
 		t.inOrder[a.connection] = counted{a.life, uint64(a.sent.Load()), uint64(a.echoed.Load()) + uint64(a.pushed) + 1}
 	}
 }
