@@ -22,7 +22,6 @@ type chaos struct {
 	weather   weather
 	tally     tally
 	number    atomic.Int64
-	peak      atomic.Int64 // resident memory of Caddy, in bytes
 }
 
 // messagesPerSecond is about what all clients send together.
@@ -70,10 +69,10 @@ func (c *chaos) startUpstreams() error {
 		if i == 2 {
 			p.pem, p.key = c.pem, c.key
 		}
-		c.processes = append(c.processes, p)
 		if err := p.start(); err != nil {
 			return err
 		}
+		c.processes = append(c.processes, p)
 	}
 	return nil
 }
@@ -112,14 +111,13 @@ func (c *chaos) reign(ctx context.Context) error {
 	}
 	playing, stop := context.WithTimeout(ctx, c.length)
 	defer stop()
-	watching := c.watch(playing)
+	peak := c.watch(playing)
 	weather := make(chan error, 1)
 	go func() { weather <- c.blow(playing) }()
 	c.play(playing)
 	if err := <-weather; err != nil {
 		return err
 	}
-	<-watching
 	kills, reloads := len(c.weather.kills), len(c.weather.reloads)
 	fmt.Printf("%s%-20s %-28s %8d\n%-20s %-28s %8d\n", &c.tally, "weather", "upstreams killed", kills, "", "reloads", reloads)
 	if err := c.gateway.isWell(); err != nil {
@@ -131,7 +129,7 @@ func (c *chaos) reign(ctx context.Context) error {
 		return errors.Join(c.verdict(), err)
 	}
 	left, err := c.gateway.memoryBack(held)
-	fmt.Printf("before: %s; %s\nafter:  %s; %s; %d MiB resident at most\n", before, held, after, left, c.peak.Load()>>20)
+	fmt.Printf("before: %s; %s\nafter:  %s; %s; %d MiB resident at most\n", before, held, after, left, <-peak>>20)
 	return errors.Join(c.verdict(), err)
 }
 
@@ -171,18 +169,20 @@ func (c *chaos) play(ctx context.Context) {
 	all.Wait()
 }
 
-// watch looks at Caddy's memory now and then.
-func (c *chaos) watch(ctx context.Context) (over <-chan struct{}) {
-	done := make(chan struct{})
+// watch looks at Caddy's memory now and then, and tells in the end how many bytes were
+// resident at most.
+func (c *chaos) watch(ctx context.Context) <-chan int64 {
+	peak := make(chan int64, 1)
 	go func() {
-		defer close(done)
+		most := int64(0)
 		for ctx.Err() == nil {
-			c.peak.Store(max(c.peak.Load(), c.gateway.resident()))
+			most = max(most, c.gateway.resident())
 			select {
 			case <-ctx.Done():
 			case <-time.After(250 * time.Millisecond):
 			}
 		}
+		peak <- most
 	}()
-	return done
+	return peak
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -17,16 +16,15 @@ import (
 	"time"
 )
 
-// upstreamProcess is a server behind the gateway that can be killed.
+// upstreamProcess is a server behind the gateway that can be killed. Only its address may
+// be asked while it is started or killed.
 type upstreamProcess struct {
 	address, pem, key string
 	wrong             func(finding)
 
-	mu       sync.Mutex // guards what follows
 	instance string
 	command  *exec.Cmd
-	stdin    io.Closer // the process ends when this does
-	gone     chan struct{}
+	gone     chan struct{} // closed when the process has ended
 }
 
 func (p *upstreamProcess) start() error {
@@ -40,8 +38,7 @@ func (p *upstreamProcess) start() error {
 	if err != nil {
 		return err
 	}
-	stdin, err := command.StdinPipe()
-	if err != nil {
+	if _, err := command.StdinPipe(); err != nil { // the process ends when this does
 		return err
 	}
 	if err := command.Start(); err != nil {
@@ -53,9 +50,7 @@ func (p *upstreamProcess) start() error {
 		return errors.Join(fmt.Errorf("an upstream does not start: %w", err), command.Process.Kill(), command.Wait())
 	}
 	gone := make(chan struct{})
-	p.mu.Lock()
-	p.instance, p.command, p.stdin, p.gone = instance, command, stdin, gone
-	p.mu.Unlock()
+	p.instance, p.command, p.gone = instance, command, gone
 	go func() {
 		defer close(gone)
 		for {
@@ -72,14 +67,8 @@ func (p *upstreamProcess) start() error {
 
 // kill ends the process at once, as kill -9 does.
 func (p *upstreamProcess) kill() {
-	p.mu.Lock()
-	command, gone := p.command, p.gone
-	p.mu.Unlock()
-	if command == nil {
-		return
-	}
-	_ = command.Process.Kill()
-	<-gone
+	_ = p.command.Process.Kill()
+	<-p.gone
 }
 
 // live is how many connections the upstream has.
@@ -98,19 +87,21 @@ func (p *upstreamProcess) live() (int64, error) {
 
 // weather is what befalls the gateway and its upstreams.
 type weather struct {
+	// Who reloads has these.
+	version  version
+	returned func() // ends the last removal
+
 	mu       sync.Mutex           // guards what follows
 	kills    map[string]time.Time // of an instance
 	outages  []span               // when upstreams were gone
 	reloads  []span
 	removals []span // with where the upstream was
-	returned func() // ends the last of them
-	version  version
 }
 
 // span is a time in which something was not as usual.
 type span struct {
-	address    string
-	from, till time.Time // till is zero while it lasts
+	address string
+	till    time.Time // zero while it lasts
 }
 
 // killed reports whether an instance, or any if it is not known, was killed since.
@@ -156,7 +147,7 @@ func (w *weather) touches(spans *[]span, address string, since time.Time, afterm
 func (w *weather) begin(spans *[]span, address string) (end func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	*spans = append(*spans, span{address: address, from: time.Now()})
+	*spans = append(*spans, span{address: address})
 	at := len(*spans) - 1
 	return func() {
 		w.mu.Lock()
