@@ -47,6 +47,9 @@ func (c *chaos) run() (err error) {
 		return err
 	}
 	defer func() {
+		if err != nil {
+			c.gateway.showLog()
+		}
 		c.gateway.kill()
 	}()
 	if err := c.reign(ctx); err != nil {
@@ -121,7 +124,6 @@ func (c *chaos) reign(ctx context.Context) error {
 	kills, reloads := len(c.weather.kills), len(c.weather.reloads)
 	fmt.Printf("%s%-20s %-28s %8d\n%-20s %-28s %8d\n", &c.tally, "weather", "upstreams killed", kills, "", "reloads", reloads)
 	if err := c.gateway.isWell(); err != nil {
-		c.gateway.showLog()
 		return err
 	}
 	after, err := c.gateway.awaitQuiet(ctx, before, c.behind)
