@@ -94,3 +94,23 @@ func (a *caller) mayBe(code int, c *chaos) bool {
 	}
 	return false
 }
+
+// handshakePatience is how long a handshake may take, for which the gateway has five
+// seconds.
+const handshakePatience = 15 * time.Second
+
+// noteRefused takes down a handshake that failed, for which there must be a reason.
+func (c *chaos) noteRefused(l *life, began time.Time, status int, err error) {
+	gone, reloaded := c.weather.disturbed(began)
+	switch {
+	case c.gateway.isWell() != nil:
+	case status == 0 && reloaded && time.Since(began) < handshakePatience/2:
+		c.tally.count("handshakes", "dropped during a reload")
+	case status == 0 && reloaded && l.Carrier == "h3": // where nobody tells the client
+		c.tally.count("handshakes", "lost during a reload")
+	case (status == 502 || status == 503 || status == 504) && (gone || reloaded):
+		c.tally.count("handshakes", fmt.Sprintf("refused with %d", status))
+	default:
+		c.tally.wrong(finding{Text: fmt.Sprintf("%s: the handshake after %s: status %d, %v", l, time.Since(began), status, err)})
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // tally counts what happened under chaos.
@@ -131,24 +130,4 @@ func (t *tally) verdict(log string) error {
 		}
 	}
 	return fmt.Errorf("%d went wrong, and %d ran out of time:%s", t.findings, t.late, b.String())
-}
-
-// handshakePatience is how long a handshake may take, for which the gateway has five
-// seconds.
-const handshakePatience = 15 * time.Second
-
-// noteRefused takes down a handshake that failed, for which there must be a reason.
-func (c *chaos) noteRefused(l *life, began time.Time, status int, err error) {
-	gone, reloaded := c.weather.disturbed(began)
-	switch {
-	case c.gateway.isWell() != nil:
-	case status == 0 && reloaded && time.Since(began) < handshakePatience/2:
-		c.tally.count("handshakes", "dropped during a reload")
-	case status == 0 && reloaded && l.Carrier == "h3": // where nobody tells the client
-		c.tally.count("handshakes", "lost during a reload")
-	case (status == 502 || status == 503 || status == 504) && (gone || reloaded):
-		c.tally.count("handshakes", fmt.Sprintf("refused with %d", status))
-	default:
-		c.tally.wrong(finding{Text: fmt.Sprintf("%s: the handshake after %s: status %d, %v", l, time.Since(began), status, err)})
-	}
 }
