@@ -1,9 +1,8 @@
 package main
 
-// caddyfile is the configuration. The timeouts of the server and of a transport are
-// short, because none may end an open connection. One server has wrapped sockets, so
-// that goroutines relay.
-const caddyfile = `{
+// globalOptions are those that every configuration begins with. One server has wrapped
+// sockets, so that goroutines relay.
+const globalOptions = `
 	admin unix/{admin}
 	persist_config off
 	storage file_system {dir}/storage
@@ -14,6 +13,16 @@ const caddyfile = `{
 		output stderr
 		level ERROR
 	}
+	servers :{wrapped} {
+		listener_wrappers {
+			proxy_protocol
+		}
+	}
+`
+
+// caddyfile is the configuration. The timeouts of the server and of a transport are
+// short, because none may end an open connection.
+const caddyfile = `{` + globalOptions + `
 	log everything {
 		output discard
 	}
@@ -23,11 +32,6 @@ const caddyfile = `{
 			read_header 10s
 			write 5s
 			idle 20s
-		}
-	}
-	servers :{wrapped} {
-		listener_wrappers {
-			proxy_protocol
 		}
 	}
 }

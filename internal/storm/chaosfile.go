@@ -10,28 +10,13 @@ import (
 const chaosWriteTimeout = 3 * time.Second
 
 // chaosCaddyfile is the configuration under chaos. What it says of limits is filled in.
-const chaosCaddyfile = `{
-	admin unix/{admin}
-	persist_config off
-	storage file_system {dir}/storage
-	auto_https disable_redirects
-	skip_install_trust
-	default_bind 127.0.0.1
-	log default {
-		output stderr
-		level ERROR
-	}
+const chaosCaddyfile = `{` + globalOptions + `
 	log connections {
 		output file {dir}/connections {
 			roll_disabled
 		}
 		format json
 		include http.handlers.ws_gateway
-	}
-	servers :{wrapped} {
-		listener_wrappers {
-			proxy_protocol
-		}
 	}
 }
 (gateways) {
