@@ -232,8 +232,7 @@ func TestJWTBrowserExample(t *testing.T) {
 	}
 }
 
-// TestForwardAuthExample takes the user from a login service that goes by
-// cookies, and keeps other people's pages from using them.
+// TestLimitsExample meets the caps of an address and of a message's size.
 func TestLimitsExample(t *testing.T) {
 	b := newBackend(t, echo)
 	addr := freePort(t)
@@ -252,6 +251,8 @@ func TestLimitsExample(t *testing.T) {
 	other.expectClose(t, 1009)
 }
 
+// TestForwardAuthExample takes the user from a login service that goes by
+// cookies, and keeps other people's pages from using them.
 func TestForwardAuthExample(t *testing.T) {
 	asked := make(chan http.Header, 1000)
 	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
