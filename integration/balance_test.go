@@ -25,14 +25,20 @@ func backends(t testing.TB, n int, s script) (all []*backend, addrs string) {
 // status.
 func storm(t *testing.T, g *gateway, c carrier, n int) (conns []*wsConn, byStatus map[int]int) {
 	t.Helper()
+	return atOnce(t, n, func(int) (answer, error) { return c.try(g, "/ws", nil) })
+}
+
+// atOnce is storm for handshakes of any kind, of which each has its number.
+func atOnce(t *testing.T, n int, try func(i int) (answer, error)) (conns []*wsConn, byStatus map[int]int) {
+	t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	byStatus = map[int]int{}
 	begin := make(chan struct{})
-	for range n {
+	for i := range n {
 		wg.Go(func() {
 			<-begin
-			a, err := c.try(g, "/ws", nil)
+			a, err := try(i)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

@@ -14,13 +14,15 @@ import (
 	"github.com/quic-go/quic-go/http3"
 )
 
-// trickle writes to w every now and then, until that fails.
-func trickle(w io.Writer) error {
+// bigChunk is a piece of a body, and more than is kept back.
+var bigChunk = "2000\r\n" + strings.Repeat("x", 0x2000) + "\r\n"
+
+// trickle writes a piece to w every now and then, until that fails.
+func trickle(w io.Writer, piece string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	chunk := "2000\r\n" + strings.Repeat("x", 0x2000) + "\r\n" // more than is kept back
 	for {
-		if _, err := io.WriteString(w, chunk); err != nil {
+		if _, err := io.WriteString(w, piece); err != nil {
 			return err
 		}
 		<-tick.C
@@ -58,7 +60,7 @@ var serverClocks = []clock{
 		untilCut(t, g, lines("GET /trickle HTTP/1.1", "Host: "+g.httpAddr), nil)
 	}},
 	{"read_body", "read_body 400ms", func(t *testing.T, g *gateway) {
-		untilCut(t, g, lines("POST /swallow HTTP/1.1", "Host: "+g.httpAddr, "Transfer-Encoding: chunked"), func(conn net.Conn) { _ = trickle(conn) })
+		untilCut(t, g, lines("POST /swallow HTTP/1.1", "Host: "+g.httpAddr, "Transfer-Encoding: chunked"), func(conn net.Conn) { _ = trickle(conn, bigChunk) })
 	}},
 	{"read_header", "read_header 400ms", func(t *testing.T, g *gateway) {
 		untilCut(t, g, "GET / HTTP/1.1\r\n", nil)
@@ -67,7 +69,7 @@ var serverClocks = []clock{
 		untilCut(t, g, lines("GET / HTTP/1.1", "Host: "+g.httpAddr), nil)
 	}},
 	{"read_body without idle ones", "read_body 400ms\n read_body_idle -1s\n write_idle -1s", func(t *testing.T, g *gateway) {
-		untilCut(t, g, lines("POST /swallow HTTP/1.1", "Host: "+g.httpAddr, "Transfer-Encoding: chunked"), func(conn net.Conn) { _ = trickle(conn) })
+		untilCut(t, g, lines("POST /swallow HTTP/1.1", "Host: "+g.httpAddr, "Transfer-Encoding: chunked"), func(conn net.Conn) { _ = trickle(conn, bigChunk) })
 	}},
 	{"write without idle ones", "write 400ms\n read_body_idle -1s\n write_idle -1s", func(t *testing.T, g *gateway) {
 		untilCut(t, g, lines("GET /trickle HTTP/1.1", "Host: "+g.httpAddr), nil)
@@ -90,7 +92,7 @@ func trickler(t *testing.T) *backend {
 				return
 			}
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-			_ = trickle(conn)
+			_ = trickle(conn, bigChunk)
 		}()
 		return false
 	}

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -18,40 +17,22 @@ func limitedSite(upstream, name, limits string, more ...string) string {
 }
 
 // bursting opens connections over all carriers at once, with these headers in turn, and
-// returns those that were let in and how many were answered how.
+// returns those that were let in, counted as 101, and how many were answered how.
 func bursting(t *testing.T, g *gateway, each int, headers ...http.Header) (conns []*wsConn, byStatus map[int]int) {
 	t.Helper()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	byStatus = make(map[int]int)
-	begin := make(chan struct{})
-	for i := range each {
-		for _, c := range carriers {
-			header := headers[i%len(headers)]
-			wg.Go(func() {
-				<-begin
-				a, err := c.try(g, "/ws", header)
-				mu.Lock()
-				defer mu.Unlock()
-				switch {
-				case err != nil:
-					t.Errorf("handshake over %s: %v", c.name, err)
-				case a.conn != nil:
-					byStatus[101]++
-					conns = append(conns, a.conn)
-				default:
-					byStatus[a.status]++
-					if a.header.Get("Retry-After") != "5" {
-						t.Errorf("%d over %s with Retry-After %q", a.status, c.name, a.header.Get("Retry-After"))
-					}
-				}
-			})
+	return atOnce(t, each*len(carriers), func(i int) (answer, error) {
+		c := carriers[i%len(carriers)]
+		a, err := c.try(g, "/ws", headers[i/len(carriers)%len(headers)])
+		switch {
+		case err != nil:
+			return a, fmt.Errorf("over %s: %w", c.name, err)
+		case a.conn != nil:
+			a.status = 101
+		case a.header.Get("Retry-After") != "5":
+			t.Errorf("%d over %s with Retry-After %q", a.status, c.name, a.header.Get("Retry-After"))
 		}
-	}
-	close(begin)
-	wg.Wait()
-	t.Cleanup(func() { killAll(conns) })
-	return conns, byStatus
+		return a, nil
+	})
 }
 
 // limited is how often a limit of a gateway was met.

@@ -139,15 +139,7 @@ func TestTrickledHandshakeIsCut(t *testing.T) {
 	conn := dialRaw(t, g)
 	conn.send(t, "GET /ws HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
 	began := time.Now()
-	go func() {
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for range tick.C {
-			if _, err := io.WriteString(conn, "x"); err != nil {
-				return
-			}
-		}
-	}()
+	go func() { _ = trickle(conn, "x") }()
 	if got := conn.rest(t); strings.HasPrefix(got, "HTTP/1.1 101") {
 		t.Errorf("answered %q", firstLine(got))
 	}
