@@ -15,6 +15,7 @@ import (
 type shownGateway struct {
 	Name      string
 	Queued    int
+	Limits    json.RawMessage
 	Upstreams []shownUpstream
 }
 
