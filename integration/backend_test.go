@@ -394,11 +394,7 @@ func (c *backendConn) readFrame() (frame, error) {
 }
 
 func (c *backendConn) write(frames ...frame) error {
-	var b []byte
-	for _, f := range frames {
-		b = append(b, f.serverBytes()...)
-	}
-	_, err := c.Write(b)
+	_, err := c.Write(upstreamBytes(frames...))
 	return err
 }
 

@@ -234,11 +234,16 @@ func handshakeH1(path, host string, header http.Header) string {
 }
 
 func dialWS(g *gateway, path string, header http.Header) (answer, error) {
-	conn, err := net.DialTimeout("tcp", g.httpAddr, patience)
+	return dialAt(g.httpAddr, path, header)
+}
+
+// dialAt shakes hands with any server.
+func dialAt(addr, path string, header http.Header) (answer, error) {
+	conn, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
 		return answer{}, err
 	}
-	return shakeH1(conn, handshakeH1(path, g.httpAddr, header))
+	return shakeH1(conn, handshakeH1(path, addr, header))
 }
 
 func dialWSS(g *gateway, path string, header http.Header) (answer, error) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -99,19 +98,6 @@ func (u utterance) header() http.Header {
 	return http.Header{"Sec-WebSocket-Extensions": {u.offer}}
 }
 
-// dialAt opens a WebSocket without a gateway.
-func dialAt(addr string, header http.Header) (*wsConn, error) {
-	conn, err := net.DialTimeout("tcp", addr, patience)
-	if err != nil {
-		return nil, err
-	}
-	a, err := shakeH1(conn, handshakeH1("/ws", addr, header))
-	if err == nil && a.conn == nil {
-		err = fmt.Errorf("status %d", a.status)
-	}
-	return a.conn, err
-}
-
 // judge compares what a client got through a gateway with what it got without one.
 func (u utterance) judge(got, direct outcome, strict bool) error {
 	switch {
@@ -147,15 +133,15 @@ type server struct {
 func (s server) compare(t *testing.T, g *gateway, strict bool) {
 	t.Helper()
 	compareOne := func(u utterance, c carrier) error {
-		conn, err := dialAt(s.addr, u.header())
-		if err != nil {
-			return err
+		a, err := dialAt(s.addr, "/ws", u.header())
+		if err != nil || a.conn == nil {
+			return fmt.Errorf("handshake without the gateway: status %d, %w", a.status, err)
 		}
-		direct := u.utter(conn)
+		direct := u.utter(a.conn)
 		if s.exact && !u.suits(direct) {
 			return fmt.Errorf("without the gateway %v, want %d", direct, u.code)
 		}
-		a, err := c.try(g, "/ws", u.header())
+		a, err = c.try(g, "/ws", u.header())
 		if err != nil || a.conn == nil {
 			return fmt.Errorf("handshake: status %d, %w", a.status, err)
 		}

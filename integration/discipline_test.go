@@ -76,14 +76,6 @@ func offences(masked bool) []offence {
 	return all
 }
 
-func upstreamBytes(frames ...frame) []byte {
-	var b []byte
-	for _, f := range frames {
-		b = append(b, f.serverBytes()...)
-	}
-	return b
-}
-
 // parties are the two sides of a connection, one of which offends.
 type parties struct {
 	offender, victim       io.Writer

@@ -104,6 +104,22 @@ func (f frame) serverBytes() []byte {
 	return f.appendTo(nil)
 }
 
+// client encodes frames as a client sends them.
+func client(frames ...frame) (b []byte) {
+	for _, f := range frames {
+		b = append(b, f.clientBytes()...)
+	}
+	return b
+}
+
+// upstreamBytes encodes frames as an upstream sends them.
+func upstreamBytes(frames ...frame) (b []byte) {
+	for _, f := range frames {
+		b = append(b, f.serverBytes()...)
+	}
+	return b
+}
+
 func xor(b []byte, key [4]byte) {
 	repeated := bytes.Repeat(key[:], 1024)
 	for piece := range slices.Chunk(b, len(repeated)) {

@@ -9,15 +9,6 @@ import (
 	"strings"
 )
 
-// client encodes frames as a client sends them.
-func client(frames ...frame) []byte {
-	var b []byte
-	for _, f := range frames {
-		b = append(b, f.clientBytes()...)
-	}
-	return b
-}
-
 func binaryOf(n int) frame {
 	return frame{fin: true, op: opBinary, payload: bytes.Repeat([]byte{0xFE}, n)}
 }
