@@ -23,6 +23,12 @@ type gateway struct {
 	client client
 }
 
+// alone prepares the gateway only.
+func (b *bench) alone(ctx context.Context) error {
+	b.peers = nameGateway
+	return b.prepare(ctx)
+}
+
 // startGateway starts one, with what change sets up otherwise.
 func (b *bench) startGateway(ctx context.Context, secure bool, change func(*setup)) (*gateway, error) {
 	addr, err := freeAddr()

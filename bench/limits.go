@@ -122,12 +122,6 @@ func fine(s span, digits int) string {
 	return fmt.Sprintf("%.*f (%.*f–%.*f)", digits, s.median, digits, s.low, digits, s.high)
 }
 
-// alone prepares the gateway only.
-func (b *bench) alone(ctx context.Context) error {
-	b.peers = nameGateway
-	return b.prepare(ctx)
-}
-
 // turnsInRound is how often two gateways take turns before fresh ones do.
 const turnsInRound = 6
 

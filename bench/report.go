@@ -64,15 +64,23 @@ func (b *bench) publish() error {
 	if b.out == "" {
 		return nil
 	}
-	if err := os.MkdirAll(b.out, 0o750); err != nil {
-		return err
-	}
 	raw, err := json.MarshalIndent(b.report, "", " ")
 	if err != nil {
 		return err
 	}
 	files := b.report.charts(b.tested)
 	files["results.md"], files["results.json"] = text, string(raw)+"\n"
+	return b.write(files)
+}
+
+// write writes files by their names, where there is a folder for them.
+func (b *bench) write(files map[string]string) error {
+	if b.out == "" {
+		return nil
+	}
+	if err := os.MkdirAll(b.out, 0o750); err != nil {
+		return err
+	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(b.out, name), []byte(content), 0o644); err != nil { //nolint:gosec // for everybody to read
 			return err

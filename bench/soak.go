@@ -40,8 +40,7 @@ type soak struct {
 // endure runs the soak, prints what it sees, and fails if memory or descriptors
 // grow, or connections break.
 func (b *bench) endure(ctx context.Context) error {
-	b.peers = nameGateway
-	if err := b.prepare(ctx); err != nil {
+	if err := b.alone(ctx); err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.workshop.dir)

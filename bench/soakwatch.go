@@ -5,8 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/bench/svg"
@@ -107,7 +105,7 @@ func mean(looks []look, value func(look) float64) float64 {
 
 // plot draws the soak, where there is a folder for it.
 func (s *soak) plot() error {
-	if s.out == "" || len(s.looks) == 0 {
+	if len(s.looks) == 0 {
 		return nil
 	}
 	p := svg.Plot{Title: fmt.Sprintf("%d connections that come and go", s.conns), XLabel: "minutes", YLabel: "MiB"}
@@ -118,8 +116,5 @@ func (s *soak) plot() error {
 		}
 		p.Lines = append(p.Lines, l)
 	}
-	if err := os.MkdirAll(s.out, 0o750); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(s.out, "soak.svg"), []byte(p.SVG()), 0o644) //nolint:gosec // for everybody to read
+	return s.write(map[string]string{"soak.svg": p.SVG()})
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -55,13 +54,7 @@ func (b *bench) watchStalled(ctx context.Context) error {
 		}
 		p.Lines = append(p.Lines, line)
 	}
-	if b.out == "" {
-		return nil
-	}
-	if err := os.MkdirAll(b.out, 0o750); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(b.out, "stalled.svg"), []byte(p.SVG()), 0o644) //nolint:gosec // for everybody to read
+	return b.write(map[string]string{"stalled.svg": p.SVG()})
 }
 
 // floodStalled returns what the gateway held in the time, and how connections ended.
