@@ -59,12 +59,20 @@ func (b *bench) startGateway(ctx context.Context, secure bool, change func(*setu
 var admin = http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (g *gateway) get(path string) ([]byte, error) {
-	answer, err := admin.Get("http://" + g.admin + path)
+	return answered(admin.Get("http://" + g.admin + path))
+}
+
+// answered is the body of a good answer.
+func answered(res *http.Response, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close()
-	return io.ReadAll(answer.Body)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %.200s", res.Status, body)
+	}
+	return body, err
 }
 
 // heap is what is live after a collection, in bytes.
@@ -119,14 +127,6 @@ func (g *gateway) reload() error {
 	if err != nil {
 		return err
 	}
-	answer, err := admin.Post("http://"+g.admin+"/load", "text/caddyfile", bytes.NewReader(config))
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(answer.Body)
-		return fmt.Errorf("%s: %.200s", answer.Status, said)
-	}
-	return nil
+	_, err = answered(admin.Post("http://"+g.admin+"/load", "text/caddyfile", bytes.NewReader(config)))
+	return err
 }
