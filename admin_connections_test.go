@@ -56,7 +56,7 @@ func TestConnectionsAreFoundByAnySpelling(t *testing.T) {
 func openAs(set *live.Set, user, jti string) (id string, client *bubble.Peer) {
 	details, client, backend := linked()
 	details.ID, details.Gateway, details.UserID, details.Upstream = live.NewID(), "test", user, "a:1"
-	c := set.NewConn(details, "a:1", live.NewAuthority(jti, "k", "", time.Time{}))
+	c := set.NewConn(details, "a:1", live.NewAuthority(jti, "k", "", time.Time{}, time.Time{}))
 	set.Add(c)
 	go c.Run()
 	go client.AnswerClose()

@@ -14,12 +14,14 @@ import (
 func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handshake.Kind) (identity, *refusal) {
 	var who identity
 	inFront := userOf(r) != "" || r.TLS != nil && len(r.TLS.PeerCertificates) > 0
+	var rf *refusal
 	if h.authenticator != nil {
-		var rf *refusal
 		if who, rf = h.identify(w, r); rf != nil {
 			return who, rf
 		}
 		setUser(r, who)
+	} else if who, rf = h.inFront(w, r); rf != nil {
+		return who, rf
 	}
 	// A credential that another handler or module verified may be a cookie or not:
 	// origins are compared, but a handshake without an Origin, which no browser
@@ -35,6 +37,27 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handsha
 		return who, badHandshake(http.StatusBadRequest, onlyTokenOffered)
 	}
 	return who, nil
+}
+
+// isRevoked reports whether an operator has revoked, for this gateway, what lets a user in.
+func (h *Handler) isRevoked(g *token.Grant) bool {
+	return h.live.Revocations.Find(credentialOf(h.name, g)) != nil
+}
+
+// inFront is the user of a request to a gateway without auth, where a handler in front has
+// found one: who has been revoked is refused here as well.
+func (h *Handler) inFront(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
+	user := userOf(r)
+	if user == "" {
+		return identity{}, nil
+	}
+	grant := &newProvided(r, user, inheritCredential).Grant
+	if h.isRevoked(grant) {
+		err := &token.RevokedError{UserID: user}
+		w.Header().Set("WWW-Authenticate", token.Challenge(h.name, err))
+		return identity{}, revoked(err)
+	}
+	return identity{inFront: grant}, nil
 }
 
 const onlyTokenOffered = "no subprotocol but the token is offered, and a browser takes no answer that selects none: " +
@@ -63,6 +86,9 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 		inherited = userOf(r)
 	}
 	found, redirect := a.askOthers(w, r, inherited)
+	if err := a.refusedAsRevoked(r, found); err != nil {
+		return who, h.refuseUser(w, r, err)
+	}
 	switch {
 	case found != nil:
 		who = identity{userID: found.UserID, grant: &found.Grant, provided: found, ambient: carrier.ForeignMayBeAmbient(r)}
@@ -89,6 +115,9 @@ func (h *Handler) refuseUser(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	if errors.Is(err, token.ErrInsufficient) {
 		return forbidden(err.Error())
+	}
+	if err, ok := errors.AsType[*token.RevokedError](err); ok {
+		return revoked(err)
 	}
 	reason := err.Error()
 	if errors.Is(err, errNoCredential) && isPreflight(r) {

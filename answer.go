@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 )
@@ -48,18 +47,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.
 
 func (h *Handler) count(result string) { handshakesTotal.WithLabelValues(h.name, result).Inc() }
 
-func (h *Handler) logRefused(r *http.Request, rf *refusal) {
-	if c := h.logger.Check(zap.InfoLevel, "refused"); c != nil {
-		fields := append(commonFields(h.name, clientIP(r), protoOf(r), userOf(r)),
-			zap.Int("status", rf.status),
-			zap.String("result", rf.result),
-			zap.String("reason", rf.reason))
-		if rf.limit != "" {
-			fields = append(fields, zap.String("limit", rf.limit))
-		}
-		c.Write(fields...)
-	}
-}
+func (h *Handler) logRefused(r *http.Request, rf *refusal) { reportRefused(h.logger, h.name, r, rf) }
 
 // passRefusal gives the client the upstream's own answer, by the way that any
 // answer takes through reverse_proxy.

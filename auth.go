@@ -9,6 +9,7 @@ import (
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
@@ -20,7 +21,8 @@ type identity struct {
 	userID    string       // "" where the token names none, or anonymous
 	anonymous bool         // no credential, and none is required
 	ambient   bool         // browsers attach the deciding credential by themselves, as they do a cookie
-	grant     *token.Grant // nil for the anonymous
+	grant     *token.Grant // nil for the anonymous, and without auth
+	inFront   *token.Grant // without auth, of the user that a handler in front has found; nil for none
 	provided  *provided    // nil unless another handler or module has found the user
 
 	// The offered subprotocol to select where the upstream chooses none, because
@@ -37,13 +39,28 @@ type identity struct {
 	forwarded carrier.Placed
 }
 
-// authorityOf is the authority of a connection that the grant let in; the zero value
-// without a grant.
-func authorityOf(g *token.Grant) live.Authority {
-	if g == nil {
-		return live.Authority{}
+// authority is that of a connection that the user opens; the zero value for the
+// anonymous. Without auth, a connection does not end with a credential, but may be revoked
+// by what a handler in front says of it.
+func (id *identity) authority() live.Authority {
+	switch {
+	case id.grant != nil:
+		return authorityOf(id.grant)
+	case id.inFront != nil:
+		return live.NewAuthority(id.inFront.JTI, "", "", id.inFront.Issued, time.Time{})
 	}
-	return live.NewAuthority(g.JTI, g.Credential, g.Issuer, g.Expires)
+	return live.Authority{}
+}
+
+// authorityOf is the authority of a connection that the grant let in.
+func authorityOf(g *token.Grant) live.Authority {
+	return live.NewAuthority(g.JTI, g.Credential, g.Issuer, g.Issued, g.Expires)
+}
+
+// credentialOf is what a revocation may refuse of a grant at a gateway, which is empty
+// for a place that is none.
+func credentialOf(gateway string, g *token.Grant) revocation.Credential {
+	return revocation.Credential{Gateway: gateway, User: g.UserID, JTI: g.JTI, Issued: max(0, g.Issued.Unix())}
 }
 
 // authenticator is an Auth, compiled.
@@ -51,6 +68,7 @@ type authenticator struct {
 	carriers  *carrier.Set
 	tokens    *token.Verifier
 	providers []*provider
+	revoked   func(*token.Grant) bool // by an operator
 	inherit   bool
 	optional  bool
 	forward   bool
@@ -108,6 +126,19 @@ func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inheri
 		}
 	}
 	return nil, redirect
+}
+
+// refusedAsRevoked is the error where the user that another handler or module has found
+// was revoked; nil where none was. found is nil where they let nobody in: our own provider
+// may have refused a revoked token.
+func (a *authenticator) refusedAsRevoked(r *http.Request, found *provided) error {
+	if found == nil {
+		return takeRevoked(r)
+	}
+	if a.revoked(&found.Grant) {
+		return &token.RevokedError{UserID: found.UserID}
+	}
+	return nil
 }
 
 // trustsOthers reports whether another handler or module may know a credential in

@@ -17,6 +17,10 @@ import (
 // the user that Caddy's interface passes on has neither an expiry nor a token ID.
 const grantVar = "ws_gateway.grant"
 
+// revokedVar is the variable of a request in which our own provider leaves that the
+// credential was revoked.
+const revokedVar = "ws_gateway.revoked"
+
 // inheritCredential names, among credentials, a user found by a handler in front.
 const inheritCredential = "inherit"
 
@@ -37,12 +41,12 @@ type provided struct {
 	inherited bool              // a handler in front has set the placeholders of the user
 }
 
-// newProvided returns the user that the credential let in, with the ID, expiry and
+// newProvided returns the user that the credential let in, with the ID, the dates and the
 // issuer of the token where our own provider verified one.
 func newProvided(r *http.Request, userID, credential string) *provided {
 	p := &provided{Grant: token.Grant{UserID: userID, Credential: credential}}
 	if own := takeGrant(r); own != nil {
-		p.JTI, p.Expires, p.Issuer = own.JTI, own.Expires, own.Issuer
+		p.JTI, p.Issued, p.Expires, p.Issuer = own.JTI, own.Issued, own.Expires, own.Issuer
 	}
 	return p
 }
@@ -105,6 +109,19 @@ func (a *providerAnswer) Write(p []byte) (int, error) {
 // redirects reports whether the provider sends the client elsewhere to log in.
 func (a *providerAnswer) redirects() bool {
 	return a.status >= 300 && a.status < 400 && a.header.Get("Location") != ""
+}
+
+// leaveRevoked and takeRevoked carry the error of our own provider to the gateway that has
+// asked it, because Caddy's interface knows only that there is no user.
+func leaveRevoked(r *http.Request, err *token.RevokedError) {
+	caddyhttp.SetVar(r.Context(), revokedVar, err)
+}
+
+func takeRevoked(r *http.Request) error {
+	if err, ok := caddyhttp.GetVar(r.Context(), revokedVar).(*token.RevokedError); ok {
+		return err
+	}
+	return nil
 }
 
 func leaveGrant(r *http.Request, g *token.Grant) { caddyhttp.SetVar(r.Context(), grantVar, g) }

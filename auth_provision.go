@@ -41,7 +41,9 @@ type loadedAuth struct {
 
 // loadAuth compiles the configuration, and does not wait for the network. The caller
 // has to release the result, also where there is an error.
-func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
+//
+// revoked reports whether what a good token grants was revoked.
+func loadAuth(ctx caddy.Context, config *Auth, revoked func(*token.Grant) bool) (*loadedAuth, error) {
 	l := new(loadedAuth)
 	carriers, err := newCarriers(config.Token)
 	if err != nil {
@@ -54,13 +56,14 @@ func loadAuth(ctx caddy.Context, config *Auth) (*loadedAuth, error) {
 	if err != nil {
 		return l, err
 	}
+	options.Revoked = revoked
 	tokens, err := token.New(options)
 	if err != nil {
 		return l, err
 	}
 	l.authenticator = &authenticator{
 		carriers: carriers, tokens: tokens,
-		inherit: config.Inherit, optional: config.Optional, forward: config.Forward, preflight: config.CORSPreflight,
+		revoked: revoked, inherit: config.Inherit, optional: config.Optional, forward: config.Forward, preflight: config.CORSPreflight,
 	}
 	if len(config.ProvidersRaw) > 0 {
 		modules, err := ctx.LoadModule(config, "ProvidersRaw")

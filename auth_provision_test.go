@@ -21,7 +21,7 @@ func TestKeySetAtAURLIsOnePerTrust(t *testing.T) {
 		if trust != "" {
 			config.JWT.CARaw = json.RawMessage(trust)
 		}
-		l, err := loadAuth(ctx, config)
+		l, err := loadAuth(ctx, config, isRevokedAnywhere)
 		t.Cleanup(l.release)
 		if err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ const testToken = "s3cret-token-of-alice"
 func newAuthenticator(cfg *Auth) (*authenticator, error) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	l, err := loadAuth(ctx, cfg)
+	l, err := loadAuth(ctx, cfg, isRevokedAnywhere)
 	return l.authenticator, err
 }
 

@@ -177,7 +177,7 @@ func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *
 	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
 		details.Server = server
 	}
-	return h.live.NewConn(details, got.member, authorityOf(who.grant))
+	return h.live.NewConn(details, got.member, who.authority())
 }
 
 func (h *Handler) earlyClose() live.EarlyClose {

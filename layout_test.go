@@ -69,6 +69,7 @@ var packages = map[string]string{
 	"dial":          "github.com/wsgateway/caddy-ws-gateway/internal/dial",
 	"handshake":     "github.com/wsgateway/caddy-ws-gateway/internal/handshake",
 	"origin":        "github.com/wsgateway/caddy-ws-gateway/internal/origin",
+	"revocation":    "github.com/wsgateway/caddy-ws-gateway/internal/revocation",
 	"admission":     "github.com/wsgateway/caddy-ws-gateway/internal/admission",
 }
 
@@ -83,7 +84,7 @@ var layout = map[string]struct {
 	"config_options.go":    {data, "caddy reverseproxy"},
 	"request.go":           {leaf, "caddy caddyhttp httpguts carrier"},
 	"headers.go":           {leaf, "caddyhttp headers handshake origin"},
-	"refusal.go":           {leaf, "handshake"},
+	"refusal.go":           {leaf, "handshake token"},
 	"placeholders.go":      {leaf, "caddy reverseproxy"},
 	"logs.go":              {leaf, "caddy prometheus zap zapcore live panics relay"},
 	"process.go":           {leaf, "caddy live"},
@@ -92,7 +93,7 @@ var layout = map[string]struct {
 	"matcher.go":           {leaf, "caddy caddyfile caddyhttp handshake"},
 	"limits.go":            {part, "admission live relay"},
 	"metrics.go":           {part, "prometheus live"},
-	"auth.go":              {part, "carrier live token"},
+	"auth.go":              {part, "carrier live revocation token"},
 	"auth_providers.go":    {part, "caddyhttp caddyauth zap token"},
 	"auth_provision.go":    {part, "caddy caddyhttp caddytls carrier panics serverlog token"},
 	"policies.go":          {part, "caddy caddyfile reverseproxy balance dial"},
@@ -123,7 +124,7 @@ var layout = map[string]struct {
 	"admin.go":             {entry, "caddy balance live"},
 	"admin_connections.go": {entry, "caddy dial live"},
 	"admin_request.go":     {entry, "caddy dial strictjson"},
-	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyhttp caddyauth handshake token"},
+	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyhttp caddyauth zap handshake token"},
 	"echo.go":              {entry, "caddy httpcaddyfile caddyhttp websocket handshake"},
 }
 
@@ -137,10 +138,11 @@ var internalLayout = map[string]string{
 	"carrier":      "httpguts handshake",
 	"dial":         "caddy caddyhttp reverseproxy relay tcpdial panics caddyinsides handshake",
 	"handshake":    "httpguts relay tcpdial wsframe",
-	"live":         "zap admission balance relay panics",
+	"live":         "zap admission balance relay panics revocation",
 	"origin":       "",
 	"panics":       "",
 	"relay":        "wsframe panics",
+	"revocation":   "",
 	"serverlog":    "caddyhttp zap zapcore caddyinsides",
 	"smoke":        "websocket",
 	"storm":        "quic http3 http2 hpack",

@@ -1,7 +1,9 @@
 package wsgateway
 
 import (
+	"cmp"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
@@ -17,17 +19,26 @@ import (
 
 const moduleID = "http.handlers.ws_gateway"
 
-// commonFields are the fields of every line about a handshake or a connection.
-func commonFields(gateway, remoteIP, proto, userID string) []zap.Field {
-	fields := make([]zap.Field, 0, 16)
-	fields = append(fields,
-		zap.String("gateway", gateway),
-		zap.String("remote_ip", remoteIP),
-		zap.String("proto", proto))
-	if userID != "" {
+// reportRefused logs that a request is not served. The gateway is empty where that was
+// decided in front of one.
+func reportRefused(logger *zap.Logger, gateway string, r *http.Request, rf *refusal) {
+	entry := logger.Check(zap.InfoLevel, "refused")
+	if entry == nil {
+		return
+	}
+	fields := make([]zap.Field, 0, 8)
+	if gateway != "" {
+		fields = append(fields, zap.String("gateway", gateway))
+	}
+	fields = append(fields, zap.String("remote_ip", clientIP(r)), zap.String("proto", protoOf(r)))
+	if userID := cmp.Or(rf.userID, userOf(r)); userID != "" {
 		fields = append(fields, zap.String("user_id", userID))
 	}
-	return fields
+	fields = append(fields, zap.Int("status", rf.status), zap.String("result", rf.result), zap.String("reason", rf.reason))
+	if rf.limit != "" {
+		fields = append(fields, zap.String("limit", rf.limit))
+	}
+	entry.Write(fields...)
 }
 
 // openedLine and closedLine write themselves into a line, which spares a slice

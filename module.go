@@ -74,7 +74,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.handshakesOK = sync.OnceValue(func() prometheus.Counter { return handshakesTotal.WithLabelValues(h.name, resultOK) })
 	var err error
 	if h.Auth != nil {
-		h.auth, err = loadAuth(ctx, h.Auth)
+		h.auth, err = loadAuth(ctx, h.Auth, h.isRevoked)
 		h.taken.add(h.auth.release)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
 // The results of a handshake, as in the metric and in logs.
@@ -28,6 +29,7 @@ type refusal struct {
 	result string
 	reason string
 	limit  string // the configuration's word for what was met; "" for none
+	userID string // whom the request would have let in; "" for the user of the request
 }
 
 // Error implements error.
@@ -51,6 +53,12 @@ func faulty(fault handshake.Fault) *refusal {
 		return nil
 	}
 	return badHandshake(fault.Status, fault.Reason)
+}
+
+func revoked(err *token.RevokedError) *refusal {
+	rf := unauthorized(err.Error())
+	rf.userID = err.UserID
+	return rf
 }
 
 func unauthorized(reason string) *refusal {

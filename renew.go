@@ -44,6 +44,8 @@ func renewalRefusal(outcome live.Renewal) *refusal {
 		return hidden("the credential does not lead to the upstream of the connection to renew")
 	case live.RenewalOtherUser:
 		return forbidden("the connection to renew is another user's, or its user was found in another way")
+	case live.RenewalRevoked:
+		return unauthorized(new(token.RevokedError).Error())
 	case live.RenewalWithoutAnEnd:
 		return forbidden("the connection to renew has an end, and the credential has none")
 	default:

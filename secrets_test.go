@@ -62,7 +62,7 @@ func TestErrorsOfWrongPlacesShowNoPassword(t *testing.T) {
 			{JWT: &JWT{JWKS: []KeySetPlace{{Place: place}}}}, {JWT: &JWT{JWKS: []KeySetPlace{{Place: "{env.WSGATEWAY_TEST_PLACE}"}}}},
 			{Introspect: &Introspection{URL: place}}, {Introspect: &Introspection{URL: "{env.WSGATEWAY_TEST_PLACE}"}},
 		} {
-			l, err := loadAuth(ctx, config)
+			l, err := loadAuth(ctx, config, isRevokedAnywhere)
 			l.release()
 			if err == nil || strings.Contains(err.Error(), "hush") {
 				t.Errorf("%s: %v", place, err)

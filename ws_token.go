@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
@@ -47,7 +48,8 @@ type TokenProvider struct {
 	// A service that knows which tokens are good (RFC 7662).
 	Introspect *Introspection `json:"introspect,omitempty"`
 
-	auth *loadedAuth
+	auth   *loadedAuth
+	logger *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -60,7 +62,8 @@ func (*TokenProvider) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the provider up. It does not wait for the network.
 func (p *TokenProvider) Provision(ctx caddy.Context) (err error) {
-	p.auth, err = loadAuth(ctx, &Auth{Token: p.Token, Bearer: p.Bearer, JWT: p.JWT, Introspect: p.Introspect})
+	p.logger = ctx.Logger()
+	p.auth, err = loadAuth(ctx, &Auth{Token: p.Token, Bearer: p.Bearer, JWT: p.JWT, Introspect: p.Introspect}, isRevokedAnywhere)
 	if err == nil {
 		p.auth.tokens.Watch(ctx, func(_ []string, apply func()) { apply() })
 	}
@@ -83,6 +86,9 @@ func (p *TokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (ca
 	replacerOf(r).Map(emptyUnlessSet)
 	who, err := p.auth.authenticate(r)
 	stripEverywhere(p.auth.authenticator, r)
+	if err, ok := errors.AsType[*token.RevokedError](err); ok {
+		p.reportRevoked(w, r, err)
+	}
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
 		return caddyauth.User{}, false, err
@@ -98,6 +104,21 @@ func (p *TokenProvider) Authenticate(w http.ResponseWriter, r *http.Request) (ca
 	})
 	leaveGrant(r, who.grant)
 	return user, true, nil
+}
+
+// isRevokedAnywhere reports whether an operator has revoked, for all gateways, what lets a
+// user in: who asks is none.
+func isRevokedAnywhere(g *token.Grant) bool {
+	return process.Revocations.Find(credentialOf("", g)) != nil
+}
+
+// reportRevoked logs that a revoked credential is refused. A gateway that asks its provider
+// does so itself.
+func (p *TokenProvider) reportRevoked(w http.ResponseWriter, r *http.Request, err *token.RevokedError) {
+	leaveRevoked(r, err)
+	if _, byGateway := w.(*providerAnswer); !byGateway {
+		reportRefused(p.logger, "", r, revoked(err))
+	}
 }
 
 // UnmarshalCaddyfile parses:

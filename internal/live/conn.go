@@ -9,6 +9,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
 )
 
 // Details are the properties of a connection that do not change once it is in a set.
@@ -58,6 +59,11 @@ type Conn struct {
 // [Set.Add] makes it known. member names its upstream, and it lives by the authority.
 func (s *Set) NewConn(d Details, member string, by Authority) *Conn {
 	return &Conn{Details: d, set: s, member: member, authority: by}
+}
+
+// credentialLocked is what a revocation may refuse of the connection.
+func (c *Conn) credentialLocked() revocation.Credential {
+	return c.authority.credentialOf(c.Gateway, c.UserID)
 }
 
 // JTILocked returns the ID of the token that the connection stands on, which may

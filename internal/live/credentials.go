@@ -10,6 +10,7 @@ import (
 	"unique"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
+	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
 )
 
 // Authority is the token or other credential that a connection lives by. It may be
@@ -18,16 +19,23 @@ type Authority struct {
 	jti        string
 	credential string
 	issuer     unique.Handle[string] // zero for none; most connections share it
+	issued     int64                 // in seconds since 1970; 0 where nobody knows
 	expires    time.Time             // zero for never
 }
 
-// NewAuthority describes a token, and does not hold its text.
-func NewAuthority(jti, credential, issuer string, expires time.Time) Authority {
-	a := Authority{jti: strings.Clone(jti), credential: credential, expires: expires}
+// NewAuthority describes a token, and does not hold its text. The times may be zero: it
+// does not say when it was issued, or has no end.
+func NewAuthority(jti, credential, issuer string, issued, expires time.Time) Authority {
+	a := Authority{jti: strings.Clone(jti), credential: credential, issued: max(0, issued.Unix()), expires: expires}
 	if issuer != "" {
 		a.issuer = unique.Make(issuer)
 	}
 	return a
+}
+
+// credentialOf is what a revocation may refuse of the authority.
+func (a Authority) credentialOf(gateway, userID string) revocation.Credential {
+	return revocation.Credential{Gateway: gateway, User: userID, JTI: a.jti, Issued: a.issued}
 }
 
 // mayShareUsers reports whether equal user IDs under both authorities may be the same

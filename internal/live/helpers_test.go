@@ -67,10 +67,12 @@ func lone(gateway, user string) *Conn {
 // token is what a connection lives by, and whose it is.
 type token struct {
 	userID, jti, credential, issuer string
-	expires                         time.Time
+	issued, expires                 time.Time
 }
 
-func (k *token) authority() Authority { return NewAuthority(k.jti, k.credential, k.issuer, k.expires) }
+func (k *token) authority() Authority {
+	return NewAuthority(k.jti, k.credential, k.issuer, k.issued, k.expires)
+}
 
 // renew renews by a token.
 func renew(s *Set, gateway, id string, by *token, leads func(member, credential string) bool) Renewal {

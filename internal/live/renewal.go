@@ -10,6 +10,7 @@ const (
 	RenewalElsewhere            // the credential does not lead to its upstream
 	RenewalOtherUser            // the user is another, or may be
 	RenewalWithoutAnEnd         // the new authority has no end, and the present one has
+	RenewalRevoked              // the new authority was revoked meanwhile
 )
 
 // Renew makes the connection live by another authority of the same user. leads
@@ -29,6 +30,8 @@ func (s *Set) Renew(gateway, id, userID string, by Authority, leads func(member,
 		return RenewalOtherUser
 	case by.expires.IsZero() && !c.authority.expires.IsZero():
 		return RenewalWithoutAnEnd
+	case s.Revocations.Find(by.credentialOf(gateway, userID)) != nil:
+		return RenewalRevoked
 	case !s.deadlines.set(c, c.endsBy(by.expires)):
 		return RenewalUnknown // it is ending
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
 )
 
 // Set is the live connections of a process, and the members, sources, credentials and
@@ -30,6 +31,10 @@ import (
 type Set struct {
 	// Ledger counts the leases on each upstream. The field does not change.
 	Ledger *balance.Ledger
+
+	// Revocations are the credentials that an operator has taken away. [Set.Revoke]
+	// adds to them. The field does not change.
+	Revocations *revocation.List
 
 	// Seats counts the connections of each gateway, and the handshakes of addresses.
 	// The field does not change.
@@ -67,6 +72,7 @@ type Reports struct {
 func NewSet(reports Reports, exits func() bool) *Set {
 	return &Set{
 		Ledger:      balance.NewLedger(),
+		Revocations: revocation.NewList(),
 		Seats:       admission.New(),
 		reports:     reports,
 		exits:       exits,
@@ -92,23 +98,30 @@ func (s *Set) Add(c *Conn) {
 	switch {
 	case exiting:
 		c.end(endExit)
-	case revoked:
-		c.tell(EndRevoked)
+	case revoked != nil:
+		c.tell(*revoked)
 	case !s.stays(c):
 		s.drain(func(other *Conn) bool { return other == c })
 	}
 }
 
 // enlist puts the connection into the set. It reports whether the process exits, and
-// whether the end of the connection is claimed because its credential was withdrawn.
-func (s *Set) enlist(c *Conn) (exiting, revoked bool) {
+// returns the end of the connection where that is claimed: its credential was withdrawn,
+// or revoked.
+func (s *Set) enlist(c *Conn) (exiting bool, revoked *Ending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.countLocked(pair{c.Gateway, c.Upstream}, 1, 0)
 	s.connections[c.ID] = c
 	s.deadlines.set(c, c.endsBy(c.authority.expires))
 	s.rehomeLocked(c)
-	return s.exiting, !s.exiting && !s.stillAcceptedLocked(c) && c.claimEnd()
+	if !s.exiting {
+		revoked = s.revokedLocked(c)
+	}
+	if revoked != nil && !c.claimEnd() {
+		revoked = nil
+	}
+	return s.exiting, revoked
 }
 
 // Remove releases the connection's lease and its seat first, and then forgets the

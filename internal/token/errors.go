@@ -39,6 +39,17 @@ func (e *credentialError) Error() string { return e.reason }
 // Is makes all of them ErrBadCredential.
 func (e *credentialError) Is(target error) bool { return target == ErrBadCredential }
 
+// RevokedError is an ErrBadCredential for a credential that would be good, and was revoked.
+type RevokedError struct {
+	UserID string // whose it is; empty where it names nobody
+}
+
+// Error implements error.
+func (*RevokedError) Error() string { return "revoked" }
+
+// Is makes it an ErrBadCredential, and not an unknown one: nobody else is to take it.
+func (*RevokedError) Is(target error) bool { return target == ErrBadCredential }
+
 // isUnknown reports whether a token was refused as none of ours, and not for its
 // claims.
 func isUnknown(err error) bool {

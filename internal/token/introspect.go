@@ -243,6 +243,9 @@ func (i *introspector) grantOf(c claims) (*Grant, error) {
 	if g.Expires, _, ok = c.dateOrNull("exp"); !ok {
 		return nil, errors.New("the exp of the answer is no date")
 	}
+	if g.Issued, _, ok = c.dateOrNull("iat"); !ok {
+		return nil, errors.New("the iat of the answer is no date")
+	}
 	for _, claim := range [...]string{"sub", "username"} {
 		if v := c.Get(claim); v == nil || v.IsNull() {
 			continue

@@ -23,6 +23,9 @@ type Options struct {
 	// is not encoded.
 	MayBeSubprotocol bool
 
+	// Revoked reports whether what a good token grants was revoked; nil for nothing.
+	Revoked func(*Grant) bool
+
 	// Resolve replaces placeholders.
 	Resolve Resolver
 

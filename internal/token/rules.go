@@ -48,6 +48,7 @@ func (rules *claimRules) apply(c claims, now time.Time) (Grant, error) {
 	if g.Expires, err = rules.lifetime(c, now); err != nil {
 		return g, err
 	}
+	g.Issued, _, _ = c.dateOrNull("iat") // lifetime has looked at it
 	if len(rules.issuers) > 0 && !isAny(c.Get("iss"), rules.issuers) {
 		return g, errJWTIssuer
 	}

@@ -30,6 +30,7 @@ type Verifier struct {
 	logger  *zap.Logger
 
 	mayBeSubprotocol bool
+	revoked          func(*Grant) bool // nil for none
 }
 
 // material is the tokens and keys that clients' tokens are compared and verified with,
@@ -46,6 +47,9 @@ type Grant struct {
 
 	// JTI is the ID of the token, or empty.
 	JTI string
+
+	// Issued is when the token was issued; zero where it does not say.
+	Issued time.Time
 
 	// Expires is the end of the token, leeway included; zero for never.
 	Expires time.Time
@@ -71,6 +75,7 @@ func New(options Options) (*Verifier, error) {
 		files:            follower{logger: o.Logger, reportPanic: o.ReportPanic},
 		logger:           o.Logger,
 		mayBeSubprotocol: o.MayBeSubprotocol,
+		revoked:          o.Revoked,
 	}
 	sets, err := v.loadKeySets(o)
 	if err != nil {
@@ -200,7 +205,7 @@ func (v *Verifier) warnOfSecrets(m *material) {
 func (v *Verifier) VerifyAny(ctx context.Context, tokens []string, now time.Time) (g *Grant, good string, reason error) {
 	var unknown []string
 	for _, token := range tokens {
-		g, err := v.verifyHere(ctx, token, now)
+		g, err := v.unlessRevoked(v.verifyHere(ctx, token, now))
 		if err == nil {
 			return g, token, nil
 		}
@@ -216,7 +221,7 @@ func (v *Verifier) VerifyAny(ctx context.Context, tokens []string, now time.Time
 		return nil, "", reason
 	}
 	for _, token := range unknown {
-		g, err := v.service.verify(ctx, token, now)
+		g, err := v.unlessRevoked(v.service.verify(ctx, token, now))
 		if err == nil {
 			return g, token, nil
 		}
@@ -226,6 +231,14 @@ func (v *Verifier) VerifyAny(ctx context.Context, tokens []string, now time.Time
 		}
 	}
 	return nil, "", reason
+}
+
+// unlessRevoked passes a good token's grant on, or returns a RevokedError.
+func (v *Verifier) unlessRevoked(g *Grant, err error) (*Grant, error) {
+	if err == nil && v.revoked != nil && v.revoked(g) {
+		return nil, &RevokedError{UserID: g.UserID}
+	}
+	return g, err
 }
 
 // verifyHere finds the grant of a static token or a JWT, without the introspection

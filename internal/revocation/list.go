@@ -1,0 +1,236 @@
+package revocation
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Most is how many revocations a list takes.
+const Most = 100_000
+
+// ErrFull is the answer to a revocation for which there is no room.
+var ErrFull = errors.New("there are as many revocations as there may be: delete some, or give them an earlier end")
+
+// List is the revocations that are in force. It is safe for concurrent use.
+type List struct {
+	most int
+
+	// size spares those who ask a list without revocations the lock.
+	size atomic.Int64
+
+	mu     sync.RWMutex // guards what follows; the revocations themselves do not change
+	byID   shelves
+	byJTI  map[string][]*Revocation
+	byUser map[string][]*Revocation // of each user, the latest IssuedBefore first
+}
+
+// NewList returns an empty list.
+func NewList() *List {
+	return &List{most: Most, byJTI: make(map[string][]*Revocation), byUser: make(map[string][]*Revocation)}
+}
+
+// Find returns the revocation that refuses the credential; nil for none.
+func (l *List) Find(c Credential) *Revocation {
+	if l.size.Load() == 0 {
+		return nil
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	byJTI, byUser := l.byJTI[c.JTI], l.byUser[c.User]
+	if len(byJTI)+len(byUser) == 0 {
+		return nil
+	}
+	now := time.Now()
+	for _, r := range byJTI {
+		if r.Covers(c) && !r.over(now) {
+			return r
+		}
+	}
+	for _, r := range byUser {
+		if c.Issued > r.IssuedBefore.Unix() {
+			return nil // so it is for the others
+		}
+		if r.Covers(c) && !r.over(now) {
+			return r
+		}
+	}
+	return nil
+}
+
+// Add puts a revocation in force, and returns it as it is kept: where it was in force
+// already, the later end counts. The error is ErrFull.
+func (l *List) Add(r Revocation) (Revocation, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byID.get(r.ID) == nil && l.size.Load() >= int64(l.most) {
+		if l.lapseLocked(time.Now()); l.size.Load() >= int64(l.most) {
+			return r, ErrFull
+		}
+	}
+	return l.putLocked(r), nil
+}
+
+// Learn is Add for a revocation that another process, or one before this, has put in
+// force, however many there are.
+func (l *List) Learn(r Revocation) Revocation {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.putLocked(r)
+}
+
+// putLocked takes the place of a revocation with the same ID.
+func (l *List) putLocked(r Revocation) Revocation {
+	if known := l.byID.get(r.ID); known != nil {
+		r = r.mergedInto(known)
+		l.dropLocked(known)
+	}
+	kept := &r
+	l.byID.put(kept)
+	l.size.Add(1)
+	if r.JTI != "" {
+		l.byJTI[r.JTI] = append(l.byJTI[r.JTI], kept)
+		return r
+	}
+	others := l.byUser[r.User]
+	at, _ := slices.BinarySearchFunc(others, kept, func(a, b *Revocation) int { return b.IssuedBefore.Compare(a.IssuedBefore) })
+	l.byUser[r.User] = slices.Insert(others, at, kept)
+	return r
+}
+
+func (l *List) dropLocked(r *Revocation) {
+	l.byID.drop(r.ID)
+	l.size.Add(-1)
+	is := func(other *Revocation) bool { return other == r }
+	if r.JTI != "" {
+		dropFrom(l.byJTI, r.JTI, is)
+		return
+	}
+	dropFrom(l.byUser, r.User, is)
+}
+
+// dropFrom removes the revocations of a key that go, and the key with its last one.
+func dropFrom(index map[string][]*Revocation, key string, goes func(*Revocation) bool) {
+	left := slices.DeleteFunc(index[key], goes)
+	if len(left) == 0 {
+		delete(index, key)
+		return
+	}
+	index[key] = left
+}
+
+// Get returns the revocation with the ID, which may be over; nil for none.
+func (l *List) Get(id string) *Revocation {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.byID.get(id)
+}
+
+// Remove puts the revocation with the ID out of force.
+func (l *List) Remove(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known := l.byID.get(id); known != nil {
+		l.dropLocked(known)
+	}
+}
+
+// Lapse removes the revocations that are over, and returns their IDs.
+func (l *List) Lapse(now time.Time) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lapseLocked(now)
+}
+
+func (l *List) lapseLocked(now time.Time) (ids []string) {
+	over := func(r *Revocation) bool { return r.over(now) }
+	for i, some := range l.byID {
+		for _, r := range some {
+			if over(r) {
+				ids = append(ids, r.ID)
+			}
+		}
+		l.byID[i] = slices.DeleteFunc(some, over)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	l.size.Add(-int64(len(ids)))
+	for _, index := range []map[string][]*Revocation{l.byJTI, l.byUser} {
+		for key := range index {
+			dropFrom(index, key, over)
+		}
+	}
+	return ids
+}
+
+// Page returns up to limit revocations that match, in the order of their IDs, from the
+// first after an ID on; those that are over are left out. The lock is held only for a
+// few at a time.
+func (l *List) Page(after string, limit int, match func(*Revocation) bool) []*Revocation {
+	var page []*Revocation
+	now := time.Now()
+	for i := range l.byID {
+		for _, r := range l.shelf(i) {
+			switch {
+			case len(page) >= limit:
+				return page
+			case r.ID > after && !r.over(now) && match(r):
+				page = append(page, r)
+			}
+		}
+	}
+	return page
+}
+
+func (l *List) shelf(i int) []*Revocation {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return slices.Clone(l.byID[i])
+}
+
+// shelves are revocations in the order of their IDs, on a shelf for each first byte, so
+// that what is put in between moves few others.
+type shelves [256][]*Revocation
+
+// find returns the shelf for an ID, which must be one that [Revocation.Identify] makes,
+// and the place on it.
+func (s *shelves) find(id string) (shelf *[]*Revocation, at int, found bool) {
+	shelf = &s[digit(id, 0)<<4|digit(id, 1)]
+	at, found = slices.BinarySearchFunc(*shelf, id, func(r *Revocation, id string) int { return cmp.Compare(r.ID, id) })
+	return shelf, at, found
+}
+
+// digit is the value of a hexadecimal digit; 0 where there is none.
+func digit(id string, at int) int {
+	switch {
+	case at >= len(id):
+		return 0
+	case id[at] >= 'a' && id[at] <= 'f':
+		return int(id[at]-'a') + 10
+	case id[at] >= '0' && id[at] <= '9':
+		return int(id[at] - '0')
+	}
+	return 0
+}
+
+func (s *shelves) get(id string) *Revocation {
+	if shelf, at, found := s.find(id); found {
+		return (*shelf)[at]
+	}
+	return nil
+}
+
+func (s *shelves) put(r *Revocation) {
+	shelf, at, _ := s.find(r.ID)
+	*shelf = slices.Insert(*shelf, at, r)
+}
+
+func (s *shelves) drop(id string) {
+	if shelf, at, found := s.find(id); found {
+		*shelf = slices.Delete(*shelf, at, at+1)
+	}
+}
