@@ -71,6 +71,7 @@ var packages = map[string]string{
 	"origin":        "github.com/wsgateway/caddy-ws-gateway/internal/origin",
 	"revocation":    "github.com/wsgateway/caddy-ws-gateway/internal/revocation",
 	"admission":     "github.com/wsgateway/caddy-ws-gateway/internal/admission",
+	"durable":       "github.com/wsgateway/caddy-ws-gateway/internal/durable",
 }
 
 // layout places every file of the package: its layer, and the packages it may
@@ -137,6 +138,7 @@ var internalLayout = map[string]string{
 	"caddyinsides": "caddyhttp reverseproxy zap",
 	"carrier":      "httpguts handshake",
 	"dial":         "caddy caddyhttp reverseproxy relay tcpdial panics caddyinsides handshake",
+	"durable":      "zap panics",
 	"handshake":    "httpguts relay tcpdial wsframe",
 	"live":         "zap admission balance relay panics revocation",
 	"origin":       "",
