@@ -30,17 +30,19 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
-	return adminRoutes(process)
+	return adminRoutes(process, kept)
 }
 
-func adminRoutes(set *live.Set) []caddy.AdminRoute {
-	upstreams, connections := adminUpstream(set), adminConnections(set)
+func adminRoutes(set *live.Set, kept *records) []caddy.AdminRoute {
+	upstreams, connections, revocations := adminUpstream(set, kept), adminConnections(set), adminRevocations(set, kept)
 	return []caddy.AdminRoute{
 		{Pattern: adminRoot, Handler: adminGateways(set)},
 		{Pattern: adminUpstreams, Handler: upstreams},
 		{Pattern: adminUpstreams + "/", Handler: upstreams},
 		{Pattern: connectionsPath, Handler: connections},
 		{Pattern: connectionsPath + "/", Handler: connections},
+		{Pattern: revocationsPath, Handler: revocations},
+		{Pattern: revocationsPath + "/", Handler: revocations},
 	}
 }
 
@@ -59,11 +61,11 @@ func adminGateways(set *live.Set) caddy.AdminHandlerFunc {
 
 // adminUpstream answers POST /ws_gateway/upstreams/{address} and the same with
 // ?address=.
-func adminUpstream(set *live.Set) caddy.AdminHandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) error { return setUpstream(set, w, r) }
+func adminUpstream(set *live.Set, kept *records) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error { return setUpstream(set, kept, w, r) }
 }
 
-func setUpstream(set *live.Set, w http.ResponseWriter, r *http.Request) error {
+func setUpstream(set *live.Set, kept *records, w http.ResponseWriter, r *http.Request) error {
 	if err := allowMethods(w, r, http.MethodPost); err != nil {
 		return err
 	}
@@ -80,7 +82,9 @@ func setUpstream(set *live.Set, w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return adminError(http.StatusNotFound, "no gateway has an upstream %q: %s", written, listAddresses(known))
 	}
-	set.SetState(address, state)
+	if err := kept.setState(r.Context(), address, state); err != nil {
+		return adminError(http.StatusInternalServerError, "%w", err)
+	}
 	return answerJSON(w, struct {
 		Address string `json:"address"`
 		State   string `json:"state"`
@@ -93,12 +97,7 @@ func readState(body io.Reader) (balance.State, error) {
 	if err != nil {
 		return 0, fmt.Errorf("the body must be {\"state\": \"ready\"|\"drain\"|\"maintenance\"}: %w", err)
 	}
-	for _, state := range []balance.State{balance.Ready, balance.Drain, balance.Maintenance} {
-		if wanted == state.String() {
-			return state, nil
-		}
-	}
-	return 0, fmt.Errorf("state %q is unknown: use ready, drain or maintenance", wanted)
+	return stateNamed(wanted)
 }
 
 // Interface guards

@@ -112,14 +112,7 @@ const (
 // readMember reads a JSON object whose only member has the name and is a text. It
 // returns the text, or an empty one where the member is missing.
 func readMember(body io.Reader, name string) (string, error) {
-	data, err := io.ReadAll(io.LimitReader(body, maxAdminBody+1))
-	switch {
-	case err != nil:
-		return "", err
-	case len(data) > maxAdminBody:
-		return "", fmt.Errorf("it has more than %d bytes", maxAdminBody)
-	}
-	object, err := strictjson.ParseObject(data)
+	object, err := readObject(body, maxAdminBody)
 	if err != nil {
 		return "", err
 	}
@@ -133,6 +126,36 @@ func readMember(body io.Reader, name string) (string, error) {
 		return "", fmt.Errorf("%s must be a text", name)
 	}
 	return text, nil
+}
+
+// readObject reads a JSON object of at most so many bytes.
+func readObject(body io.Reader, most int64) (strictjson.Object, error) {
+	data, err := io.ReadAll(io.LimitReader(body, most+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(data)) > most:
+		return nil, fmt.Errorf("it has more than %d bytes", most)
+	}
+	return strictjson.ParseObject(data)
+}
+
+// allowParameters refuses a query with other parameters.
+func allowParameters(u *url.URL, allowed ...string) error {
+	query, err := parametersOf(u)
+	if err != nil {
+		return adminError(http.StatusBadRequest, "%w", err)
+	}
+	for name := range query {
+		if slices.Contains(allowed, name) {
+			continue
+		}
+		if len(allowed) == 0 {
+			return adminError(http.StatusBadRequest, "unknown parameter %q: none is allowed here", name)
+		}
+		return adminError(http.StatusBadRequest, "unknown parameter %q: allowed are %s", name, strings.Join(allowed, ", "))
+	}
+	return nil
 }
 
 func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) error {
@@ -154,5 +177,7 @@ func adminMethodError(r *http.Request, allowed string) error {
 
 func answerJSON(w http.ResponseWriter, v any) error {
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(v)
+	return writeJSON(w, v)
 }
+
+func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }

@@ -25,6 +25,7 @@ import (
 // adminDo asks the admin API as Caddy's endpoint does.
 func adminDo(t *testing.T, method, path, body string) *http.Response {
 	t.Helper()
+	keepRecords(t)
 	mux := http.NewServeMux()
 	for _, route := range (adminAPI{}).Routes() {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {

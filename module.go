@@ -98,6 +98,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx.GetMetricsRegistry(), h.live); err != nil {
 		return err
 	}
+	h.taken.add(kept.attach(ctx))
 	h.listenForExit(ctx)
 	upgrade.KnowSockets(ctx)
 	h.enter()

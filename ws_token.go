@@ -50,6 +50,7 @@ type TokenProvider struct {
 
 	auth   *loadedAuth
 	logger *zap.Logger
+	detach func() // from the storage
 }
 
 // CaddyModule returns the Caddy module information.
@@ -63,6 +64,7 @@ func (*TokenProvider) CaddyModule() caddy.ModuleInfo {
 // Provision sets the provider up. It does not wait for the network.
 func (p *TokenProvider) Provision(ctx caddy.Context) (err error) {
 	p.logger = ctx.Logger()
+	p.detach = kept.attach(ctx)
 	p.auth, err = loadAuth(ctx, &Auth{Token: p.Token, Bearer: p.Bearer, JWT: p.JWT, Introspect: p.Introspect}, isRevokedAnywhere)
 	if err == nil {
 		p.auth.tokens.Watch(ctx, func(_ []string, apply func()) { apply() })
@@ -73,6 +75,9 @@ func (p *TokenProvider) Provision(ctx caddy.Context) (err error) {
 // Cleanup gives back what Provision took.
 func (p *TokenProvider) Cleanup() error {
 	p.auth.release()
+	if p.detach != nil {
+		p.detach()
+	}
 	return nil
 }
 

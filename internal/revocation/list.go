@@ -3,6 +3,7 @@ package revocation
 import (
 	"cmp"
 	"errors"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -167,20 +168,31 @@ func (l *List) lapseLocked(now time.Time) (ids []string) {
 	return ids
 }
 
+// All returns the revocations, those that are over among them.
+func (l *List) All() iter.Seq[*Revocation] {
+	return func(yield func(*Revocation) bool) {
+		for i := range l.byID {
+			for _, r := range l.shelf(i) {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Page returns up to limit revocations that match, in the order of their IDs, from the
 // first after an ID on; those that are over are left out. The lock is held only for a
 // few at a time.
 func (l *List) Page(after string, limit int, match func(*Revocation) bool) []*Revocation {
 	var page []*Revocation
 	now := time.Now()
-	for i := range l.byID {
-		for _, r := range l.shelf(i) {
-			switch {
-			case len(page) >= limit:
-				return page
-			case r.ID > after && !r.over(now) && match(r):
-				page = append(page, r)
-			}
+	for r := range l.All() {
+		switch {
+		case len(page) >= limit:
+			return page
+		case r.ID > after && !r.over(now) && match(r):
+			page = append(page, r)
 		}
 	}
 	return page

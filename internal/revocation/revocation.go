@@ -43,6 +43,12 @@ func (r Revocation) Identify() Revocation {
 	return r
 }
 
+// IsSound reports whether the revocation is one that [Revocation.Identify] may have made.
+func (r Revocation) IsSound() bool {
+	return (r.JTI == "") != (r.User == "") && r.IssuedBefore.IsZero() == (r.User == "") &&
+		!r.Until.IsZero() && r.Identify().ID == r.ID
+}
+
 // Credential is what is known of a good credential.
 type Credential struct {
 	Gateway string // where it is to let its user in; empty for a place that is no gateway

@@ -1,0 +1,137 @@
+package wsgateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/durable"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
+)
+
+// The kinds of records, as Caddy's storage has them under ws_gateway/.
+const (
+	revocationRecords = "revocations"
+	stateRecords      = "upstreams"
+)
+
+// records keep in Caddy's storage what operators have said, so that it outlives the
+// process, and what other processes with the same storage are told counts here as well.
+type records struct {
+	set    *live.Set
+	book   *durable.Book
+	states *upstreamStates
+	ending atomic.Bool // revoked connections are about to be looked for
+}
+
+func newRecords(set *live.Set) *records {
+	k := &records{set: set, states: &upstreamStates{set: set, known: make(map[string]upstreamState)}}
+	k.book = durable.New(map[string]durable.Shelf{revocationRecords: revocationShelf{k}, stateRecords: k.states})
+	return k
+}
+
+// attach uses the storage of a configuration until release.
+func (k *records) attach(ctx caddy.Context) (release func()) {
+	return k.book.Attach(ctx, ctx.Storage(), ctx.Logger())
+}
+
+// revoke puts a revocation in force, and keeps it. It returns the revocation as it is kept
+// and how many connections it ended. The error is revocation.ErrFull, or an errNotKept.
+func (k *records) revoke(ctx context.Context, r revocation.Revocation) (kept revocation.Revocation, ended int, err error) {
+	if kept, ended, err = k.set.Revoke(r); err != nil {
+		return kept, ended, err
+	}
+	return kept, ended, k.put(ctx, revocationRecords, kept.ID, kept)
+}
+
+// pardon puts a revocation out of force, unless the storage fails.
+func (k *records) pardon(ctx context.Context, id string) error {
+	return k.book.Delete(ctx, revocationRecords, id)
+}
+
+// setState sets the state of an upstream, and keeps it. The error is an errNotKept.
+func (k *records) setState(ctx context.Context, address string, state balance.State) error {
+	record := k.states.put(address, state)
+	return k.put(ctx, stateRecords, record.id(), record)
+}
+
+// errNotKept is for what is in force, and would not be after a restart.
+var errNotKept = errors.New("this is in force, but could not be written to Caddy's storage")
+
+func (k *records) put(ctx context.Context, shelf, id string, record any) error {
+	data, err := json.Marshal(record)
+	if err == nil {
+		err = k.book.Put(ctx, shelf, id, data)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	return nil
+}
+
+// revocationShelf is the list of revocations as the book sees it.
+type revocationShelf struct{ *records }
+
+// Learn implements durable.Shelf. Where another process gave the same revocation an
+// earlier end, the later one counts, and is written again.
+func (s revocationShelf) Learn(id string, data []byte) error {
+	var r revocation.Revocation
+	if err := json.Unmarshal(data, &r); err != nil {
+		return err
+	}
+	if !r.IsSound() || r.ID != id {
+		return errors.New("it is no revocation")
+	}
+	if !time.Now().Before(r.Until) {
+		return durable.ErrLapsed
+	}
+	if kept := s.set.Revocations.Learn(r); kept.Until.After(r.Until) {
+		go s.keepLater(kept)
+	}
+	if !s.ending.Swap(true) {
+		go s.endRevoked()
+	}
+	return nil
+}
+
+// endRevoked ends the connections whose credential was revoked, once for all revocations
+// that are learned meanwhile.
+func (s revocationShelf) endRevoked() {
+	defer contain(nil)
+	s.ending.Store(false)
+	s.set.EndRevoked()
+}
+
+func (s revocationShelf) keepLater(r revocation.Revocation) {
+	defer contain(nil)
+	_ = s.put(context.Background(), revocationRecords, r.ID, r) // the book has it in mind, and logs
+}
+
+// Forget implements durable.Shelf.
+func (s revocationShelf) Forget(id string) { s.set.Revocations.Remove(id) }
+
+// All implements durable.Shelf.
+func (s revocationShelf) All() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for r := range s.set.Revocations.All() {
+			data, err := json.Marshal(r)
+			if err == nil && !yield(r.ID, data) {
+				return
+			}
+		}
+	}
+}
+
+// Lapse implements durable.Shelf.
+func (s revocationShelf) Lapse(now time.Time) []string { return s.set.Revocations.Lapse(now) }
+
+// Interface guards
+var _ durable.Shelf = revocationShelf{}

@@ -1,0 +1,70 @@
+package wsgateway
+
+import (
+	"context"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/durable"
+)
+
+// memoryStorage is a storage that is gone with the test.
+type memoryStorage struct {
+	mu   sync.Mutex
+	keys map[string]string
+}
+
+// Store implements durable.Storage.
+func (s *memoryStorage) Store(_ context.Context, key string, value []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keys == nil {
+		s.keys = make(map[string]string)
+	}
+	s.keys[key] = string(value)
+	return nil
+}
+
+// Load implements durable.Storage.
+func (s *memoryStorage) Load(_ context.Context, key string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	value, ok := s.keys[key]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return []byte(value), nil
+}
+
+// Delete implements durable.Storage.
+func (s *memoryStorage) Delete(_ context.Context, key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.keys, key)
+	return nil
+}
+
+// List implements durable.Storage.
+func (s *memoryStorage) List(_ context.Context, prefix string, _ bool) (found []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.keys {
+		if strings.HasPrefix(key, prefix+"/") {
+			found = append(found, key)
+		}
+	}
+	return found, nil
+}
+
+// keepRecords gives the records of the process a storage for the test.
+func keepRecords(t *testing.T) {
+	t.Helper()
+	t.Cleanup(kept.book.Attach(context.Background(), new(memoryStorage), zap.NewNop()))
+}
+
+// Interface guards
+var _ durable.Storage = (*memoryStorage)(nil)
