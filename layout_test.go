@@ -34,6 +34,7 @@ const (
 // The packages outside the standard library, by the names the tables use.
 var packages = map[string]string{
 	"caddy":         "github.com/caddyserver/caddy/v2",
+	"caddycmd":      "github.com/caddyserver/caddy/v2/cmd",
 	"caddyconfig":   "github.com/caddyserver/caddy/v2/caddyconfig",
 	"caddyfile":     "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile",
 	"httpcaddyfile": "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile",
@@ -47,12 +48,14 @@ var packages = map[string]string{
 	"reverseproxy":  "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy",
 	"websocket":     "github.com/coder/websocket",
 	"prometheus":    "github.com/prometheus/client_golang/prometheus",
+	"cobra":         "github.com/spf13/cobra",
 	"zap":           "go.uber.org/zap",
 	"zapcore":       "go.uber.org/zap/zapcore",
 	"quic":          "github.com/quic-go/quic-go",
 	"http3":         "github.com/quic-go/quic-go/http3",
 	"http2":         "golang.org/x/net/http2",
 	"hpack":         "golang.org/x/net/http2/hpack",
+	"term":          "golang.org/x/term",
 	"httpguts":      "golang.org/x/net/http/httpguts",
 	"balance":       "github.com/wsgateway/caddy-ws-gateway/internal/balance",
 	"relay":         "github.com/wsgateway/caddy-ws-gateway/internal/relay",
@@ -130,6 +133,12 @@ var layout = map[string]struct {
 	"admin_revocation.go":  {entry, "caddy live revocation strictjson"},
 	"admin_request.go":     {entry, "caddy dial strictjson"},
 	"ws_token.go":          {entry, "caddy caddyconfig caddyfile httpcaddyfile caddyhttp caddyauth zap handshake token"},
+	"command.go":           {entry, "caddycmd cobra"},
+	"command_run.go":       {entry, "caddy caddycmd cobra"},
+	"command_request.go":   {entry, "caddy caddycmd cobra"},
+	"command_output.go":    {entry, "cobra term"},
+	"command_revoke.go":    {entry, "cobra"},
+	"command_node.go":      {entry, "caddy cobra"},
 	"echo.go":              {entry, "caddy httpcaddyfile caddyhttp websocket handshake"},
 }
 
