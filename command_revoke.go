@@ -302,7 +302,7 @@ func revokeDelete(cmd *cobra.Command, ids []string) error {
 		_, err := endpoint.call(cmd.Context(), http.MethodDelete, commandRevocations+"/"+url.PathEscape(id), nil)
 		switch {
 		case err != nil && exitStatusOf(err) == exitRefused:
-			failures = append(failures, err)
+			failures = append(failures, fmt.Errorf("revocation %q: %w", id, err))
 		case err != nil:
 			return errors.Join(append(failures, err)...)
 		case !wantsJSON(cmd):
