@@ -160,7 +160,7 @@ func nodeDrain(cmd *cobra.Command, poll time.Duration) error {
 		state = waiting.state
 	}
 	if err == nil || exitStatusOf(err) == exitRefused {
-		state.print(cmd) // as it was last, when it is known to be that still
+		state.print(cmd) // as it was last
 	}
 	return err
 }
