@@ -116,10 +116,10 @@ and not the drain.
 	flags.String("period", "", "Over how long connections are ended, such as 30s (default: drain_period of their gateway)")
 	flags.Bool("wait", false, "Wait until nothing is live")
 	flags.String("timeout", "", "With --wait, how long at the most (default: the period and 30s, or 2m without --period)")
-	return prepare(cmd, func(cmd *cobra.Command) error { return nodeDrain(cmd, poll) })
+	return prepare(cmd, func(cmd *cobra.Command) error { return runNodeDrain(cmd, poll) })
 }
 
-func nodeDrain(cmd *cobra.Command, poll time.Duration) error {
+func runNodeDrain(cmd *cobra.Command, poll time.Duration) error {
 	wanted := map[string]string{"state": "drain"}
 	period, err := durationFlag(cmd, "period", true)
 	if err != nil {
@@ -217,13 +217,13 @@ func (w *drainWait) run(ctx context.Context) error {
 		state, err := nodeOf(timed, w.endpoint)
 		switch left := counted(w.state.Live, "connection"); {
 		case interrupted.Err() != nil:
-			return failed(exitInterrupted, "interrupted with %s left: the node goes on draining", left)
+			return commandFailure(exitInterrupted, "interrupted with %s left: the node goes on draining", left)
 		case timed.Err() != nil && err != nil:
-			return failed(exitRefused, "%s left after %s: the node goes on draining", left, w.timeout)
+			return commandFailure(exitRefused, "%s left after %s: the node goes on draining", left, w.timeout)
 		case err != nil && exitStatusOf(err) != exitUnreachable:
 			return err
 		case err != nil && missed: // once may be a reload that moves the endpoint
-			return failed(exitUnreachable, "the admin endpoint is gone, with %s left when it last answered: %w", left, err)
+			return commandFailure(exitUnreachable, "the admin endpoint is gone, with %s left when it last answered: %w", left, err)
 		case err == nil:
 			w.state = state
 		}
@@ -233,7 +233,7 @@ func (w *drainWait) run(ctx context.Context) error {
 		case state.Live == 0:
 			return nil
 		case state.State != "drain":
-			return failed(exitRefused, "the node is %s again, with %s left", state.State, counted(state.Live, "connection"))
+			return commandFailure(exitRefused, "the node is %s again, with %s left", state.State, counted(state.Live, "connection"))
 		}
 		w.show(counted(w.state.Live, "connection") + " left")
 		select {

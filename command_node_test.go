@@ -7,19 +7,19 @@ import (
 	"testing"
 )
 
-// node is an answer with the state of a node.
-func node(state string, live int) string {
+// nodeAnswer is an answer with the state of a node.
+func nodeAnswer(state string, live int) string {
 	return fmt.Sprintf(`200 {"name":"edge-1","id":"5f0c","state":%q,"live":%d,"since":"2026-05-04T12:00:00Z"}`, state, live)
 }
 
-func printed(state string, live int) string {
+func printedNode(state string, live int) string {
 	return fmt.Sprintf("name   edge-1\nid     5f0c\nstate  %s\nlive   %d\nsince  2026-05-04T12:00:00Z\n", state, live)
 }
 
 const (
-	getNode = "GET /ws_gateway/node"
-	drain   = `POST /ws_gateway/node {"state":"drain"}`
-	ready   = `POST /ws_gateway/node {"state":"ready"}`
+	sentGetNode = "GET /ws_gateway/node"
+	sentDrain   = `POST /ws_gateway/node {"state":"drain"}`
+	sentReady   = `POST /ws_gateway/node {"state":"ready"}`
 )
 
 func TestNodeIsShownAndSet(t *testing.T) {
@@ -30,14 +30,14 @@ func TestNodeIsShownAndSet(t *testing.T) {
 		sent    []string
 		out     string
 	}{
-		{"node", []string{node("ready", 3)}, []string{getNode}, printed("ready", 3)},
-		{"node --json", []string{node("ready", 3)}, []string{getNode}, node("ready", 3)[4:] + "\n"},
-		{"node drain", []string{node("drain", 3)}, []string{drain}, printed("drain", 3)},
-		{"node drain --json", []string{node("drain", 3)}, []string{drain}, node("drain", 3)[4:] + "\n"},
-		{"node drain --period 1d", []string{node("drain", 3)}, []string{`POST /ws_gateway/node {"period":"1d","state":"drain"}`}, printed("drain", 3)},
-		{"node drain --period 0s", []string{node("drain", 3)}, []string{`POST /ws_gateway/node {"period":"0s","state":"drain"}`}, printed("drain", 3)},
-		{"node ready", []string{node("ready", 0)}, []string{ready}, printed("ready", 0)},
-		{"node ready", []string{"200 {}", node("ready", 0)}, []string{ready, getNode}, printed("ready", 0)},
+		{"node", []string{nodeAnswer("ready", 3)}, []string{sentGetNode}, printedNode("ready", 3)},
+		{"node --json", []string{nodeAnswer("ready", 3)}, []string{sentGetNode}, nodeAnswer("ready", 3)[4:] + "\n"},
+		{"node drain", []string{nodeAnswer("drain", 3)}, []string{sentDrain}, printedNode("drain", 3)},
+		{"node drain --json", []string{nodeAnswer("drain", 3)}, []string{sentDrain}, nodeAnswer("drain", 3)[4:] + "\n"},
+		{"node drain --period 1d", []string{nodeAnswer("drain", 3)}, []string{`POST /ws_gateway/node {"period":"1d","state":"drain"}`}, printedNode("drain", 3)},
+		{"node drain --period 0s", []string{nodeAnswer("drain", 3)}, []string{`POST /ws_gateway/node {"period":"0s","state":"drain"}`}, printedNode("drain", 3)},
+		{"node ready", []string{nodeAnswer("ready", 0)}, []string{sentReady}, printedNode("ready", 0)},
+		{"node ready", []string{"200 {}", nodeAnswer("ready", 0)}, []string{sentReady, sentGetNode}, printedNode("ready", 0)},
 	}
 	for _, row := range rows {
 		t.Run(row.args, func(t *testing.T) {
@@ -59,15 +59,15 @@ func TestWaitingForADrain(t *testing.T) {
 		status     int
 		out, says  string
 	}{
-		{"until nothing is live", "", []string{node("drain", 3), node("drain", 2), node("drain", 1), node("drain", 0)}, 0, printed("drain", 0), ""},
-		{"with nothing live at all", "", []string{node("drain", 0)}, 0, printed("drain", 0), ""},
-		{"as JSON", "--json", []string{node("drain", 3), node("drain", 0)}, 0, node("drain", 0)[4:] + "\n", ""},
-		{"no longer than the timeout", "--timeout 50ms", []string{node("drain", 1)}, exitRefused, printed("drain", 1), "1 connection left after 50ms: the node goes on draining"},
-		{"with a break", "", []string{node("drain", 3), "", node("drain", 2), "", node("drain", 0)}, 0, printed("drain", 0), ""},
-		{"with the endpoint gone", "", []string{node("drain", 3), node("drain", 2), ""}, exitUnreachable, "", "gone, with 2 connections left when it last answered: cannot reach"},
-		{"on a node made ready", "", []string{node("drain", 3), node("ready", 2)}, exitRefused, printed("ready", 2), "the node is ready again, with 2 connections left"},
+		{"until nothing is live", "", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 2), nodeAnswer("drain", 1), nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
+		{"with nothing live at all", "", []string{nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
+		{"as JSON", "--json", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 0)}, 0, nodeAnswer("drain", 0)[4:] + "\n", ""},
+		{"no longer than the timeout", "--timeout 50ms", []string{nodeAnswer("drain", 1)}, exitRefused, printedNode("drain", 1), "1 connection left after 50ms: the node goes on draining"},
+		{"with a break", "", []string{nodeAnswer("drain", 3), "", nodeAnswer("drain", 2), "", nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
+		{"with the endpoint gone", "", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 2), ""}, exitUnreachable, "", "gone, with 2 connections left when it last answered: cannot reach"},
+		{"on a node made ready", "", []string{nodeAnswer("drain", 3), nodeAnswer("ready", 2)}, exitRefused, printedNode("ready", 2), "the node is ready again, with 2 connections left"},
 		{"that is refused", "", []string{`400 {"error":"no"}`}, exitRefused, "", "says 400 Bad Request: no"},
-		{"that is refused later", "", []string{node("drain", 3), `404 {"error":"no"}`}, exitRefused, printed("drain", 3), "says 404 Not Found: no"},
+		{"that is refused later", "", []string{nodeAnswer("drain", 3), `404 {"error":"no"}`}, exitRefused, printedNode("drain", 3), "says 404 Not Found: no"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestWaitingForADrain(t *testing.T) {
 			endpoint := newFakeEndpoint(t, row.answers...)
 			runAt(t, endpoint, append([]string{"node", "drain", "--wait"}, strings.Fields(row.args)...)...).expect(t, row.status, row.out, row.says)
 			sent := endpoint.requests()
-			if sent[0] != drain || len(sent) < len(row.answers) || slices.ContainsFunc(sent[1:], func(request string) bool { return request != getNode }) {
+			if sent[0] != sentDrain || len(sent) < len(row.answers) || slices.ContainsFunc(sent[1:], func(request string) bool { return request != sentGetNode }) {
 				t.Errorf("sent was %q", sent)
 			}
 		})

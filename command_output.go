@@ -171,7 +171,7 @@ func writeLines(out io.Writer, lines [][]string, widths []int) {
 	var text strings.Builder
 	for _, line := range lines {
 		for i, cell := range line {
-			cell, length := cut(cell, widths[i])
+			cell, length := cutCell(cell, widths[i])
 			text.WriteString(cell)
 			if i < len(line)-1 {
 				text.WriteString(strings.Repeat(" ", widths[i]-length+columnGap))
@@ -182,8 +182,8 @@ func writeLines(out io.Writer, lines [][]string, widths []int) {
 	_, _ = io.WriteString(out, text.String())
 }
 
-// cut shortens a cell to a width, and returns how many characters it has then.
-func cut(cell string, width int) (string, int) {
+// cutCell shortens a cell to a width, and returns how many characters it has then.
+func cutCell(cell string, width int) (string, int) {
 	length := utf8.RuneCountInString(cell)
 	if length <= width {
 		return cell, length

@@ -101,7 +101,7 @@ func (e *adminEndpoint) callFor(ctx context.Context, method, path string, body [
 		return nil, err
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
-		return nil, failed(exitRefused, "the answer of the admin endpoint at %s to %s %s is not what it should be: %w", e.address, method, path, err)
+		return nil, commandFailure(exitRefused, "the answer of the admin endpoint at %s to %s %s is not what it should be: %w", e.address, method, path, err)
 	}
 	return bytes.TrimSpace(answer), nil
 }
@@ -129,7 +129,7 @@ func (e *adminEndpoint) call(ctx context.Context, method, path string, body []by
 		return nil, e.unreachable(err)
 	}
 	if response.StatusCode/100 != 2 {
-		return nil, failed(exitRefused, "the admin endpoint at %s says %s: %s", e.address, response.Status, sentenceOf(response.StatusCode, answer))
+		return nil, commandFailure(exitRefused, "the admin endpoint at %s says %s: %s", e.address, response.Status, sentenceOf(response.StatusCode, answer))
 	}
 	return answer, nil
 }
@@ -138,7 +138,7 @@ func (e *adminEndpoint) unreachable(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // without the URL, which says less than the address
 	}
-	return failed(exitUnreachable, "cannot reach the admin endpoint at %s: %w", e.address, err)
+	return commandFailure(exitUnreachable, "cannot reach the admin endpoint at %s: %w", e.address, err)
 }
 
 // sentenceOf is what an answer that is a refusal says, as Caddy puts it.

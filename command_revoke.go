@@ -61,10 +61,10 @@ as long as that token is good.
 	flags.Int("code", 0, "Close code for the connections (default 3000)")
 	flags.String("reason", "", "Reason for the close frames and the list")
 	cmd.AddCommand(revokeListCommand(), revokeDeleteCommand())
-	return prepare(cmd, revoke)
+	return prepare(cmd, runRevoke)
 }
 
-func revoke(cmd *cobra.Command) error {
+func runRevoke(cmd *cobra.Command) error {
 	wanted, err := wantedRevocation(cmd)
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func endOfRevocation(ctx context.Context, endpoint *adminEndpoint, id string, wa
 			query.Set(name, text)
 		}
 	}
-	revocations, _, err := listRevocations(ctx, endpoint, query)
+	revocations, _, err := fetchRevocations(ctx, endpoint, query)
 	if err != nil {
 		return ""
 	}
@@ -194,10 +194,10 @@ func revokeListCommand() *cobra.Command {
 	flags.String("jti", "", "Those of the token with this ID")
 	flags.String("user", "", "Those of this user")
 	flags.String("gateway", "", "Those for this gateway")
-	return prepare(cmd, revokeList)
+	return prepare(cmd, runRevokeList)
 }
 
-func revokeList(cmd *cobra.Command) error {
+func runRevokeList(cmd *cobra.Command) error {
 	query := make(url.Values)
 	for _, name := range []string{"jti", "user", "gateway"} {
 		if !cmd.Flags().Changed(name) {
@@ -216,7 +216,7 @@ func revokeList(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	revocations, documents, err := listRevocations(cmd.Context(), endpoint, query)
+	revocations, documents, err := fetchRevocations(cmd.Context(), endpoint, query)
 	switch {
 	case err != nil:
 		return err
@@ -242,9 +242,9 @@ func revokeList(cmd *cobra.Command) error {
 	return nil
 }
 
-// listRevocations follows the pages of the list. It also returns each revocation as
+// fetchRevocations follows the pages of the list. It also returns each revocation as
 // the admin endpoint has written it.
-func listRevocations(ctx context.Context, endpoint *adminEndpoint, query url.Values) ([]listedRevocation, []json.RawMessage, error) {
+func fetchRevocations(ctx context.Context, endpoint *adminEndpoint, query url.Values) ([]listedRevocation, []json.RawMessage, error) {
 	var all []listedRevocation
 	var documents []json.RawMessage
 	query.Set("limit", strconv.Itoa(revocationsPerPage))
@@ -264,7 +264,7 @@ func listRevocations(ctx context.Context, endpoint *adminEndpoint, query url.Val
 		}
 		last := page[len(page)-1].ID
 		if last == query.Get("after") {
-			return nil, nil, failed(exitRefused, "the admin endpoint at %s repeats the page of revocations after %q", endpoint.address, last)
+			return nil, nil, commandFailure(exitRefused, "the admin endpoint at %s repeats the page of revocations after %q", endpoint.address, last)
 		}
 		query.Set("after", last)
 	}
@@ -283,10 +283,10 @@ With --json, nothing is printed: there is nothing that the admin endpoint answer
   $ caddy ws-gateway revoke list --user alice --json | jq -r '.[].id' | xargs caddy ws-gateway revoke delete`,
 		DisableFlagsInUseLine: true,
 	}
-	return prepareWithArguments(cmd, revokeDelete)
+	return prepareWithArguments(cmd, runRevokeDelete)
 }
 
-func revokeDelete(cmd *cobra.Command, ids []string) error {
+func runRevokeDelete(cmd *cobra.Command, ids []string) error {
 	if len(ids) == 0 {
 		return usageError(cmd, "say which revocations to delete, by their IDs")
 	}

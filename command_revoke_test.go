@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	revocations = "/ws_gateway/revocations"
-	revoked     = `201 {"id":"r1","ended":3}`
-	listed      = `200 [{"id":"r0","user":"alice","until":"2026-01-01T00:00:00Z"},{"id":"r1","user":"alice","until":"2026-06-03T12:00:00Z"}]`
+	revocationsAt = "/ws_gateway/revocations"
+	revokedAnswer = `201 {"id":"r1","ended":3}`
+	listedAnswer  = `200 [{"id":"r0","user":"alice","until":"2026-01-01T00:00:00Z"},{"id":"r1","user":"alice","until":"2026-06-03T12:00:00Z"}]`
 )
 
 func TestRevokeSendsWhatWasGiven(t *testing.T) {
@@ -30,9 +30,9 @@ func TestRevokeSendsWhatWasGiven(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.args, func(t *testing.T) {
 			t.Parallel()
-			endpoint := newFakeEndpoint(t, revoked)
-			runAt(t, endpoint, append([]string{"revoke", "--json"}, strings.Fields(row.args)...)...).expect(t, 0, revoked[4:]+"\n", "")
-			if sent, want := endpoint.requests(), []string{"POST " + revocations + " " + row.body}; !slices.Equal(sent, want) {
+			endpoint := newFakeEndpoint(t, revokedAnswer)
+			runAt(t, endpoint, append([]string{"revoke", "--json"}, strings.Fields(row.args)...)...).expect(t, 0, revokedAnswer[4:]+"\n", "")
+			if sent, want := endpoint.requests(), []string{"POST " + revocationsAt + " " + row.body}; !slices.Equal(sent, want) {
 				t.Errorf("sent was %q and should be %q", sent, want)
 			}
 		})
@@ -41,7 +41,7 @@ func TestRevokeSendsWhatWasGiven(t *testing.T) {
 
 func TestRevokeSaysWhatCameOfIt(t *testing.T) {
 	t.Parallel()
-	const asked = "GET " + revocations + "?limit=1000&user=alice"
+	const asked = "GET " + revocationsAt + "?limit=1000&user=alice"
 	rows := []struct {
 		name    string
 		answers []string
@@ -49,9 +49,9 @@ func TestRevokeSaysWhatCameOfIt(t *testing.T) {
 		out     string
 	}{
 		{"with an end", []string{`201 {"id":"r1","ended":1,"until":"2026-06-03T12:00:00Z"}`}, nil, "revocation  r1\nended       1 connection\nuntil       2026-06-03T12:00:00Z\n"},
-		{"without", []string{revoked, listed}, []string{asked}, "revocation  r1\nended       3 connections\nuntil       2026-06-03T12:00:00Z\n"},
-		{"without, and it cannot be found", []string{revoked, "200 []"}, []string{asked}, "revocation  r1\nended       3 connections\nuntil       -\n"},
-		{"without, and the list is refused", []string{revoked, "500"}, []string{asked}, "revocation  r1\nended       3 connections\nuntil       -\n"},
+		{"without", []string{revokedAnswer, listedAnswer}, []string{asked}, "revocation  r1\nended       3 connections\nuntil       2026-06-03T12:00:00Z\n"},
+		{"without, and it cannot be found", []string{revokedAnswer, "200 []"}, []string{asked}, "revocation  r1\nended       3 connections\nuntil       -\n"},
+		{"without, and the list is refused", []string{revokedAnswer, "500"}, []string{asked}, "revocation  r1\nended       3 connections\nuntil       -\n"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -92,15 +92,15 @@ func TestRevocationsAreListed(t *testing.T) {
 				says = "no revocations"
 			}
 			runAt(t, endpoint, append([]string{"revoke", "list"}, strings.Fields(row.args)...)...).expect(t, 0, row.out, says)
-			if sent, want := endpoint.requests(), []string{"GET " + revocations + row.sent}; !slices.Equal(sent, want) {
+			if sent, want := endpoint.requests(), []string{"GET " + revocationsAt + row.sent}; !slices.Equal(sent, want) {
 				t.Errorf("sent was %q and should be %q", sent, want)
 			}
 		})
 	}
 }
 
-// page is an answer with n revocations, the first of which has the number.
-func page(first, n int) string {
+// pageAnswer is an answer with n revocations, the first of which has the number.
+func pageAnswer(first, n int) string {
 	elements := make([]string, 0, n)
 	for i := range n {
 		elements = append(elements, fmt.Sprintf(`{"id":"r%d"}`, first+i))
@@ -111,7 +111,7 @@ func page(first, n int) string {
 func TestPagesOfRevocationsAreFollowed(t *testing.T) {
 	t.Parallel()
 	for _, last := range []int{0, 1} {
-		endpoint := newFakeEndpoint(t, page(0, 1000), page(1000, 1000), page(2000, last))
+		endpoint := newFakeEndpoint(t, pageAnswer(0, 1000), pageAnswer(1000, 1000), pageAnswer(2000, last))
 		r := runAt(t, endpoint, "revoke", "list", "--json")
 		r.expect(t, 0, r.out, "")
 		var all []struct{ ID string }
@@ -120,14 +120,14 @@ func TestPagesOfRevocationsAreFollowed(t *testing.T) {
 		}
 		want := []string{"?limit=1000", "?after=r999&limit=1000", "?after=r1999&limit=1000"}
 		for i, sent := range endpoint.requests() {
-			if sent != "GET "+revocations+want[i] {
+			if sent != "GET "+revocationsAt+want[i] {
 				t.Errorf("request %d was %q", i, sent)
 			}
 		}
 	}
-	r := runAt(t, newFakeEndpoint(t, page(0, 1000)), "revoke", "list")
+	r := runAt(t, newFakeEndpoint(t, pageAnswer(0, 1000)), "revoke", "list")
 	r.expect(t, exitRefused, "", `repeats the page of revocations after "r999"`)
-	r = runAt(t, newFakeEndpoint(t, page(0, 1000), `503 {"error":"later"}`), "revoke", "list")
+	r = runAt(t, newFakeEndpoint(t, pageAnswer(0, 1000), `503 {"error":"later"}`), "revoke", "list")
 	r.expect(t, exitRefused, "", "later")
 }
 
@@ -161,7 +161,7 @@ func TestRevocationsAreDeleted(t *testing.T) {
 					t.Errorf("%q is missing in %q", says, r.errors)
 				}
 			}
-			if sent := endpoint.requests(); sent[0] != "DELETE "+revocations+"/a" || len(sent) > 1 && strings.Contains(row.args, "?") && sent[1] != "DELETE "+revocations+"/b%2Fc%3Fd" {
+			if sent := endpoint.requests(); sent[0] != "DELETE "+revocationsAt+"/a" || len(sent) > 1 && strings.Contains(row.args, "?") && sent[1] != "DELETE "+revocationsAt+"/b%2Fc%3Fd" {
 				t.Errorf("sent was %q", sent)
 			}
 		})

@@ -36,13 +36,13 @@ type commandError struct {
 func (e *commandError) Error() string { return e.err.Error() }
 func (e *commandError) Unwrap() error { return e.err }
 
-func failed(status int, format string, args ...any) error {
+func commandFailure(status int, format string, args ...any) error {
 	return &commandError{status, fmt.Errorf(format, args...)}
 }
 
 // usageError names the command whose help says how it is used.
 func usageError(cmd *cobra.Command, format string, args ...any) error {
-	return failed(exitUsage, "%w; see %s --help", fmt.Errorf(format, args...), cmd.CommandPath())
+	return commandFailure(exitUsage, "%w; see %s --help", fmt.Errorf(format, args...), cmd.CommandPath())
 }
 
 func exitStatusOf(err error) int {
@@ -70,14 +70,14 @@ func prepareGroup(cmd *cobra.Command) *cobra.Command {
 
 // prepareWithArguments is prepare for a command that takes arguments.
 func prepareWithArguments(cmd *cobra.Command, do func(*cobra.Command, []string) error) *cobra.Command {
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true // end says it in a line
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true // endCommand says it in a line
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return end(cmd, usageError(cmd, "%w", err))
+		return endCommand(cmd, usageError(cmd, "%w", err))
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return end(cmd, do(cmd, args))
+		return endCommand(cmd, do(cmd, args))
 	}
 	return cmd
 }
@@ -109,9 +109,9 @@ func checkDuration(text string, mayBeZero bool) error {
 	return nil
 }
 
-// end says in a line for each failure why a command failed, if it did, and returns
+// endCommand says in a line for each failure why a command failed, if it did, and returns
 // what makes Caddy exit with the status of the worst.
-func end(cmd *cobra.Command, err error) error {
+func endCommand(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -62,14 +62,14 @@ func (e *fakeEndpoint) requests() []string {
 	return slices.Clone(e.seen)
 }
 
-// ran is what a run of the command came to.
-type ran struct {
+// commandRun is what a run of the command came to.
+type commandRun struct {
 	status      int
 	out, errors string
 }
 
 // runCommand runs caddy ws-gateway.
-func runCommand(t *testing.T, args ...string) ran {
+func runCommand(t *testing.T, args ...string) commandRun {
 	t.Helper()
 	root := &cobra.Command{Use: "caddy"}
 	group := &cobra.Command{Use: "ws-gateway", Long: caddycmd.Commands()["ws-gateway"].Long}
@@ -86,18 +86,18 @@ func runCommand(t *testing.T, args ...string) ran {
 			status = int(code.Int())
 		}
 	}
-	return ran{status, out.String(), errors.String()}
+	return commandRun{status, out.String(), errors.String()}
 }
 
 // runAt runs the command with a fake endpoint.
-func runAt(t *testing.T, e *fakeEndpoint, args ...string) ran {
+func runAt(t *testing.T, e *fakeEndpoint, args ...string) commandRun {
 	t.Helper()
 	return runCommand(t, append([]string{"--address", e.address()}, args...)...)
 }
 
 // expect compares what a run came to. The line of errors is compared by what it has to
 // say; there is one, or none where nothing is expected.
-func (r ran) expect(t *testing.T, status int, out, line string) {
+func (r commandRun) expect(t *testing.T, status int, out, line string) {
 	t.Helper()
 	if r.status != status {
 		t.Errorf("the exit status is %d and should be %d", r.status, status)
