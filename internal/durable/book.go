@@ -62,17 +62,18 @@ const timeout = 10 * time.Second
 type Book struct {
 	id      string
 	shelves map[string]Shelf
-	calls   chan struct{} // one for each call to a storage that has not returned
 
-	mu       sync.Mutex
-	mounts   []*mount // what is attached, the newest last
-	current  *vault   // nil while nothing is attached
-	puts     uint64   // orders the calls of Put and Delete
-	dirty    map[ref]unwritten
-	failing  bool             // the last Put could not be written
-	deleted  map[ref]struct{} // since carrying began; nil while nothing is carried
-	changes  ring
-	unspoken bool // changes has some that no journal has
+	spoke  chan struct{} // has one when the journal is to be written
+	writes health
+
+	mu      sync.Mutex
+	mounts  []*mount // what is attached, the newest last
+	current *vault   // nil while nothing is attached
+	last    *vault   // was current at last
+	turns   uint64   // orders the calls of Put and Delete
+	debts   map[ref]unwritten
+	touched map[ref]struct{} // put or deleted while memory is carried to a storage, else nil
+	changes ring
 }
 
 // New returns a Book of shelves, by the names that the keys in the storage have. There
@@ -88,8 +89,8 @@ func New(shelves map[string]Shelf) *Book {
 	return &Book{
 		id:      hex.EncodeToString(id),
 		shelves: shelves,
-		calls:   make(chan struct{}, maxCalls),
-		dirty:   map[ref]unwritten{},
+		spoke:   make(chan struct{}, 1),
+		debts:   map[ref]unwritten{},
 	}
 }
 
@@ -113,8 +114,8 @@ func (b *Book) Put(ctx context.Context, shelf, id string, data []byte) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errSlow)
 	defer cancel()
-	return b.settle(func(v *vault, turn uint64) error {
-		return v.put(ctx, r, unwritten{turn, record, sealed})
+	return b.settle(r, func(v *vault, turn uint64) error {
+		return v.put(ctx, r, unwritten{turn, record, sealed}, false)
 	})
 }
 
@@ -127,17 +128,17 @@ func (b *Book) Delete(ctx context.Context, shelf, id string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errSlow)
 	defer cancel()
-	return b.settle(func(v *vault, turn uint64) error {
+	return b.settle(r, func(v *vault, turn uint64) error {
 		return v.delete(ctx, r, turn)
 	})
 }
 
 // settle has write done in the current vault, and again where that is another one by
 // then.
-func (b *Book) settle(write func(v *vault, turn uint64) error) error {
+func (b *Book) settle(r ref, write func(v *vault, turn uint64) error) error {
 	var done *vault
 	for {
-		v, turn := b.turn()
+		v, turn := b.turn(r)
 		if v == nil && done == nil {
 			return ErrNoStorage
 		}
@@ -151,11 +152,15 @@ func (b *Book) settle(write func(v *vault, turn uint64) error) error {
 	}
 }
 
-func (b *Book) turn() (*vault, uint64) {
+// turn returns the current vault, and the turn of a write in it.
+func (b *Book) turn(r ref) (*vault, uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.puts++
-	return b.current, b.puts
+	if b.touched != nil {
+		b.touched[r] = struct{}{}
+	}
+	b.turns++
+	return b.current, b.turns
 }
 
 // refer returns what shelf and id name.

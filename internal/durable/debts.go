@@ -1,36 +1,135 @@
 package durable
 
 import (
-	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
 )
 
-// owe remembers a record that could not be written.
-func (b *Book) owe(r ref, u unwritten, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if u.turn >= b.dirty[r].turn {
-		b.dirty[r] = u
+// unwritten is a record that is to be written.
+type unwritten struct {
+	turn   uint64 // the later one is the one that counts
+	record []byte
+	sealed []byte
+}
+
+// health remembers what the log says, so that it says a change only.
+type health struct {
+	mu      sync.Mutex
+	failing bool
+}
+
+// turns reports whether failing is news.
+func (h *health) turns(failing bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	news := failing != h.failing
+	h.failing = failing
+	return news
+}
+
+// owe has the book write a record as soon as the storage takes it.
+func (v *vault) owe(r ref, u unwritten, err error) {
+	v.book.remember(r, u)
+	if v.book.writes.turns(true) {
+		v.logger().Error("a record is in force and could not be written to the storage; trying until it can",
+			zap.String("key", r.key()), zap.Error(err))
 	}
 }
 
-// written forgets what was to be written of a record before turn, and puts the change
-// into the journal.
-func (b *Book) written(r ref, turn uint64) {
+func (b *Book) remember(r ref, u unwritten) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.dirty[r].turn <= turn {
-		delete(b.dirty, r)
+	if u.turn >= b.debts[r].turn {
+		b.debts[r] = u
 	}
 }
 
-// learn has the shelf learn a record.
-func (b *Book) learn(r ref, record []byte) (err error) {
-	defer panics.ContainInto(&err, nil)
-	return b.shelves[r.Shelf].Learn(r.ID, record)
+// settled drops what was to be written of a record up to a turn.
+func (v *vault) settled(r ref, turn uint64) {
+	if v.book.drop(r, turn) == 0 && v.book.writes.turns(false) {
+		v.logger().Info("everything that is in force is written to the storage again")
+	}
 }
 
-// forget has the shelf forget a record.
-func (b *Book) forget(r ref) {
-	defer panics.Contain()
-	b.shelves[r.Shelf].Forget(r.ID)
+func (b *Book) drop(r ref, turn uint64) (left int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.debts[r].turn <= turn {
+		delete(b.debts, r)
+	}
+	return len(b.debts)
+}
+
+// owed returns the turn of what is to be written of a record, and 0 for nothing.
+func (b *Book) owed(r ref) uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.debts[r].turn
+}
+
+type debt struct {
+	ref
+	unwritten
+}
+
+func (b *Book) allDebts() []debt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	debts := make([]debt, 0, len(b.debts))
+	for r, u := range b.debts {
+		debts = append(debts, debt{r, u})
+	}
+	return debts
+}
+
+// repay tries to write what is owed. It stops when the storage still fails.
+func (v *vault) repay(ctx context.Context) {
+	var failed atomic.Int32
+	each(ctx, v.book.allDebts(), func(d debt) {
+		if failed.Load() < workers && v.put(ctx, d.ref, d.unwritten, true) != nil {
+			failed.Add(1)
+		}
+	})
+}
+
+// carry has the book owe what is in memory and meant, unless it is put or deleted
+// meanwhile.
+func (b *Book) carry(meant func(ref) bool) {
+	b.watch(true)
+	defer b.watch(false)
+	var debts []debt
+	for name := range b.shelves {
+		for id, data := range b.all(name) {
+			r := ref{name, id}
+			if !fits(id) || !meant(r) {
+				continue
+			}
+			if sealed, record, err := seal(data); err == nil {
+				debts = append(debts, debt{r, unwritten{record: record, sealed: sealed}})
+			}
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, d := range debts {
+		_, touched := b.touched[d.ref]
+		_, owed := b.debts[d.ref]
+		if !touched && !owed {
+			d.turn = b.turns
+			b.debts[d.ref] = d.unwritten
+		}
+	}
+}
+
+// watch has the book remember what is put and deleted, or no longer.
+func (b *Book) watch(on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.touched = nil
+	if on {
+		b.touched = map[ref]struct{}{}
+	}
 }

@@ -83,5 +83,3 @@ func sum(record []byte) string {
 	hash := sha256.Sum256(record)
 	return hex.EncodeToString(hash[:8])
 }
-
-type ring struct{}
