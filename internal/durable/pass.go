@@ -84,7 +84,7 @@ type strange struct{ key, name string }
 // survey lists everything.
 func (v *vault) survey(ctx context.Context) (findings, error) {
 	found := findings{map[ref]struct{}{}, nil, map[string]bool{}}
-	var shards []ref
+	shards := make([]ref, 0, len(v.book.shelves)*len(firsts))
 	for name := range v.book.shelves {
 		for i := range firsts {
 			shards = append(shards, ref{name, firsts[i : i+1]})

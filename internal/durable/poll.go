@@ -75,6 +75,8 @@ func (v *vault) read(ctx context.Context, name string, now time.Time) error {
 	next := cursor{j.Seq, j.At, c.seen, j.Ended}
 	if !known || !c.at.Equal(j.At) {
 		next.seen = now
+	} else {
+		next.ended = c.ended
 	}
 	// Clocks differ: a journal is garbage where it also has not changed here.
 	if now.Sub(j.At) > stale && now.Sub(next.seen) > heartbeat+time.Minute && v.isCleaning() {

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"maps"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
@@ -25,11 +26,9 @@ func (b *Book) lapse(shelf string, now time.Time) []string {
 }
 
 // all returns what is in memory.
-func (b *Book) all(shelf string) map[string][]byte {
-	all := map[string][]byte{}
+func (b *Book) all(shelf string) (all map[string][]byte) {
+	all = map[string][]byte{}
 	defer panics.Contain()
-	for id, data := range b.shelves[shelf].All() {
-		all[id] = data
-	}
+	maps.Insert(all, b.shelves[shelf].All())
 	return all
 }
