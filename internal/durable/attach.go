@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 )
@@ -55,6 +54,8 @@ func (b *Book) holdLocked(s Storage) *mount {
 
 // mount attaches a new instance.
 func (b *Book) mount(ctx context.Context, s Storage, logger *zap.Logger) *mount {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errSlow)
+	defer cancel()
 	last := b.lastVault()
 	m := newMount(s, logger)
 	same := last != nil && last.isBehind(ctx, m)
@@ -94,18 +95,18 @@ func (b *Book) add(m *mount, last *vault, same bool) (added *mount, previous *ru
 
 // release gives up one attachment.
 func (b *Book) release(m *mount) {
-	previous, detached := b.remove(m)
+	previous, isLast := b.remove(m)
 	previous.finish()
-	if detached && m.vault.hasJournal() {
+	if isLast && m.vault.hasJournal() {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), parting, errSlow)
 		defer cancel()
 		_ = m.vault.writeJournal(ctx) // without it, the others load everything again
 	}
 }
 
-// remove returns the run that is to be finished, if any, and whether nothing is attached
-// now.
-func (b *Book) remove(m *mount) (previous *run, detached bool) {
+// remove returns the run that is to be finished, if any, and whether the vault of m has
+// no other mount.
+func (b *Book) remove(m *mount) (previous *run, isLast bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if m.held--; m.held > 0 {
@@ -113,12 +114,14 @@ func (b *Book) remove(m *mount) (previous *run, detached bool) {
 	}
 	b.mounts = slices.DeleteFunc(b.mounts, func(other *mount) bool { return other == m })
 	var next *vault
+	isLast = true
 	for _, left := range b.mounts {
 		next = left.vault
 		next.reachBy(left) // the newest comes last
+		isLast = isLast && next != m.vault
 	}
 	previous, _ = b.turnTo(next)
-	return previous, next == nil
+	return previous, isLast
 }
 
 // turnTo makes a vault the current one, or none. It returns the run of the one that was,
@@ -147,8 +150,6 @@ func (v *vault) reachBy(m *mount) {
 // isBehind reports whether m is an instance of the same storage: the journal of this
 // process is there. If in doubt it is not: loading everything again does no harm.
 func (v *vault) isBehind(ctx context.Context, m *mount) bool {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errSlow)
-	defer cancel()
 	if !v.hasJournal() && (v.isOver() || v.writeJournal(ctx) != nil) {
 		return false
 	}
@@ -161,12 +162,9 @@ func (v *vault) isBehind(ctx context.Context, m *mount) bool {
 
 // wait waits for what the storage has.
 func (v *vault) wait(ctx context.Context) {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case <-v.ready:
 		return
-	case <-timer.C:
 	case <-ctx.Done():
 	}
 	v.logger().Error("the storage has not been loaded yet, so that revocations may not be in force; going on to load it")

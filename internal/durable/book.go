@@ -34,7 +34,7 @@ type Shelf interface {
 	// Learn takes a record as the storage has it: a new one, a changed one, or one
 	// that the Shelf has already. It replaces what the Shelf has under that id. It
 	// returns ErrLapsed where the record is over, and may be deleted from the storage,
-	// and another error where the record is damaged. It keeps no part of data.
+	// and another error where the record is damaged. It does not change data.
 	Learn(id string, data []byte) error
 
 	// Forget drops a record that has been deleted from the storage.
@@ -71,9 +71,12 @@ type Book struct {
 	current *vault   // nil while nothing is attached
 	last    *vault   // was current at last
 	turns   uint64   // orders the calls of Put and Delete
+	writing map[ref]writers
 	debts   map[ref]unwritten
-	touched map[ref]struct{} // put or deleted while memory is carried to a storage, else nil
 	changes ring
+
+	carrying int              // how many carry memory to a storage
+	touched  map[ref]struct{} // put or deleted meanwhile
 }
 
 // New returns a Book of shelves, by the names that the keys in the storage have. There
@@ -90,6 +93,7 @@ func New(shelves map[string]Shelf) *Book {
 		id:      hex.EncodeToString(id),
 		shelves: shelves,
 		spoke:   make(chan struct{}, 1),
+		writing: map[ref]writers{},
 		debts:   map[ref]unwritten{},
 	}
 }
@@ -134,16 +138,18 @@ func (b *Book) Delete(ctx context.Context, shelf, id string) error {
 }
 
 // settle has write done in the current vault, and again where that is another one by
-// then.
+// then, unless the record was put or deleted once more.
 func (b *Book) settle(r ref, write func(v *vault, turn uint64) error) error {
+	turn := b.enter(r)
+	defer b.leave(r)
 	var done *vault
 	for {
-		v, turn := b.turn(r)
-		if v == nil && done == nil {
-			return ErrNoStorage
-		}
-		if v == nil || v == done {
+		v, isLast := b.target(r, turn)
+		switch {
+		case done != nil && (v == nil || v == done || !isLast):
 			return nil
+		case v == nil:
+			return ErrNoStorage
 		}
 		if err := write(v, turn); err != nil {
 			return err
@@ -152,15 +158,41 @@ func (b *Book) settle(r ref, write func(v *vault, turn uint64) error) error {
 	}
 }
 
-// turn returns the current vault, and the turn of a write in it.
-func (b *Book) turn(r ref) (*vault, uint64) {
+// writers are the calls of Put and Delete for one record that have not returned.
+type writers struct {
+	number int
+	last   uint64 // the turn of the last one
+}
+
+// enter returns the turn of a call of Put or Delete.
+func (b *Book) enter(r ref) uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.touched != nil {
+	if b.carrying > 0 {
 		b.touched[r] = struct{}{}
 	}
 	b.turns++
-	return b.current, b.turns
+	w := b.writing[r]
+	b.writing[r] = writers{w.number + 1, b.turns}
+	return b.turns
+}
+
+func (b *Book) leave(r ref) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w := b.writing[r]
+	if w.number--; w.number == 0 {
+		delete(b.writing, r)
+	} else {
+		b.writing[r] = w
+	}
+}
+
+// target returns the current vault, and whether the turn is the last of a record.
+func (b *Book) target(r ref, turn uint64) (*vault, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.current, b.writing[r].last == turn
 }
 
 // refer returns what shelf and id name.

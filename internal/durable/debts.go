@@ -98,8 +98,8 @@ func (v *vault) repay(ctx context.Context) {
 // carry has the book owe what is in memory and meant, unless it is put or deleted
 // meanwhile.
 func (b *Book) carry(meant func(ref) bool) {
-	b.watch(true)
-	defer b.watch(false)
+	b.watch(1)
+	defer b.watch(-1)
 	var debts []debt
 	for name := range b.shelves {
 		for id, data := range b.all(name) {
@@ -114,6 +114,7 @@ func (b *Book) carry(meant func(ref) bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.turns++
 	for _, d := range debts {
 		_, touched := b.touched[d.ref]
 		_, owed := b.debts[d.ref]
@@ -124,12 +125,11 @@ func (b *Book) carry(meant func(ref) bool) {
 	}
 }
 
-// watch has the book remember what is put and deleted, or no longer.
-func (b *Book) watch(on bool) {
+// watch counts who needs to know what is put and deleted.
+func (b *Book) watch(more int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.touched = nil
-	if on {
+	if b.carrying += more; b.carrying == 0 || b.touched == nil {
 		b.touched = map[ref]struct{}{}
 	}
 }

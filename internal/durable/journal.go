@@ -86,10 +86,17 @@ func (b *Book) journal(v *vault) journal {
 	return journal{At: now, Seq: b.changes.Seq, Ended: b.current != v, Changes: append([]ref{}, b.changes.changes...)}
 }
 
+// seq returns how many changes there were.
+func (b *Book) seq() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changes.Seq
+}
+
 // hasNews reports whether the journal is to be written: there is a change, or it has
 // been long.
 func (v *vault) hasNews() bool {
-	seq := v.book.journal(v).Seq
+	seq := v.book.seq()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return seq > v.spoken || !v.wrote.IsZero() && time.Since(v.wrote) >= heartbeat
@@ -124,6 +131,14 @@ func (v *vault) writeJournal(ctx context.Context) error {
 // announce writes the first journal, before the first change: where a journal breaks
 // off, the others know that there may have been changes which it does not have.
 func (v *vault) announce(ctx context.Context) {
+	if v.hasJournal() {
+		return
+	}
+	t, err := v.turns.take(ctx, root)
+	if err != nil {
+		return
+	}
+	defer t.end()
 	if !v.hasJournal() {
 		_ = v.writeJournal(ctx) // or after the change
 	}

@@ -62,7 +62,7 @@ func (v *vault) passed(wanted uint64) {
 func (v *vault) finishPass(wanted uint64) (first bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.deep = wanted
+	v.deep = max(v.deep, wanted)
 	if !v.loaded {
 		v.loaded = true
 		close(v.ready)

@@ -71,21 +71,23 @@ func (v *vault) put(ctx context.Context, r ref, u unwritten, debt bool) error {
 	if debt && v.book.owed(r) != u.turn {
 		return nil
 	}
-	switch err := v.book.learn(r, u.record); {
-	case errors.Is(err, ErrLapsed) && debt:
+	learned := v.book.learn(r, u.record)
+	lapsed := errors.Is(learned, ErrLapsed)
+	switch {
+	case lapsed && debt:
 		v.note(r, false) // for the next pass to find what the storage has
 		v.settled(r, u.turn)
 		return nil
-	case err != nil && !errors.Is(err, ErrLapsed):
+	case learned != nil && !lapsed:
 		v.settled(r, u.turn)
-		return fmt.Errorf("the shelf does not take the record: %w", err)
+		return fmt.Errorf("the shelf does not take the record: %w", learned)
 	}
 	v.announce(ctx)
 	if err := v.store(ctx, t, r.key(), u.sealed); err != nil {
 		v.owe(r, u, err)
 		return err
 	}
-	v.note(r, true)
+	v.note(r, !lapsed)
 	v.book.changed(r)
 	v.settled(r, u.turn)
 	return nil
