@@ -93,6 +93,7 @@ func New(shelves map[string]Shelf) *Book {
 		id:      hex.EncodeToString(id),
 		shelves: shelves,
 		spoke:   make(chan struct{}, 1),
+		turns:   carried,
 		writing: map[ref]writers{},
 		debts:   map[ref]unwritten{},
 	}
@@ -168,9 +169,6 @@ type writers struct {
 func (b *Book) enter(r ref) uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.carrying > 0 {
-		b.touched[r] = struct{}{}
-	}
 	b.turns++
 	w := b.writing[r]
 	b.writing[r] = writers{w.number + 1, b.turns}
@@ -192,6 +190,9 @@ func (b *Book) leave(r ref) {
 func (b *Book) target(r ref, turn uint64) (*vault, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.carrying > 0 {
+		b.touched[r] = struct{}{}
+	}
 	return b.current, b.writing[r].last == turn
 }
 

@@ -70,6 +70,10 @@ func (b *Book) owed(r ref) uint64 {
 	return b.debts[r].turn
 }
 
+// carried is the turn of what was in memory: every Put and every Delete comes after it,
+// also one that has not returned yet.
+const carried = 1
+
 type debt struct {
 	ref
 	unwritten
@@ -108,18 +112,16 @@ func (b *Book) carry(meant func(ref) bool) {
 				continue
 			}
 			if sealed, record, err := seal(data); err == nil {
-				debts = append(debts, debt{r, unwritten{record: record, sealed: sealed}})
+				debts = append(debts, debt{r, unwritten{carried, record, sealed}})
 			}
 		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.turns++
 	for _, d := range debts {
 		_, touched := b.touched[d.ref]
 		_, owed := b.debts[d.ref]
 		if !touched && !owed {
-			d.turn = b.turns
 			b.debts[d.ref] = d.unwritten
 		}
 	}

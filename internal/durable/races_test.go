@@ -1,0 +1,172 @@
+package durable
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
+)
+
+// gate holds up the first operation of a name on a key, before or after it is done.
+type gate struct {
+	operation, key string
+	reached, open  chan struct{}
+}
+
+func newGate(operation, key string) *gate {
+	return &gate{operation, key, make(chan struct{}), make(chan struct{})}
+}
+
+func (g *gate) hold(_ context.Context, operation, key string) error {
+	if operation == g.operation && key == g.key {
+		select {
+		case <-g.reached:
+		default:
+			close(g.reached)
+			<-g.open
+		}
+	}
+	return nil
+}
+
+func (a *access) injectAfter(after func(ctx context.Context, operation, key string) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.after = after
+}
+
+func TestPassThatListedBeforeAPutForgetsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newProcess(t, newDisk())
+		defer a.release()
+		g := newGate("list", "ws_gateway/revocations/a")
+		a.access.injectAfter(g.hold) // the list is made, and does not have it
+		go func() { _ = a.book.lastVault().pass(t.Context()) }()
+		<-g.reached
+		a.mustPut("a1", "first")
+		close(g.open)
+		bubble.Elapse(time.Minute)
+		a.wantRecords("a1=first")
+		wantStored(t, a.access.disk, "a1=first")
+	})
+}
+
+func TestRecordLoadedBeforeAPutDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		d.set(keyOf("a1"), record(t, `"old"`))
+		d.set(keyOf("a2"), record(t, `"old"`))
+		a := newProcess(t, d)
+		defer a.release()
+		for id, change := range map[string]func(){
+			"a1": func() { a.mustPut("a1", "new") },
+			"a2": func() { a.mustDelete("a2") },
+		} {
+			g := newGate("load", keyOf(id))
+			a.access.injectAfter(g.hold)
+			a.book.lastVault().want()
+			<-g.reached
+			done := make(chan struct{})
+			go func() { defer close(done); change() }()
+			bubble.Elapse(time.Second)
+			close(g.open)
+			<-done
+			bubble.Elapse(time.Minute)
+		}
+		a.wantRecords("a1=new")
+		wantStored(t, d, "a1=new")
+	})
+}
+
+func TestLastOfTwoProcessesWinsInTheMemoryOfBoth(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		a, b := newProcess(t, d), newProcess(t, d)
+		defer a.release()
+		defer b.release()
+		a.mustPut("a0", "first")
+		g := newGate("store", keyOf("a1"))
+		a.access.injectAfter(g.hold) // it is stored, and a does not know it yet
+		done := make(chan struct{})
+		go func() { defer close(done); a.mustPut("a1", "of a") }()
+		<-g.reached
+		b.mustPut("a1", "of b")
+		close(g.open)
+		<-done
+		bubble.Elapse(3 * time.Second)
+		a.wantRecords("a0=first", "a1=of b")
+		b.wantRecords("a0=first", "a1=of b")
+	})
+}
+
+func TestChangesDuringAReloadReachTheNewStorage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		first, second := newDisk(), newDisk()
+		a := newProcess(t, first)
+		old := a.access
+		for _, id := range []string{"a1", "a2", "a3", "a4"} {
+			a.mustPut(id, "old")
+		}
+		put, deletion := newGate("store", keyOf("a1")), newGate("delete", keyOf("a2"))
+		old.injectAfter(func(ctx context.Context, operation, key string) error {
+			_ = put.hold(ctx, operation, key)
+			return deletion.hold(ctx, operation, key)
+		})
+		done := make(chan struct{}, 2)
+		go func() { a.mustPut("a1", "slow"); done <- struct{}{} }()
+		go func() { a.mustDelete("a2"); done <- struct{}{} }()
+		<-put.reached
+		<-deletion.reached
+		a.access = &access{disk: second}
+		release := a.book.Attach(t.Context(), a.access, a.logger)
+		defer release()
+		a.mustPut("a1", "last")
+		a.mustPut("a3", "last")
+		close(put.open)
+		close(deletion.open)
+		<-done
+		<-done
+		a.release()
+		bubble.Elapse(10 * time.Second)
+		a.wantRecords("a1=last", "a3=last", "a4=old")
+		wantStored(t, second, "a1=last", "a3=last", "a4=old")
+	})
+}
+
+func TestChangeIsSeenWhileALongPassGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		for _, id := range ids(1000) {
+			d.set(keyOf(id), record(t, `"first"`))
+		}
+		b := newProcess(t, d)
+		defer b.release()
+		b.mustPut("b1", "old")
+		a := idleProcess(t, d)
+		a.access.inject(func(ctx context.Context, operation, _ string) error {
+			if operation == "load" {
+				pause(ctx, 500*time.Millisecond)
+			}
+			return nil
+		})
+		a.attach()
+		defer a.release()
+		b.mustPut("b1", "new")
+		bubble.Elapse(4 * time.Second)
+		have := a.shelf.copy()
+		if have["b1"] != `"new"` || len(have) > 500 {
+			t.Errorf("%d records are there, b1 is %s", len(have), have["b1"])
+		}
+		bubble.Elapse(3 * time.Minute)
+		if n := len(a.shelf.copy()); n != 1001 {
+			t.Errorf("%d records are there in the end", n)
+		}
+	})
+}
