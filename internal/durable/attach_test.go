@@ -116,9 +116,19 @@ func TestReattachmentKnowsWhatOthersHaveDeleted(t *testing.T) {
 		other.mustDelete("a1")
 		other.mustPut("a2", "changed")
 		bubble.Elapse(5 * time.Minute)
+		hasEnded := func() bool {
+			j, err := openJournal(d.get(journalKey(a.book.ID())))
+			return err == nil && j.Ended
+		}
+		if !hasEnded() {
+			t.Error("the journal does not say that it has ended")
+		}
 		a.attach()
 		defer a.release()
 		bubble.Elapse(3 * time.Second)
+		if hasEnded() {
+			t.Error("the journal still says that it has ended")
+		}
 		a.wantRecords("a2=changed")
 		wantStored(t, d, "a2=changed")
 	})

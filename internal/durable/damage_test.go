@@ -206,3 +206,21 @@ func TestLapsedRecordsAreDeleted(t *testing.T) {
 		}
 	})
 }
+
+func TestLapsedRecordThatCannotBeReadIsDeletedLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		a := newProcess(t, d)
+		defer a.release()
+		a.mustPut("a1", "first")
+		bubble.Elapse(time.Minute)
+		d.set(keyOf("a1"), record(t, `"lapsed"`))
+		a.access.inject(failing("load"))
+		a.shelf.lapse("a1")
+		bubble.Elapse(20 * time.Second)
+		a.access.inject(nil)
+		bubble.Elapse(10 * time.Minute)
+		wantStored(t, d)
+	})
+}

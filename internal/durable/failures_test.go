@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,7 @@ func TestPutThatFailsIsWrittenWhenTheStorageWorksAgain(t *testing.T) {
 				t.Errorf("Put of %s returned no error", id)
 			}
 		}
+		b.mustPut("a1", "of b") // before a's can be written
 		bubble.Elapse(10 * time.Minute)
 		a.wantRecords("a1=new", "a2=new", "a3=new")
 		a.mustDelete("a3")
@@ -102,6 +104,26 @@ func TestFileThatVanishesWhileListedForgetsNothing(t *testing.T) {
 			bubble.Elapse(10 * time.Minute)
 			a.wantRecords("a1=first")
 		}
+	})
+}
+
+func TestFileThatVanishedOnceIsNoFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		d.set(keyOf("a1"), record(t, `"first"`))
+		a := idleProcess(t, d)
+		var tries atomic.Int32
+		a.access.inject(func(_ context.Context, operation, key string) error {
+			if operation == "list" && key == "ws_gateway/revocations/a" && tries.Add(1) < 3 {
+				return &fs.PathError{Op: "lstat", Path: "/" + key + "/1234", Err: fs.ErrNotExist}
+			}
+			return nil
+		})
+		a.attach()
+		defer a.release()
+		a.wantRecords("a1=first")
+		a.wantLogs()
 	})
 }
 

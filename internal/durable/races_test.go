@@ -128,6 +128,7 @@ func TestChangesDuringAReloadReachTheNewStorage(t *testing.T) {
 		defer release()
 		a.mustPut("a1", "last")
 		a.mustPut("a3", "last")
+		bubble.Elapse(5 * time.Second) // a2 is in the new storage by now
 		close(put.open)
 		close(deletion.open)
 		<-done
@@ -168,5 +169,54 @@ func TestChangeIsSeenWhileALongPassGoesOn(t *testing.T) {
 		if n := len(a.shelf.copy()); n != 1001 {
 			t.Errorf("%d records are there in the end", n)
 		}
+	})
+}
+
+func TestDebtDoesNotOverwriteALaterPut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newProcess(t, newDisk())
+		defer a.release()
+		a.access.inject(failing("store"))
+		if a.put("a1", "old") == nil {
+			t.Error("Put returned no error")
+		}
+		g := newGate("store", keyOf("a1"))
+		a.access.inject(g.hold)
+		done := make(chan struct{})
+		go func() { defer close(done); a.mustPut("a1", "new") }()
+		<-g.reached
+		bubble.Elapse(5 * time.Second) // the debt is waiting for its turn
+		close(g.open)
+		<-done
+		bubble.Elapse(5 * time.Second)
+		a.wantRecords("a1=new")
+		wantStored(t, a.access.disk, "a1=new")
+	})
+}
+
+func TestPutOutlivesTheInstanceThatItBeganWith(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		a := newProcess(t, d)
+		a.mustPut("a0", "first")
+		g := newGate("store", keyOf("a1"))
+		a.access.inject(func(ctx context.Context, operation, key string) error {
+			if key == keyOf("a1") {
+				_ = g.hold(ctx, operation, key)
+				return errInjected // it was closed
+			}
+			return nil
+		})
+		done := make(chan struct{})
+		go func() { defer close(done); a.mustPut("a1", "first") }()
+		<-g.reached
+		a.reload(d)
+		close(g.open)
+		<-done
+		a.release()
+		wantStored(t, d, "a0=first", "a1=first")
+		a.wantLogs()
 	})
 }
