@@ -24,7 +24,7 @@ func newMount(s Storage, logger *zap.Logger) *mount {
 
 // Attach has the Book use a storage until release is called; logger is told when the
 // storage fails. The newest storage that is attached is used for everything. One that
-// has to be loaded is waited for, but not longer than five seconds: the rest follows.
+// has to be loaded is waited for, but not longer than eight seconds: the rest follows.
 // What is in memory and not in the storage is written to it then, so that nothing is
 // lost by changing to another one.
 func (b *Book) Attach(ctx context.Context, s Storage, logger *zap.Logger) (release func()) {

@@ -134,7 +134,7 @@ func TestReattachmentKnowsWhatOthersHaveDeleted(t *testing.T) {
 	})
 }
 
-func TestAttachWaitsFiveSecondsForAStorageThatHangs(t *testing.T) {
+func TestAttachDoesNotWaitForeverForAStorageThatHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk()
@@ -144,7 +144,7 @@ func TestAttachWaitsFiveSecondsForAStorageThatHangs(t *testing.T) {
 		a.access.inject(func(context.Context, string, string) error { <-hang; return nil })
 		begin := time.Now()
 		a.attach()
-		if took := time.Since(begin); took != 5*time.Second {
+		if took := time.Since(begin); took != patience {
 			t.Errorf("it took %v", took)
 		}
 		a.wantLogs(zapcore.ErrorLevel)

@@ -17,7 +17,7 @@ const (
 	passes    = 5 * time.Minute        // between passes
 	lapses    = 10 * time.Second       // between looks for what is over
 	settling  = 10 * time.Second       // after the attachment nothing is deleted
-	patience  = 5 * time.Second        // of an attachment that waits for the records
+	patience  = 8 * time.Second        // of an attachment that waits for the records
 	parting   = 2 * time.Second        // for the last journal
 	workers   = 8                      // calls to the storage at a time
 )
