@@ -70,6 +70,8 @@ func (c *Conn) credentialLocked() revocation.Credential {
 // be renewed. It is for the functions that [Set.End] calls under the set's lock.
 func (c *Conn) JTILocked() string { return c.authority.jti }
 
+func (c *Conn) drainPeriod() time.Duration { return c.DrainPeriod }
+
 // Start relays without keeping the caller. The connection may hold nothing of the
 // request then.
 func (c *Conn) Start() { c.Relay.Start(c.Finish) }

@@ -43,7 +43,18 @@ func (s *Set) DrainGateway(gateway, upstream string, still func() bool) {
 // drainWhile is drain for another reason: each connection is ended only where still is
 // true when its turn has come.
 func (s *Set) drainWhile(match, still func(*Conn) bool) {
-	draining := s.list(match)
+	s.schedule(s.list(match), plan{within: (*Conn).drainPeriod, still: still})
+}
+
+// plan is how connections are drained.
+type plan struct {
+	within func(*Conn) time.Duration // how long it takes until the connection is ended, at most
+	still  func(*Conn) bool          // whether the connection is ended when its turn has come
+	over   <-chan struct{}           // closed when nobody's turn comes any more; nil for never
+}
+
+// schedule has the connections ended as planned: idle ones first, evenly, with jitter.
+func (s *Set) schedule(draining []*Conn, p plan) {
 	if len(draining) == 0 {
 		return
 	}
@@ -52,12 +63,12 @@ func (s *Set) drainWhile(match, still func(*Conn) bool) {
 		idleSince[c] = c.Relay.LastActive()
 	}
 	slices.SortFunc(draining, func(a, b *Conn) int { return idleSince[a].Compare(idleSince[b]) })
-	schedule := make([]departure, len(draining))
+	departures := make([]departure, len(draining))
 	for i, c := range draining {
-		schedule[i] = departure{c, departAfter(c.DrainPeriod, i, len(draining))}
+		departures[i] = departure{c, departAfter(p.within(c), i, len(draining))}
 	}
-	slices.SortFunc(schedule, func(a, b departure) int { return cmp.Compare(a.after, b.after) })
-	go s.runDrain(schedule, still)
+	slices.SortFunc(departures, func(a, b departure) int { return cmp.Compare(a.after, b.after) })
+	go s.runDrain(departures, p)
 }
 
 type departure struct {
@@ -72,18 +83,20 @@ func departAfter(period time.Duration, i, n int) time.Duration {
 	return time.Duration(part * (float64(i) + rand.Float64())) //nolint:gosec // jitter needs no secrecy
 }
 
-func (s *Set) runDrain(schedule []departure, still func(*Conn) bool) {
+func (s *Set) runDrain(departures []departure, p plan) {
 	defer panics.Contain()
 	start := time.Now()
-	for _, d := range schedule {
+	for _, d := range departures {
 		if wait := d.after - time.Since(start); wait > 0 {
 			select {
 			case <-time.After(wait):
 			case <-s.gone(d.connection):
 				continue
+			case <-p.over:
+				return
 			}
 		}
-		d.leave(still)
+		d.leave(p.still)
 	}
 }
 

@@ -29,6 +29,9 @@ import (
 // Set is the live connections of a process, and the members, sources, credentials and
 // gateways of the loaded configurations. It is safe for concurrent use.
 type Set struct {
+	// ID is the process, at random. The field does not change.
+	ID string
+
 	// Ledger counts the leases on each upstream. The field does not change.
 	Ledger *balance.Ledger
 
@@ -55,6 +58,7 @@ type Set struct {
 	series      map[pair]*series
 	departed    departed        // totals that are in series no more
 	unfinished  map[string]bool // gateways whose rebalance ended with a configuration
+	node        node
 	exiting     bool
 	exitBy      time.Time     // how long an exit waits for connections
 	emptied     chan struct{} // closed when the last connection is gone; nil until untilEmpty is called
@@ -71,6 +75,7 @@ type Reports struct {
 // set may not have been told yet by Exit.
 func NewSet(reports Reports, exits func() bool) *Set {
 	return &Set{
+		ID:          NewID(),
 		Ledger:      balance.NewLedger(),
 		Revocations: revocation.NewList(),
 		Seats:       admission.New(),
@@ -87,28 +92,35 @@ func NewSet(reports Reports, exits func() bool) *Set {
 		series:      make(map[pair]*series),
 		departed:    departed{kept: make(map[pair]*keptTotals)},
 		unfinished:  make(map[string]bool),
+		node:        readyNode(),
 	}
 }
 
 // Add makes the connection known. A connection that comes too late, because the process
-// exits, or its upstream or credential was removed meanwhile, is ended like all others.
+// exits, the node drains, or its upstream or credential was removed meanwhile, is ended
+// like all others.
 func (s *Set) Add(c *Conn) {
-	exiting, revoked := s.enlist(c)
+	exiting, revoked, draining := s.enlist(c)
 	c.Seat.Settle()
 	switch {
 	case exiting:
 		c.end(endExit)
+		return
 	case revoked != nil:
 		c.tell(*revoked)
+		return
 	case !s.stays(c):
 		s.drain(func(other *Conn) bool { return other == c })
+	}
+	if draining != nil {
+		s.schedule([]*Conn{c}, draining.plan())
 	}
 }
 
 // enlist puts the connection into the set. It reports whether the process exits, and
-// returns the end of the connection where that is claimed: its credential was withdrawn,
-// or revoked.
-func (s *Set) enlist(c *Conn) (exiting bool, revoked *Ending) {
+// returns the end of the connection where that is claimed, because its credential was
+// withdrawn or revoked, and the drain of the node; nil while that is ready.
+func (s *Set) enlist(c *Conn) (exiting bool, revoked *Ending, draining *nodeDrain) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.countLocked(pair{c.Gateway, c.Upstream}, 1, 0)
@@ -121,7 +133,7 @@ func (s *Set) enlist(c *Conn) (exiting bool, revoked *Ending) {
 	if revoked != nil && !c.claimEnd() {
 		revoked = nil
 	}
-	return s.exiting, revoked
+	return s.exiting, revoked, s.node.drain
 }
 
 // Remove releases the connection's lease and its seat first, and then forgets the
