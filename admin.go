@@ -43,6 +43,7 @@ func adminRoutes(set *live.Set, kept *records) []caddy.AdminRoute {
 		{Pattern: connectionsPath + "/", Handler: connections},
 		{Pattern: revocationsPath, Handler: revocations},
 		{Pattern: revocationsPath + "/", Handler: revocations},
+		{Pattern: nodePath, Handler: adminNode(set)},
 	}
 }
 

@@ -49,23 +49,44 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 	replacerOf(out).Map(t.described.placeholder)
 	defer func() { t.described.finish(t.start, t.count) }()
 	for {
+		if rf := h.turnAway(w); rf != nil { // it may have begun to drain while the handshake waited
+			return nil, rf
+		}
 		lease := new(balance.Lease)
 		up, refusal := h.acquire(lease, w, out, t)
 		if up == nil {
-			if refusal == balance.Full && h.waitInLine(r.Context(), t) || t.anotherRound(r.Context()) {
+			if refusal == balance.Full && h.waitInLine(r.Context(), t) || h.anotherRound(r.Context(), t) {
 				continue
 			}
 			return nil, t.exhausted(w, r, refusal)
 		}
 		t.leaveLine()
 		got, rf := h.try(out, up, lease, t)
-		if got != nil || rf != nil {
-			return got, rf
+		if got != nil {
+			return h.unlessDraining(w, got)
+		}
+		if rf != nil {
+			return nil, rf
 		}
 		if !t.more() {
 			return nil, t.exhausted(w, r, balance.Dead)
 		}
 	}
+}
+
+// unlessDraining gives up the upstream that a handshake has got, if the node has begun
+// to drain meanwhile. A refusal of the upstream is passed on.
+func (h *Handler) unlessDraining(w http.ResponseWriter, got *connected) (*connected, *refusal) {
+	if got.answer.Conn == nil {
+		return got, nil
+	}
+	rf := h.turnAway(w)
+	if rf == nil {
+		return got, nil
+	}
+	defer got.lease.Release()
+	_ = got.answer.Conn.Close()
+	return nil, rf
 }
 
 // acquire takes a lease on one of the upstreams that were not tried yet.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"weak"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
@@ -39,7 +40,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.serveRenewal(w, r)
 	}
 	if rf == nil && what == handshake.Sound {
-		rf = h.knock(w, r)
+		if rf = h.turnAway(w); rf == nil {
+			rf = h.knock(w, r)
+		}
 	}
 	if rf == nil {
 		who, rf = h.admitUser(w, r, what)
@@ -175,9 +178,24 @@ func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *
 		details.TooOld = details.OpenedAt.Add(h.MaxAge.draw())
 	}
 	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
-		details.Server = server
+		details.Server = quicServer{weak.Make(server)}
 	}
 	return h.live.NewConn(details, got.member, who.authority())
+}
+
+// quicServer is an HTTP/3 server for as long as there is one. An earlier configuration
+// has its own.
+type quicServer struct{ weak.Pointer[http3.Server] }
+
+// Gone implements live.Server.
+func (s quicServer) Gone() bool { return s.Value() == nil }
+
+// Close implements live.Server.
+func (s quicServer) Close() error {
+	if server := s.Value(); server != nil {
+		return server.Close()
+	}
+	return nil
 }
 
 func (h *Handler) earlyClose() live.EarlyClose {

@@ -3,6 +3,10 @@ package wsgateway
 import (
 	"net/http"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 func TestMatchWebSocket(t *testing.T) {
@@ -46,5 +50,24 @@ func TestMatchWebSocket(t *testing.T) {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})
+	}
+}
+
+func TestMatchDraining(t *testing.T) {
+	t.Parallel()
+	set := live.NewSet(live.Reports{}, caddy.Exiting)
+	for _, step := range []struct {
+		name string
+		do   func()
+		want bool
+	}{
+		{"at first", func() {}, false},
+		{"while the node drains", func() { set.DrainNode(nil) }, true},
+		{"once it is ready", set.ReadyNode, false},
+	} {
+		step.do()
+		if got, err := (MatchDraining{live: set}).MatchWithError(new(http.Request)); got != step.want || err != nil {
+			t.Errorf("%s: %t, %v", step.name, got, err)
+		}
 	}
 }

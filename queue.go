@@ -69,8 +69,9 @@ func (t *tries) more() bool {
 }
 
 // anotherRound waits for lb_try_interval and lets every upstream be tried
-// again, while lb_try_duration lasts, or as often as lb_retries says.
-func (t *tries) anotherRound(ctx context.Context) bool {
+// again, while lb_try_duration lasts, or as often as lb_retries says. It is true
+// at once when the node drains, of which the caller has to know.
+func (t *tries) anotherRound(ctx context.Context, drains <-chan struct{}) bool {
 	if t.settings.TryDuration <= 0 && t.settings.Retries <= 0 || !t.more() {
 		return false
 	}
@@ -83,11 +84,20 @@ func (t *tries) anotherRound(ctx context.Context) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-drains:
+		return true
 	case <-ctx.Done():
 		return false
 	}
 	t.tried = nil
 	return t.more()
+}
+
+// anotherRound is that of the tries, or true when the node drains.
+func (h *Handler) anotherRound(ctx context.Context, t *tries) bool {
+	drains, forget := h.live.NodeDrains()
+	defer forget()
+	return t.anotherRound(ctx, drains)
 }
 
 // retriesAnswer reports whether lb_retry_match asks to try another upstream after
@@ -127,8 +137,8 @@ func readsAnswer(set caddyhttp.MatcherSet) bool {
 // recovered, of which no event tells.
 const lineTick = 250 * time.Millisecond
 
-// waitInLine waits for the handshake's turn to ask for an upstream again. It is false
-// when there is nothing to wait for any more.
+// waitInLine waits for the handshake's turn to ask for an upstream again, or until the
+// node drains. It is false when there is nothing to wait for any more.
 func (h *Handler) waitInLine(ctx context.Context, t *tries) bool {
 	if h.Queue == nil {
 		return false
@@ -148,10 +158,14 @@ func (h *Handler) waitInLine(ctx context.Context, t *tries) bool {
 	}
 	timer := time.NewTimer(min(left, lineTick))
 	defer timer.Stop()
+	drains, forget := h.live.NodeDrains()
+	defer forget()
 	select {
 	case <-t.place.Turn():
 		return true
 	case <-timer.C:
+		return true
+	case <-drains:
 		return true
 	case <-ctx.Done():
 		return false

@@ -43,7 +43,7 @@ func TestTriesKeepToRetriesAndDuration(t *testing.T) {
 			if got := tr.more(); got != row.more {
 				t.Errorf("%s: more is %t", name, got)
 			}
-			if got := tr.anotherRound(t.Context()); got != row.another {
+			if got := tr.anotherRound(t.Context(), nil); got != row.another {
 				t.Errorf("%s: another round is %t", name, got)
 			}
 			if row.another && tr.wasTried("a:1") {
@@ -60,7 +60,7 @@ func TestAnotherRoundEndsWhenTheClientLeaves(t *testing.T) {
 		defer cancel()
 		hour := caddy.Duration(time.Hour)
 		start := time.Now()
-		if newTries(&reverseproxy.LoadBalancing{TryDuration: hour, TryInterval: hour}).anotherRound(ctx) {
+		if newTries(&reverseproxy.LoadBalancing{TryDuration: hour, TryInterval: hour}).anotherRound(ctx, nil) {
 			t.Error("another round for a client who is gone")
 		}
 		if took := time.Since(start); took != time.Second {

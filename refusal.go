@@ -100,14 +100,30 @@ func unavailable(w http.ResponseWriter, reason string) *refusal {
 	return &refusal{status: http.StatusServiceUnavailable, result: resultUnavailable, reason: reason}
 }
 
+// draining also tells the client to come again once the node is replaced, which takes
+// the period.
+func draining(w http.ResponseWriter, period time.Duration) *refusal {
+	w.Header().Set("Retry-After", wholeSeconds(max(period, time.Second)))
+	return &refusal{status: http.StatusServiceUnavailable, result: resultUnavailable, reason: "the node is draining"}
+}
+
 // limited is for a handshake of a client that has all that the limit allows it. It also
 // tells the client when to come again: in so long, or 0 where nobody knows.
 func limited(w http.ResponseWriter, limit, reason string, wait time.Duration) *refusal {
 	w.Header().Set("Retry-After", retryAfter)
 	if wait > 0 {
-		w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+		w.Header().Set("Retry-After", wholeSeconds(wait))
 	}
 	return &refusal{status: http.StatusTooManyRequests, result: resultLimited, reason: reason, limit: limit}
+}
+
+// wholeSeconds is a time as Retry-After has it, rounded up.
+func wholeSeconds(d time.Duration) string {
+	seconds := d / time.Second
+	if d%time.Second > 0 {
+		seconds++
+	}
+	return strconv.FormatInt(int64(seconds), 10)
 }
 
 // full is for a handshake that there is no room for, whoever made it.

@@ -9,6 +9,18 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
+// turnAway refuses a handshake while the node drains.
+func (h *Handler) turnAway(w http.ResponseWriter) *refusal {
+	period, drains := h.live.NodeDraining()
+	switch {
+	case !drains:
+		return nil
+	case period != nil:
+		return draining(w, *period)
+	}
+	return draining(w, h.drainPeriod())
+}
+
 // knock holds an address to its rate of handshakes, before any work is done about who
 // the client is. Where this handler has no rate, another of the same name may have one.
 func (h *Handler) knock(w http.ResponseWriter, r *http.Request) *refusal {

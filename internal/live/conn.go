@@ -1,7 +1,6 @@
 package live
 
 import (
-	"io"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +31,7 @@ type Details struct {
 
 	// The server of an HTTP/3 connection, which waits for its clients to hang up
 	// when the process exits; nil over HTTP/1.1 and HTTP/2.
-	Server io.Closer
+	Server Server
 }
 
 // Conn is a live WebSocket connection.

@@ -66,6 +66,8 @@ func TestPanicInOneDepartureLeavesTheOthers(t *testing.T) {
 // closer is a server that panics when it is closed.
 type closer struct{ closed chan struct{} }
 
+func (closer) Gone() bool { return false }
+
 func (c closer) Close() error { defer close(c.closed); panic("secret") }
 
 func TestPanicWhileAServerIsHungUpOnIsContained(t *testing.T) {

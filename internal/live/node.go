@@ -9,9 +9,9 @@ import (
 // node is whether the process takes new connections or lets go of those it has, as
 // when it is about to be replaced. The lock of the set guards it.
 type node struct {
-	since  time.Time
-	drain  *nodeDrain    // nil while it is ready
-	drains chan struct{} // closed while it drains
+	since   time.Time
+	drain   *nodeDrain             // nil while it is ready
+	waiters map[chan struct{}]bool // closed when it drains
 }
 
 // nodeDrain is a drain of every connection of the process.
@@ -58,7 +58,10 @@ func (s *Set) beginNodeDrain(period *time.Duration) (begun *nodeDrain, left []*C
 	switch before := s.node.drain; {
 	case before == nil:
 		s.node.since = now
-		close(s.node.drains)
+		for waiter := range s.node.waiters {
+			close(waiter)
+		}
+		clear(s.node.waiters)
 	case samePeriod(before.period, period):
 		return nil, nil
 	default:
@@ -89,10 +92,8 @@ func (s *Set) ReadyNode() {
 		return
 	}
 	close(s.node.drain.over)
-	s.node = readyNode()
+	s.node.drain, s.node.since = nil, time.Now()
 }
-
-func readyNode() node { return node{since: time.Now(), drains: make(chan struct{})} }
 
 // NodeDraining reports whether the node drains, and in which period; nil for that of
 // each connection.
@@ -105,11 +106,22 @@ func (s *Set) NodeDraining() (period *time.Duration, draining bool) {
 	return s.node.drain.period, true
 }
 
-// NodeDrains returns a channel that is closed when the node drains.
-func (s *Set) NodeDrains() <-chan struct{} {
+// NodeDrains returns a channel of the caller's own that is closed when the node drains,
+// until forget is called.
+func (s *Set) NodeDrains() (drains <-chan struct{}, forget func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.node.drains
+	waiter := make(chan struct{})
+	if s.node.drain != nil {
+		close(waiter)
+		return waiter, func() {}
+	}
+	s.node.waiters[waiter] = true
+	return waiter, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.node.waiters, waiter)
+	}
 }
 
 // plan is that of the connections that are there, or come, while the node drains.

@@ -111,9 +111,15 @@ func TestReadyStopsTheDrainOfTheNodeAtOnce(t *testing.T) {
 		if node := s.Node(); node.State != "ready" || node.Live != 10 || !node.Since.Equal(began.UTC().Truncate(time.Second)) {
 			t.Errorf("before: %+v", node)
 		}
-		before := s.NodeDrains()
+		drains, forget := s.NodeDrains()
+		_, leave := s.NodeDrains()
+		leave()
 		s.DrainNode(new(10 * time.Second))
-		<-before
+		<-drains
+		forget()
+		drains, forget = s.NodeDrains() // it does so already
+		<-drains
+		forget()
 		if period, draining := s.NodeDraining(); !draining || *period != 10*time.Second {
 			t.Errorf("draining is %t, in %v", draining, period)
 		}
@@ -125,10 +131,15 @@ func TestReadyStopsTheDrainOfTheNodeAtOnce(t *testing.T) {
 		if node := s.Node(); node.State != "ready" || node.Since.Before(began.Add(5*time.Second).Truncate(time.Second)) {
 			t.Errorf("after: %+v", node)
 		}
+		drains, forget = s.NodeDrains()
 		select {
-		case <-s.NodeDrains():
+		case <-drains:
 			t.Error("handshakes that wait are told that the node drains")
 		default:
+		}
+		forget()
+		if n := len(s.node.waiters); n != 0 {
+			t.Errorf("%d are still to be told", n)
 		}
 		s.ReadyNode() // is nothing
 		elapse(time.Minute)
@@ -305,5 +316,76 @@ func TestNodeHasAnIDOfItsOwn(t *testing.T) {
 	one, other := newSet().Node().ID, newSet().Node().ID
 	if len(one) != 16 || one == other {
 		t.Errorf("the IDs are %q and %q", one, other)
+	}
+}
+
+// server is an HTTP/3 server that may be gone.
+type server struct {
+	closed chan time.Time
+	gone   *bool
+}
+
+func newServer() server { return server{make(chan time.Time, 1), new(false)} }
+
+func (s server) Gone() bool { return *s.gone }
+
+func (s server) Close() error { s.closed <- time.Now(); return nil }
+
+// passOver has a connection come over the server, and leave.
+func (s *Set) passOver(server Server) {
+	c := lone("g", "u")
+	c.Server, c.member, c.Upstream = server, "a:1", "a:1"
+	s.Add(c)
+	s.Remove(c)
+}
+
+func TestExitHangsUpOnTheServersOfADrainedNode(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		before func(*Set)
+		closes bool
+	}{
+		"it drains":              {func(s *Set) { s.DrainNode(nil) }, true},
+		"it is ready":            {func(*Set) {}, false},
+		"it drains not any more": {func(s *Set) { s.DrainNode(nil); s.ReadyNode() }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSet()
+				s.Name("a:1")
+				quic := newServer()
+				s.passOver(quic)
+				row.before(s)
+				start := time.Now()
+				s.Exit(time.Minute)
+				s.HangUp()
+				elapse(time.Second)
+				synctest.Wait()
+				if closes := len(quic.closed) == 1; closes != row.closes {
+					t.Fatalf("closed is %t", closes)
+				}
+				if row.closes {
+					if at := <-quic.closed; at.Sub(start) != drainedHangUpDelay {
+						t.Errorf("closed after %s", at.Sub(start))
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestServersThatAreGoneAreForgotten(t *testing.T) {
+	t.Parallel()
+	s := newSet()
+	s.Name("a:1")
+	for range 100 { // as many reloads
+		quic := newServer()
+		s.passOver(quic)
+		s.passOver(quic)
+		*quic.gone = true
+	}
+	if n := len(s.servers); n != 1 {
+		t.Errorf("%d are remembered, want the last one", n)
 	}
 }

@@ -59,6 +59,7 @@ type Set struct {
 	departed    departed        // totals that are in series no more
 	unfinished  map[string]bool // gateways whose rebalance ended with a configuration
 	node        node
+	servers     map[Server]bool // over which connections have come
 	exiting     bool
 	exitBy      time.Time     // how long an exit waits for connections
 	emptied     chan struct{} // closed when the last connection is gone; nil until untilEmpty is called
@@ -92,7 +93,8 @@ func NewSet(reports Reports, exits func() bool) *Set {
 		series:      make(map[pair]*series),
 		departed:    departed{kept: make(map[pair]*keptTotals)},
 		unfinished:  make(map[string]bool),
-		node:        readyNode(),
+		node:        node{since: time.Now(), waiters: make(map[chan struct{}]bool)},
+		servers:     make(map[Server]bool),
 	}
 }
 
@@ -127,6 +129,9 @@ func (s *Set) enlist(c *Conn) (exiting bool, revoked *Ending, draining *nodeDrai
 	s.connections[c.ID] = c
 	s.deadlines.set(c, c.endsBy(c.authority.expires))
 	s.rehomeLocked(c)
+	if c.Server != nil {
+		s.rememberLocked(c.Server)
+	}
 	if !s.exiting {
 		revoked = s.revokedLocked(c)
 	}
