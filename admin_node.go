@@ -6,14 +6,12 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
-	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
 )
 
 const (
@@ -67,9 +65,14 @@ func readNodeState(body io.Reader) (apply func(*live.Set), err error) {
 	}
 	var period *time.Duration
 	if written := object.Get("period"); written != nil {
-		if period, err = periodOf(written); err != nil {
+		within, err := readDuration("period", written)
+		switch {
+		case err != nil:
 			return nil, err
+		case within < 0:
+			return nil, errors.New("period must not be negative: \"0s\" ends all at once")
 		}
+		period = &within
 	}
 	switch {
 	case state == balance.Drain.String():
@@ -80,26 +83,4 @@ func readNodeState(body io.Reader) (apply func(*live.Set), err error) {
 		return nil, errors.New("period goes with drain only: leave it out")
 	}
 	return (*live.Set).ReadyNode, nil
-}
-
-// periodOf reads a duration as caddy.Duration does.
-func periodOf(written strictjson.Value) (*time.Duration, error) {
-	var period time.Duration
-	if text, ok := written.Text(); ok {
-		var err error
-		if period, err = caddy.ParseDuration(text); err != nil {
-			return nil, fmt.Errorf("period %.64q is no duration: write it as \"30s\", \"2m\" or \"1d\"", text)
-		}
-	} else {
-		number, _ := written.Number()
-		nanoseconds, err := strconv.ParseInt(number, 10, 64)
-		if err != nil {
-			return nil, errors.New("period must be a text as \"30s\", or a whole number of nanoseconds")
-		}
-		period = time.Duration(nanoseconds)
-	}
-	if period < 0 {
-		return nil, errors.New("period must not be negative: \"0s\" ends all at once")
-	}
-	return new(period), nil
 }

@@ -9,7 +9,9 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -156,6 +158,24 @@ func allowParameters(u *url.URL, allowed ...string) error {
 		return adminError(http.StatusBadRequest, "unknown parameter %q: allowed are %s", name, strings.Join(allowed, ", "))
 	}
 	return nil
+}
+
+// readDuration reads a duration in the way of Caddy's JSON: a text, or a number of
+// nanoseconds.
+func readDuration(name string, value strictjson.Value) (time.Duration, error) {
+	if text, ok := value.Text(); ok {
+		duration, err := caddy.ParseDuration(text)
+		if err != nil {
+			return 0, fmt.Errorf("%s %.64q is no duration: write it as \"30s\", \"24h\" or \"30d\"", name, text)
+		}
+		return duration, nil
+	}
+	number, _ := value.Number()
+	nanoseconds, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s must be a text as \"30s\", or a whole number of nanoseconds", name)
+	}
+	return time.Duration(nanoseconds), nil
 }
 
 func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) error {

@@ -8,8 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
 	"github.com/wsgateway/caddy-ws-gateway/internal/strictjson"
@@ -118,22 +116,6 @@ func readTime(name string, value strictjson.Value) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%s must be a time as in \"2026-01-31T12:00:00Z\" (RFC 3339)", name)
-}
-
-// readDuration reads a duration in the way of Caddy's JSON: a text, or a number of
-// nanoseconds.
-func readDuration(name string, value strictjson.Value) (time.Duration, error) {
-	if text, ok := value.Text(); ok {
-		if duration, err := caddy.ParseDuration(text); err == nil {
-			return duration, nil
-		}
-	}
-	if number, ok := value.Number(); ok {
-		if ns, err := strconv.ParseInt(number, 10, 64); err == nil {
-			return time.Duration(ns), nil
-		}
-	}
-	return 0, fmt.Errorf("%s must be a duration as in \"90s\", \"24h\" or \"30d\"", name)
 }
 
 // readRevocationCode reads a close code that says that the client is not welcome.

@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	commandNode = adminRoot + "node"
-
 	// How long a drain is waited for: beyond its period, and where it is given none.
 	waitBeyondPeriod  = 30 * time.Second
 	waitWithoutPeriod = 2 * time.Minute
@@ -181,7 +179,7 @@ func durationFlag(cmd *cobra.Command, name string, mayBeZero bool) (time.Duratio
 // nodeOf asks for the state of the node.
 func nodeOf(ctx context.Context, endpoint *adminEndpoint) (nodeState, error) {
 	var state nodeState
-	document, err := endpoint.get(ctx, commandNode, nil, &state)
+	document, err := endpoint.get(ctx, nodePath, nil, &state)
 	state.document = document
 	return state, err
 }
@@ -189,7 +187,7 @@ func nodeOf(ctx context.Context, endpoint *adminEndpoint) (nodeState, error) {
 // setNode sets the state of the node, and returns what it is then.
 func setNode(ctx context.Context, endpoint *adminEndpoint, wanted map[string]string) (nodeState, error) {
 	var state nodeState
-	document, err := endpoint.post(ctx, commandNode, wanted, &state)
+	document, err := endpoint.post(ctx, nodePath, wanted, &state)
 	if err == nil && state.State == "" { // the answer need not say
 		return nodeOf(ctx, endpoint)
 	}

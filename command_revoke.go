@@ -15,11 +15,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const (
-	commandRevocations = adminRoot + "revocations"
-
-	revocationsPerPage = 1000
-)
+// revocationsPerPage is how many revocations are asked for at a time.
+const revocationsPerPage = 1000
 
 // listedRevocation is a revocation as the admin endpoint lists it.
 type listedRevocation struct {
@@ -78,7 +75,7 @@ func runRevoke(cmd *cobra.Command) error {
 		Ended int    `json:"ended"`
 		Until string `json:"until"`
 	}
-	document, err := endpoint.post(cmd.Context(), commandRevocations, wanted, &made)
+	document, err := endpoint.post(cmd.Context(), revocationsPath, wanted, &made)
 	if err != nil {
 		return err
 	}
@@ -250,7 +247,7 @@ func fetchRevocations(ctx context.Context, endpoint *adminEndpoint, query url.Va
 	query.Set("limit", strconv.Itoa(revocationsPerPage))
 	for {
 		var page []listedRevocation
-		document, err := endpoint.get(ctx, commandRevocations, query, &page)
+		document, err := endpoint.get(ctx, revocationsPath, query, &page)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -299,7 +296,7 @@ func runRevokeDelete(cmd *cobra.Command, ids []string) error {
 	}
 	var failures []error
 	for _, id := range ids {
-		_, err := endpoint.call(cmd.Context(), http.MethodDelete, commandRevocations+"/"+url.PathEscape(id), nil)
+		_, err := endpoint.call(cmd.Context(), http.MethodDelete, revocationsPath+"/"+url.PathEscape(id), nil)
 		switch {
 		case err != nil && exitStatusOf(err) == exitRefused:
 			failures = append(failures, fmt.Errorf("revocation %q: %w", id, err))

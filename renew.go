@@ -26,12 +26,21 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 		rf = unauthorized(errNoCredential.Error())
 	}
 	if rf == nil {
-		if rf = renewalRefusal(h.live.Renew(h.name, id, who.grant.UserID, authorityOf(who.grant), h.credentials.Lead)); rf == nil {
-			w.WriteHeader(http.StatusNoContent)
-			return nil
-		}
+		rf = h.renew(w, r, id, who.grant)
+	}
+	if rf == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
 	}
 	return h.refuse(w, r, handshake.Plain, rf)
+}
+
+func (h *Handler) renew(w http.ResponseWriter, r *http.Request, id string, by *token.Grant) *refusal {
+	outcome := h.live.Renew(h.name, id, by.UserID, authorityOf(by), h.credentials.Lead)
+	if outcome == live.RenewalRevoked {
+		return h.refuseUser(w, r, &token.RevokedError{UserID: by.UserID})
+	}
+	return renewalRefusal(outcome)
 }
 
 // renewalRefusal is the answer where a connection was not renewed. A client learns
@@ -44,8 +53,6 @@ func renewalRefusal(outcome live.Renewal) *refusal {
 		return hidden("the credential does not lead to the upstream of the connection to renew")
 	case live.RenewalOtherUser:
 		return forbidden("the connection to renew is another user's, or its user was found in another way")
-	case live.RenewalRevoked:
-		return unauthorized(new(token.RevokedError).Error())
 	case live.RenewalWithoutAnEnd:
 		return forbidden("the connection to renew has an end, and the credential has none")
 	default:
