@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
@@ -53,11 +54,27 @@ func (h *Handler) inFront(w http.ResponseWriter, r *http.Request) (identity, *re
 	}
 	grant := &newProvided(r, user, inheritCredential).Grant
 	if h.isRevoked(grant) {
-		err := &token.RevokedError{UserID: user}
-		w.Header().Set("WWW-Authenticate", token.Challenge(h.name, err))
-		return identity{}, revoked(err)
+		return identity{}, h.refuseRevoked(w, user)
 	}
 	return identity{inFront: grant}, nil
+}
+
+func (h *Handler) refuseRevoked(w http.ResponseWriter, userID string) *refusal {
+	err := &token.RevokedError{UserID: userID}
+	w.Header().Set("WWW-Authenticate", token.Challenge(h.name, err))
+	return revoked(err)
+}
+
+// tooLate refuses a handshake that an upstream has answered where it would not be let in
+// any more: it may have waited for long.
+func (h *Handler) tooLate(w http.ResponseWriter, who identity) *refusal {
+	if rf := h.turnAway(w); rf != nil {
+		return rf
+	}
+	if grant := cmp.Or(who.grant, who.inFront); grant != nil && h.isRevoked(grant) {
+		return h.refuseRevoked(w, grant.UserID)
+	}
+	return nil
 }
 
 const onlyTokenOffered = "no subprotocol but the token is offered, and a browser takes no answer that selects none: " +

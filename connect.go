@@ -62,31 +62,13 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 		}
 		t.leaveLine()
 		got, rf := h.try(out, up, lease, t)
-		if got != nil {
-			return h.unlessDraining(w, got)
-		}
-		if rf != nil {
-			return nil, rf
+		if got != nil || rf != nil {
+			return got, rf
 		}
 		if !t.more() {
 			return nil, t.exhausted(w, r, balance.Dead)
 		}
 	}
-}
-
-// unlessDraining gives up the upstream that a handshake has got, if the node has begun
-// to drain meanwhile. A refusal of the upstream is passed on.
-func (h *Handler) unlessDraining(w http.ResponseWriter, got *connected) (*connected, *refusal) {
-	if got.answer.Conn == nil {
-		return got, nil
-	}
-	rf := h.turnAway(w)
-	if rf == nil {
-		return got, nil
-	}
-	defer got.lease.Release()
-	_ = got.answer.Conn.Close()
-	return nil, rf
 }
 
 // acquire takes a lease on one of the upstreams that were not tried yet.

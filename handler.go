@@ -83,6 +83,11 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		defer got.lease.Release()
 		return h.passRefusal(w, r, next, got)
 	}
+	if rf := h.tooLate(w, who); rf != nil {
+		defer got.lease.Release()
+		_ = got.answer.Conn.Close()
+		return h.refuse(w, r, handshake.Sound, rf)
+	}
 	handedOver = true
 	got.seat = seat
 	h.goLive(w, r, who, got, id)

@@ -26,7 +26,7 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 		rf = unauthorized(errNoCredential.Error())
 	}
 	if rf == nil {
-		rf = h.renew(w, r, id, who.grant)
+		rf = h.renew(w, id, who.grant)
 	}
 	if rf == nil {
 		w.WriteHeader(http.StatusNoContent)
@@ -35,10 +35,10 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	return h.refuse(w, r, handshake.Plain, rf)
 }
 
-func (h *Handler) renew(w http.ResponseWriter, r *http.Request, id string, by *token.Grant) *refusal {
+func (h *Handler) renew(w http.ResponseWriter, id string, by *token.Grant) *refusal {
 	outcome := h.live.Renew(h.name, id, by.UserID, authorityOf(by), h.credentials.Lead)
 	if outcome == live.RenewalRevoked {
-		return h.refuseUser(w, r, &token.RevokedError{UserID: by.UserID})
+		return h.refuseRevoked(w, by.UserID)
 	}
 	return renewalRefusal(outcome)
 }
