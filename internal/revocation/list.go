@@ -67,12 +67,27 @@ func (l *List) Find(c Credential) *Revocation {
 func (l *List) Add(r Revocation) (Revocation, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.byID.get(r.ID) == nil && l.size.Load() >= int64(l.most) {
-		if l.lapseLocked(time.Now()); l.size.Load() >= int64(l.most) {
-			return r, ErrFull
-		}
+	if l.byID.get(r.ID) == nil && l.fullLocked(time.Now()) {
+		return r, ErrFull
 	}
 	return l.putLocked(r), nil
+}
+
+// fullLocked reports whether as many revocations as there may be are not over. It leaves
+// those that are over to Lapse, which says what is to be deleted from the storage.
+func (l *List) fullLocked(now time.Time) bool {
+	left := l.most - int(l.size.Load())
+	for _, some := range l.byID {
+		if left > 0 {
+			return false
+		}
+		for _, r := range some {
+			if r.over(now) {
+				left++
+			}
+		}
+	}
+	return left <= 0
 }
 
 // Learn is Add for a revocation that another process, or one before this, has put in
@@ -140,13 +155,9 @@ func (l *List) Remove(id string) {
 }
 
 // Lapse removes the revocations that are over, and returns their IDs.
-func (l *List) Lapse(now time.Time) []string {
+func (l *List) Lapse(now time.Time) (ids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.lapseLocked(now)
-}
-
-func (l *List) lapseLocked(now time.Time) (ids []string) {
 	over := func(r *Revocation) bool { return r.over(now) }
 	for i, some := range l.byID {
 		for _, r := range some {
