@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
+	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
 	"github.com/wsgateway/caddy-ws-gateway/internal/token"
 )
 
@@ -373,5 +374,31 @@ func BenchmarkAuthenticate(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkAuthenticateWithRevocations is to show no difference.
+func BenchmarkAuthenticateWithRevocations(b *testing.B) {
+	a := mustAuthenticator(b, &Auth{JWT: &JWT{Keys: []JWTKey{{Key: hs256Secret}}}})
+	r := requestWithHeader("Authorization", "Bearer "+hs256(`{"sub":"alice","exp":4000000000,"iat":1000000000,"jti":"0d0c8b1e"}`))
+	for _, n := range []int{0, revocation.Most} {
+		for i := range n {
+			rev := revocation.Revocation{JTI: fmt.Sprint(i), Until: time.Now().Add(time.Hour)}
+			if i%2 == 0 {
+				rev.JTI, rev.User, rev.IssuedBefore = "", fmt.Sprint(i), time.Now()
+			}
+			process.Revocations.Learn(rev.Identify())
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := a.authenticate(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	for r := range process.Revocations.All() {
+		process.Revocations.Remove(r.ID)
 	}
 }
