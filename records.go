@@ -90,7 +90,8 @@ func (s revocationShelf) Learn(id string, data []byte) error {
 	if !r.IsSound() || r.ID != id {
 		return errors.New("it is no revocation")
 	}
-	if !time.Now().Before(r.Until) {
+	now := time.Now()
+	if known := s.set.Revocations.Get(id); !now.Before(r.Until) && (known == nil || !now.Before(known.Until)) {
 		return durable.ErrLapsed
 	}
 	if kept := s.set.Revocations.Learn(r); kept.Until.After(r.Until) {
