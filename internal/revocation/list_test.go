@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 // ofToken and ofUser are revocations that last an hour.
@@ -184,9 +186,9 @@ func TestRevocationLapses(t *testing.T) {
 				}
 			}
 		}
-		time.Sleep(time.Hour - 1)
+		bubble.Elapse(time.Hour - 1)
 		check("before the end", true, true, true)
-		time.Sleep(1)
+		bubble.Elapse(1)
 		check("at the end", false, false, true)
 		if l.Get(all[0].ID) == nil {
 			t.Error("it is gone before Lapse")
@@ -226,7 +228,7 @@ func TestFullListTakesNoMore(t *testing.T) {
 		if l.Find(Credential{JTI: "4"}) != nil || l.Find(Credential{JTI: "3"}) == nil {
 			t.Error("a revocation without room is in force, or one that had its place is not")
 		}
-		time.Sleep(time.Minute)
+		bubble.Elapse(time.Minute)
 		add(ofToken("4"), nil)
 		add(ofToken("5"), ErrFull)
 		if got := l.Lapse(time.Now()); !slices.Equal(got, []string{brief.ID}) {

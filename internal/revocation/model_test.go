@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 // model is what a list should do, said in the simplest way.
@@ -117,7 +119,7 @@ func stepBoth(t *testing.T, r *rand.Rand, l *List, m model) {
 		delete(m, id)
 		l.Remove(id)
 	case 6, 7:
-		time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
+		bubble.Elapse(time.Duration(r.IntN(3000)) * time.Millisecond)
 	case 8:
 		if got, want := l.Lapse(time.Now()), m.lapse(); !slices.Equal(got, want) {
 			t.Errorf("lapsed are %q, want %q", got, want)
