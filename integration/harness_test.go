@@ -32,6 +32,7 @@ type gateway struct {
 	options   string // further global options
 	sites     string // further sites
 	tls       string // the tls directive
+	storage   string // the directory of Caddy's storage
 }
 
 // start runs Caddy with the site on a plain and on a TLS port. It stops with
@@ -81,6 +82,7 @@ func newGateway(t *testing.T, options string) *gateway {
 		socket:    filepath.Join(dir, "admin"),
 		options:   options,
 		tls:       tlsDirective(),
+		storage:   filepath.Join(workDir, "storage"),
 	}
 }
 
@@ -112,7 +114,7 @@ https://localhost:%s {
 	%s
 }
 %s
-`, g.socket, filepath.Join(workDir, "storage"), log, g.options, httpPort, site, httpsPort, g.tls, site, g.sites)
+`, g.socket, g.storage, log, g.options, httpPort, site, httpsPort, g.tls, site, g.sites)
 }
 
 // adapt turns the Caddyfile around a site into JSON.
@@ -165,7 +167,8 @@ func (g *gateway) adminDo(t *testing.T, method, path, contentType, body string) 
 			},
 		},
 	}
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://admin"+path, strings.NewReader(body))
+	ctx := context.WithoutCancel(t.Context()) // what was set may be taken back when the test is over
+	req, err := http.NewRequestWithContext(ctx, method, "http://admin"+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
