@@ -39,18 +39,18 @@ type process struct {
 // startProcess runs the gateway as a user would.
 func startProcess(t *testing.T, options, site string) *process {
 	t.Helper()
-	path, err := caddyBinary()
-	if err != nil {
-		t.Fatalf("building cmd/caddy: %v", err)
-	}
 	g := newGateway(t, options)
 	g.tls = "tls internal"
-	file := filepath.Join(filepath.Dir(g.socket), "Caddyfile")
-	if err := os.WriteFile(file, []byte(g.caddyfile(site, "output stderr\n\t\tformat json")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p := g.runProcess(t, g.caddyfile(site, "output stderr\n\t\tformat json"))
+	g.waitForTLS(t)
+	return p
+}
+
+// runProcess runs Caddy by a Caddyfile.
+func (g *gateway) runProcess(t *testing.T, caddyfile string) *process {
+	t.Helper()
 	p := &process{gateway: g, log: new(recording), exited: make(chan error, 1)}
-	p.cmd = exec.Command(path, "run", "--config", file, "--adapter", "caddyfile") // #nosec G204 -- built above
+	p.cmd = g.command(t, caddyfile, "run")
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -62,8 +62,21 @@ func startProcess(t *testing.T, options, site string) *process {
 			t.Logf("the log of the process:\n%s", p.log.bytes())
 		}
 	})
-	g.waitForTLS(t)
 	return p
+}
+
+// command is one of Caddy's commands, of the kind that takes a configuration.
+func (g *gateway) command(t *testing.T, caddyfile, name string) *exec.Cmd {
+	t.Helper()
+	path, err := caddyBinary()
+	if err != nil {
+		t.Fatalf("building cmd/caddy: %v", err)
+	}
+	file := filepath.Join(filepath.Dir(g.socket), "Caddyfile")
+	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return exec.Command(path, name, "--config", file, "--adapter", "caddyfile") // #nosec G204 -- built above
 }
 
 // TestExitSaysGoodbyeAndIsPrompt ends the process with connections open over

@@ -130,6 +130,7 @@ func (row *revokedHere) check(t *testing.T, g *gateway, other string) {
 			code = 4003
 		}
 		conn.expectClose(t, code)
+		conn.kill()
 	}
 	before := len(book.find("", "refused"))
 	refusals := 0
@@ -215,7 +216,6 @@ func TestRevocationOfAUserGoesByWhenItWasIssued(t *testing.T) {
 	}
 }
 
-// TestRevocationOnAGatewayIsForThatAlone.
 func TestRevocationOnAGatewayIsForThatAlone(t *testing.T) {
 	b := newBackend(t, echo)
 	g := start(t, revocationSites(b.addr, "http://127.0.0.1:1"))
