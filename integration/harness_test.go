@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -219,11 +220,16 @@ func (g *gateway) send(t *testing.T, method, path string, header http.Header, bo
 
 // nextPort is below the ports that the system gives to outgoing connections, so
 // that none of those is in the way, and never the same twice.
-var nextPort = 20000 + rand.IntN(8000)
+var (
+	ports    sync.Mutex
+	nextPort = 20000 + rand.IntN(8000)
+)
 
 // freePort finds an address on loopback that is free for both TCP and UDP.
 func freePort(t testing.TB) string {
 	t.Helper()
+	ports.Lock()
+	defer ports.Unlock()
 	for range 2000 {
 		nextPort++
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(nextPort))
