@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -179,7 +180,9 @@ func TestWhatWasAnsweredOutlivesTheProcess(t *testing.T) {
 func (n *node) tryAdmin(method, path, body string) (status int, err error) {
 	client := http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial:              func(string, string) (net.Conn, error) { return net.Dial("unix", n.socket) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", n.socket)
+		},
 	}}
 	req, err := http.NewRequest(method, "http://admin"+path, strings.NewReader(body))
 	if err != nil {
