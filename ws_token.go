@@ -63,7 +63,7 @@ func (*TokenProvider) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the provider up. It does not wait for the network.
 func (p *TokenProvider) Provision(ctx caddy.Context) (err error) {
-	p.logger = ctx.Logger()
+	p.logger = ctx.Logger(new(Handler)) // with the lines of gateways
 	p.detach = kept.attach(ctx)
 	p.auth, err = loadAuth(ctx, &Auth{Token: p.Token, Bearer: p.Bearer, JWT: p.JWT, Introspect: p.Introspect}, isRevokedAnywhere)
 	if err == nil {
