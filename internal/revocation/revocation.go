@@ -29,11 +29,16 @@ type Revocation struct {
 	Reason string `json:"reason"`
 }
 
+// latest is the latest end of a revocation, the last second that JSON has a date for.
+var latest = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+
 // Identify returns the revocation with its ID, and with dates as they are kept.
 func (r Revocation) Identify() Revocation {
 	r.IssuedBefore = r.IssuedBefore.UTC().Truncate(time.Second)
 	r.Created = r.Created.UTC().Truncate(time.Second)
-	r.Until = r.Until.UTC()
+	if r.Until = r.Until.UTC(); r.Until.After(latest) {
+		r.Until = latest
+	}
 	what := "jti\x00" + r.JTI
 	if r.User != "" {
 		what = "user\x00" + r.IssuedBefore.Format(time.RFC3339) + "\x00" + r.User
