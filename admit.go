@@ -46,10 +46,11 @@ func (h *Handler) isRevoked(g *token.Grant) bool {
 }
 
 // inFront is the user of a request to a gateway without auth, where a handler in front has
-// found one: who has been revoked is refused here as well.
+// found one, or a good token that names nobody: who has been revoked is refused here as
+// well.
 func (h *Handler) inFront(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
 	user := userOf(r)
-	if user == "" {
+	if user == "" && takeGrant(r) == nil {
 		return identity{}, nil
 	}
 	grant := &newProvided(r, user, inheritCredential).Grant
@@ -86,7 +87,7 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 	a := h.authenticator
 	who, err := a.authenticate(r)
 	absent := who.anonymous || errors.Is(err, errNoCredential) // no carrier holds a token
-	unknown := errors.Is(err, token.ErrBadCredential)          // another handler or module may know it
+	unknown := isOthers(err)
 	decided := !absent && !unknown
 	if a.preflight && absent && isPreflight(r) {
 		dropMethodOverrides(r.Header)
@@ -120,6 +121,13 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (identity, *r
 		return who, loginElsewhere(redirect)
 	}
 	return who, h.refuseUser(w, r, err)
+}
+
+// isOthers reports whether another handler or module may know a token that was refused.
+// None is to take what an operator has revoked.
+func isOthers(err error) bool {
+	_, isRevoked := errors.AsType[*token.RevokedError](err)
+	return errors.Is(err, token.ErrBadCredential) && !isRevoked
 }
 
 // refuseUser turns an error of authentication into the answer.

@@ -113,6 +113,9 @@ func (a *authenticator) askOthers(w http.ResponseWriter, r *http.Request, inheri
 	for _, p := range a.providers {
 		found, answer := p.ask(w, r)
 		switch {
+		case found == nil && takeRevoked(r) != nil:
+			maps.Copy(w.Header(), answer.header)
+			return nil, 0 // nobody else is to take the token
 		case found != nil:
 			w.Header().Del("WWW-Authenticate") // of the providers before
 			return found, 0

@@ -70,6 +70,7 @@ func newProviders(modules map[string]any, logger *zap.Logger) ([]*provider, erro
 // request in, and the challenges or the redirect of a provider that does not.
 func (p *provider) ask(w http.ResponseWriter, r *http.Request) (*provided, *providerAnswer) {
 	answer := &providerAnswer{header: make(http.Header)}
+	caddyhttp.SetVar(r.Context(), revokedVar, nil) // what a handler in front has left
 	user, ok, err := p.module.Authenticate(answer, r)
 	if err != nil {
 		p.logger.Error("an authentication provider failed", zap.String("provider", p.name), zap.Error(err))
