@@ -25,13 +25,17 @@ type List struct {
 
 	mu     sync.RWMutex // guards what follows; the revocations themselves do not change
 	byID   shelves
-	byJTI  map[string][]*Revocation
-	byUser map[string][]*Revocation // of each user, the latest IssuedBefore first
+	byJTI  map[subject][]*Revocation
+	byUser map[subject][]*Revocation // of each user, the latest IssuedBefore first
 }
+
+// subject is what a revocation is of: a token or a user, at a gateway or, with an empty
+// one, at all of them.
+type subject struct{ gateway, name string }
 
 // NewList returns an empty list.
 func NewList() *List {
-	return &List{most: Most, byJTI: make(map[string][]*Revocation), byUser: make(map[string][]*Revocation)}
+	return &List{most: Most, byJTI: make(map[subject][]*Revocation), byUser: make(map[subject][]*Revocation)}
 }
 
 // Find returns the revocation that refuses the credential; nil for none.
@@ -41,7 +45,15 @@ func (l *List) Find(c Credential) *Revocation {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	byJTI, byUser := l.byJTI[c.JTI], l.byUser[c.User]
+	if r := l.findLocked("", c); r != nil || c.Gateway == "" {
+		return r
+	}
+	return l.findLocked(c.Gateway, c)
+}
+
+// findLocked is Find among the revocations for a gateway.
+func (l *List) findLocked(gateway string, c Credential) *Revocation {
+	byJTI, byUser := l.byJTI[subject{gateway, c.JTI}], l.byUser[subject{gateway, c.User}]
 	if len(byJTI)+len(byUser) == 0 {
 		return nil
 	}
@@ -108,12 +120,14 @@ func (l *List) putLocked(r Revocation) Revocation {
 	l.byID.put(kept)
 	l.size.Add(1)
 	if r.JTI != "" {
-		l.byJTI[r.JTI] = append(l.byJTI[r.JTI], kept)
+		of := subject{r.Gateway, r.JTI}
+		l.byJTI[of] = append(l.byJTI[of], kept)
 		return r
 	}
-	others := l.byUser[r.User]
+	of := subject{r.Gateway, r.User}
+	others := l.byUser[of]
 	at, _ := slices.BinarySearchFunc(others, kept, func(a, b *Revocation) int { return b.IssuedBefore.Compare(a.IssuedBefore) })
-	l.byUser[r.User] = slices.Insert(others, at, kept)
+	l.byUser[of] = slices.Insert(others, at, kept)
 	return r
 }
 
@@ -122,20 +136,20 @@ func (l *List) dropLocked(r *Revocation) {
 	l.size.Add(-1)
 	is := func(other *Revocation) bool { return other == r }
 	if r.JTI != "" {
-		dropFrom(l.byJTI, r.JTI, is)
+		dropFrom(l.byJTI, subject{r.Gateway, r.JTI}, is)
 		return
 	}
-	dropFrom(l.byUser, r.User, is)
+	dropFrom(l.byUser, subject{r.Gateway, r.User}, is)
 }
 
-// dropFrom removes the revocations of a key that go, and the key with its last one.
-func dropFrom(index map[string][]*Revocation, key string, goes func(*Revocation) bool) {
-	left := slices.DeleteFunc(index[key], goes)
+// dropFrom removes the revocations of a subject that go, and the subject with its last one.
+func dropFrom(index map[subject][]*Revocation, of subject, goes func(*Revocation) bool) {
+	left := slices.DeleteFunc(index[of], goes)
 	if len(left) == 0 {
-		delete(index, key)
+		delete(index, of)
 		return
 	}
-	index[key] = left
+	index[of] = left
 }
 
 // Get returns the revocation with the ID, which may be over; nil for none.
@@ -171,9 +185,9 @@ func (l *List) Lapse(now time.Time) (ids []string) {
 		return nil
 	}
 	l.size.Add(-int64(len(ids)))
-	for _, index := range []map[string][]*Revocation{l.byJTI, l.byUser} {
-		for key := range index {
-			dropFrom(index, key, over)
+	for _, index := range []map[subject][]*Revocation{l.byJTI, l.byUser} {
+		for of := range index {
+			dropFrom(index, of, over)
 		}
 	}
 	return ids
