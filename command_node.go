@@ -141,10 +141,7 @@ func runNodeDrain(cmd *cobra.Command, poll time.Duration) error {
 	if err != nil {
 		return err
 	}
-	state, err := setNode(cmd.Context(), endpoint, wanted)
-	if err != nil {
-		return err
-	}
+	ctx, began := cmd.Context(), time.Now()
 	if wait {
 		switch {
 		case timeout > 0:
@@ -153,7 +150,16 @@ func runNodeDrain(cmd *cobra.Command, poll time.Duration) error {
 		default:
 			timeout = waitWithoutPeriod
 		}
-		waiting := &drainWait{endpoint: endpoint, poll: poll, timeout: timeout, progress: cmd.ErrOrStderr(), state: state}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, began.Add(timeout))
+		defer cancel()
+	}
+	state, err := setNode(ctx, endpoint, wanted)
+	if err != nil {
+		return err
+	}
+	if wait {
+		waiting := &drainWait{endpoint: endpoint, poll: poll, began: began, timeout: timeout, progress: cmd.ErrOrStderr(), state: state}
 		err = waiting.run(cmd.Context())
 		state = waiting.state
 	}
@@ -198,6 +204,7 @@ func setNode(ctx context.Context, endpoint *adminEndpoint, wanted map[string]str
 // drainWait waits until nothing is live on a node that is drained.
 type drainWait struct {
 	endpoint      *adminEndpoint
+	began         time.Time // when the drain was asked for
 	poll, timeout time.Duration
 	progress      io.Writer // shows it if it is a terminal
 	state         nodeState // as it was last
@@ -206,7 +213,7 @@ type drainWait struct {
 func (w *drainWait) run(ctx context.Context) error {
 	interrupted, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	timed, cancel := context.WithTimeout(interrupted, w.timeout)
+	timed, cancel := context.WithDeadline(interrupted, w.began.Add(w.timeout))
 	defer cancel()
 	ticker := time.NewTicker(w.poll)
 	defer ticker.Stop()

@@ -2,9 +2,11 @@ package wsgateway
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // nodeAnswer is an answer with the state of a node.
@@ -62,7 +64,7 @@ func TestWaitingForADrain(t *testing.T) {
 		{"until nothing is live", "", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 2), nodeAnswer("drain", 1), nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
 		{"with nothing live at all", "", []string{nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
 		{"as JSON", "--json", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 0)}, 0, nodeAnswer("drain", 0)[4:] + "\n", ""},
-		{"no longer than the timeout", "--timeout 50ms", []string{nodeAnswer("drain", 1)}, exitRefused, printedNode("drain", 1), "1 connection left after 50ms: the node goes on draining"},
+		{"no longer than the timeout", "--timeout 1s", []string{nodeAnswer("drain", 1)}, exitRefused, printedNode("drain", 1), "1 connection left after 1s: the node goes on draining"},
 		{"with a break", "", []string{nodeAnswer("drain", 3), "", nodeAnswer("drain", 2), "", nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
 		{"with the endpoint gone", "", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 2), ""}, exitUnreachable, "", "gone, with 2 connections left when it last answered: cannot reach"},
 		{"on a node made ready", "", []string{nodeAnswer("drain", 3), nodeAnswer("ready", 2)}, exitRefused, printedNode("ready", 2), "the node is ready again, with 2 connections left"},
@@ -79,5 +81,21 @@ func TestWaitingForADrain(t *testing.T) {
 				t.Errorf("sent was %q", sent)
 			}
 		})
+	}
+}
+
+// TestDrainIsNotWaitedForBeyondTheTimeout where the endpoint says nothing to begin with.
+func TestDrainIsNotWaitedForBeyondTheTimeout(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	began := time.Now()
+	run := runCommand(t, "--address", silent.Addr().String(), "node", "drain", "--wait", "--timeout", "50ms")
+	run.expect(t, exitUnreachable, "", "cannot reach the admin endpoint")
+	if took := time.Since(began); took > adminAnswerTimeout/2 {
+		t.Errorf("it took %s", took)
 	}
 }

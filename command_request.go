@@ -60,6 +60,8 @@ func endpointOf(cmd *cobra.Command) (*adminEndpoint, error) {
 	endpoint := &adminEndpoint{address: address, base: "http://127.0.0.1"}
 	if parsed.IsUnixNetwork() {
 		parsed.Host, _, _ = strings.Cut(parsed.Host, "|") // the permissions of the socket
+	} else if !parsed.IsFdNetwork() && !strings.HasPrefix(parsed.Network, "tcp") {
+		return nil, usageError(cmd, "the address %q of the admin endpoint must be a host and a port, or a socket: it has no scheme and no path", address)
 	} else if !parsed.IsFdNetwork() {
 		endpoint.base = "http://" + parsed.JoinHostPort(0)
 		endpoint.origin = endpoint.base

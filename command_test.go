@@ -127,6 +127,8 @@ func TestWrongUsageOfTheCommandSendsNothing(t *testing.T) {
 		{"node drain --timeout 1s", "--timeout needs --wait"},
 		{"node --json=perhaps", "invalid argument"},
 		{"node --address=a:1-2", "must have one port"},
+		{"node --address=http://localhost:2019", "has no scheme and no path"},
+		{"node --address=localhost:2019/x", "has no scheme and no path"},
 		{"node --address=a:b", `the address "a:b" of the admin endpoint`},
 		{"node --adapter=caddyfile", "--adapter needs --config"},
 		{"node --config=none.json", "none.json"},
