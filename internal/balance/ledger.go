@@ -129,14 +129,15 @@ func (l *Ledger) Want(address string, delta int) {
 }
 
 // Addresses returns, sorted, the addresses that a configuration names, that hold
-// connections, or that were among the dynamic upstreams lately.
+// connections, that an operator wants other than ready, or that were among the dynamic
+// upstreams lately.
 func (l *Ledger) Addresses() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
 	known := make([]string, 0, len(l.backends))
 	for address, be := range l.backends {
-		if be.wanted > 0 || be.live > 0 || now.Sub(be.lastUsed) < forgetAfter {
+		if be.wanted > 0 || be.live > 0 || be.state != Ready || now.Sub(be.lastUsed) < forgetAfter {
 			known = append(known, address)
 		}
 	}
