@@ -147,17 +147,27 @@ func (v *vault) reachBy(m *mount) {
 	v.mount = m
 }
 
-// isBehind reports whether m is an instance of the same storage: the journal of this
-// process is there. If in doubt it is not: loading everything again does no harm.
+// isBehind reports whether m is an instance of the same storage: what this process wrote
+// into its journal just now is there. A copy of the storage has an earlier journal, and
+// so has a storage that was used before. If in doubt it is not the same: loading
+// everything again does no harm.
 func (v *vault) isBehind(ctx context.Context, m *mount) bool {
-	if !v.hasJournal() && (v.isOver() || v.writeJournal(ctx) != nil) {
+	if !v.isOver() && v.writeJournal(ctx) != nil {
+		return false
+	}
+	wrote := v.lastWrote()
+	if wrote.IsZero() {
 		return false
 	}
 	key := journalKey(v.book.id)
-	_, _, err := call(ctx, m, nil, func(ctx context.Context, s Storage) ([]byte, error) {
+	sealed, _, err := call(ctx, m, nil, func(ctx context.Context, s Storage) ([]byte, error) {
 		return s.Load(ctx, key)
 	})
-	return err == nil
+	if err != nil {
+		return false
+	}
+	j, err := openJournal(sealed)
+	return err == nil && !j.At.Before(wrote)
 }
 
 // wait waits for what the storage has.

@@ -145,8 +145,11 @@ func (v *vault) announce(ctx context.Context) {
 }
 
 // hasJournal reports whether this process has a journal in the storage.
-func (v *vault) hasJournal() bool {
+func (v *vault) hasJournal() bool { return !v.lastWrote().IsZero() }
+
+// lastWrote returns when the journal was written, or zero.
+func (v *vault) lastWrote() time.Time {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return !v.wrote.IsZero()
+	return v.wrote
 }
