@@ -63,7 +63,6 @@ type Book struct {
 	id      string
 	shelves map[string]Shelf
 
-	spoke  chan struct{} // has one when the journal is to be written
 	writes health
 
 	mu      sync.Mutex
@@ -92,7 +91,6 @@ func New(shelves map[string]Shelf) *Book {
 	return &Book{
 		id:      hex.EncodeToString(id),
 		shelves: shelves,
-		spoke:   make(chan struct{}, 1),
 		turns:   carried,
 		writing: map[ref]writers{},
 		debts:   map[ref]unwritten{},

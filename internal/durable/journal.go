@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 )
 
 const (
-	ringSize = 4096             // changes that a journal has
+	ringSize = 1024             // changes that a journal has: all of them are written for each
 	stale    = 10 * time.Minute // what a journal has no more, and a journal that is garbage
 )
 
@@ -66,15 +67,12 @@ func (r *ring) trim(now time.Time) {
 	r.changes, r.times = r.changes[old:], r.times[old:]
 }
 
-// changed puts a change of a record into the journal.
-func (b *Book) changed(r ref) {
+// changed puts a change of a record into the journal, and returns the number of it.
+func (b *Book) changed(r ref) uint64 {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.changes.add(r, time.Now())
-	b.mu.Unlock()
-	select {
-	case b.spoke <- struct{}{}:
-	default:
-	}
+	return b.changes.Seq
 }
 
 // journal returns what the journal of a vault is to say.
@@ -102,14 +100,31 @@ func (v *vault) hasNews() bool {
 	return seq > v.spoken || !v.wrote.IsZero() && time.Since(v.wrote) >= heartbeat
 }
 
+// tell writes a change into the journal before its caller is answered, so that the others
+// know of it also where this process is killed then. One writing does for all the changes
+// that wait for it. Where it fails, it is tried again later.
+func (v *vault) tell(ctx context.Context, change uint64) {
+	ctx, cancel := context.WithTimeoutCause(ctx, parting, errSlow)
+	defer cancel()
+	v.log(&v.journals, v.writeJournalFor(ctx, change))
+}
+
 // writeJournal writes the journal of this process.
 func (v *vault) writeJournal(ctx context.Context) error {
+	return v.writeJournalFor(ctx, math.MaxUint64)
+}
+
+// writeJournalFor writes the journal unless it has the change by now.
+func (v *vault) writeJournalFor(ctx context.Context, change uint64) error {
 	key := journalKey(v.book.id)
 	t, err := v.turns.take(ctx, key)
 	if err != nil {
 		return err
 	}
 	defer t.end()
+	if v.hasTold(change) {
+		return nil
+	}
 	j := v.book.journal(v)
 	record, err := json.Marshal(j)
 	if err != nil {
@@ -126,6 +141,13 @@ func (v *vault) writeJournal(ctx context.Context) error {
 	defer v.mu.Unlock()
 	v.wrote, v.spoken = j.At, j.Seq
 	return nil
+}
+
+// hasTold reports whether the journal has a change.
+func (v *vault) hasTold(change uint64) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.spoken >= change
 }
 
 // announce writes the first journal, before the first change: where a journal breaks

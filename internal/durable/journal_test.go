@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,6 +132,49 @@ func TestChangeOfAProcessThatDiedBeforeItsJournalIsFound(t *testing.T) {
 		a.wantRecords("a1=newest", "b1=other")
 		close(again)
 		b.release()
+	})
+}
+
+func TestChangeIsSeenAlsoWhereItsProcessIsKilledAfterTheAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		a, b := newProcess(t, d), newProcess(t, d)
+		defer a.release()
+		defer b.release()
+		b.mustPut("a1", "deleted later")
+		bubble.Elapse(3 * time.Second)
+		for n, change := range []func(){func() { b.mustPut("a2", "new") }, func() { b.mustDelete("a1") }} {
+			b.access.inject(nil)
+			change()
+			b.access.inject(failing("store", "load", "list", "delete")) // it is dead
+			bubble.Elapse(3 * time.Second)
+			a.wantRecords([][]string{{"a1=deleted later", "a2=new"}, {"a2=new"}}[n]...)
+		}
+	})
+}
+
+func TestChangesAtATimeShareAJournal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newProcess(t, newDisk())
+		defer a.release()
+		a.mustPut("a0", "first")
+		a.access.inject(func(ctx context.Context, operation, _ string) error {
+			if operation == "store" {
+				pause(ctx, 10*time.Millisecond)
+			}
+			return nil
+		})
+		before := a.access.counted("store")
+		var group sync.WaitGroup
+		for _, id := range ids(50) {
+			group.Go(func() { a.mustPut(id, "more") })
+		}
+		group.Wait()
+		if writes := a.access.counted("store") - before; writes > 50+10 {
+			t.Errorf("50 records took %d writes", writes)
+		}
 	})
 }
 

@@ -12,8 +12,8 @@ import (
 
 const (
 	tick      = 2 * time.Second        // between looks at the journals of the others
-	coalesce  = 500 * time.Millisecond // between two writings of the own journal
-	heartbeat = 3 * time.Minute        // likewise, while nothing changes
+	heartbeat = 3 * time.Minute        // between two writings of the own journal while nothing changes
+	retry     = 500 * time.Millisecond // after the first pass that fails, and then twice that
 	passes    = 5 * time.Minute        // between passes
 	lapses    = 10 * time.Second       // between looks for what is over
 	settling  = 10 * time.Second       // after the attachment nothing is deleted
@@ -80,22 +80,13 @@ func (v *vault) mend(ctx context.Context) {
 	every(ctx, tick, func() { v.repay(ctx) })
 }
 
-// speak writes the journal.
+// speak writes the journal where no change has done so.
 func (v *vault) speak(ctx context.Context) {
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-v.book.spoke:
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	every(ctx, tick, func() {
 		if v.hasNews() {
 			v.log(&v.journals, v.writeJournal(ctx))
-			pause(ctx, coalesce)
 		}
-	}
+	})
 }
 
 // keep makes passes, and has what is over deleted.
@@ -140,7 +131,7 @@ func (v *vault) next(failures int) time.Duration {
 	defer v.mu.Unlock()
 	switch {
 	case failures > 0:
-		return min(coalesce<<min(failures, 10), time.Minute)
+		return min(retry<<min(failures, 10), time.Minute)
 	case v.again:
 		v.again = false
 		return settling

@@ -88,8 +88,11 @@ func (v *vault) put(ctx context.Context, r ref, u unwritten, debt bool) error {
 		return err
 	}
 	v.note(r, !lapsed)
-	v.book.changed(r)
+	change := v.book.changed(r)
 	v.settled(r, u.turn)
+	if !debt {
+		v.tell(ctx, change)
+	}
 	return nil
 }
 
@@ -105,9 +108,10 @@ func (v *vault) delete(ctx context.Context, r ref, turn uint64) error {
 		return err
 	}
 	v.note(r, false)
-	v.book.changed(r)
+	change := v.book.changed(r)
 	v.settled(r, turn)
 	v.book.forget(r)
+	v.tell(ctx, change)
 	return nil
 }
 
