@@ -115,7 +115,7 @@ func (b *Book) Put(ctx context.Context, shelf, id string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errSlow)
+	ctx, cancel := patient(ctx)
 	defer cancel()
 	return b.settle(r, func(v *vault, turn uint64) error {
 		return v.put(ctx, r, unwritten{turn, record, sealed}, false)
@@ -129,11 +129,17 @@ func (b *Book) Delete(ctx context.Context, shelf, id string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errSlow)
+	ctx, cancel := patient(ctx)
 	defer cancel()
 	return b.settle(r, func(v *vault, turn uint64) error {
 		return v.delete(ctx, r, turn)
 	})
+}
+
+// patient returns the context of a change, which goes on where its caller has gone: whether
+// it was done is known then.
+func patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.WithoutCancel(ctx), timeout, errSlow)
 }
 
 // settle has write done in the current vault, and again where that is another one by

@@ -3,8 +3,10 @@ package durable
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -72,6 +74,12 @@ func (v *vault) clear(ctx context.Context, found []strange) {
 	v.report(keys)
 }
 
+// isUnreadable reports whether err says that what is under a key can never be loaded, so
+// that nothing is to wait for it.
+func isUnreadable(err error) bool {
+	return errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrPermission)
+}
+
 // setAside moves what is damaged to where nobody looks for records, unless it is sound by
 // now. news is whether the log is to say so: what cannot be moved is there at the next
 // pass as well.
@@ -82,6 +90,9 @@ func (v *vault) setAside(ctx context.Context, key, name string, isSound func(*tu
 	}
 	defer t.end()
 	value, err := v.load(ctx, key)
+	if isUnreadable(err) {
+		return false, v.sticks(key, true)
+	}
 	if err != nil {
 		return false, false
 	}

@@ -18,7 +18,7 @@ const torn = 50 * time.Millisecond
 // pass makes the shelves say what the storage says.
 func (v *vault) pass(ctx context.Context) error {
 	if v.lastHeard().IsZero() {
-		if err := v.poll(ctx); err != nil {
+		if err := v.poll(ctx); err != nil && v.lastHeard().IsZero() {
 			return err
 		}
 	}
@@ -141,6 +141,9 @@ func (v *vault) fetch(ctx context.Context, r ref) error {
 			v.book.forget(r)
 		}
 		return nil
+	}
+	if isUnreadable(err) {
+		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if err != nil {
 		return fmt.Errorf("loading %s: %w", r.key(), err)

@@ -22,7 +22,8 @@ func (v *vault) hear(ctx context.Context) {
 }
 
 // poll is hear. The first time, it only notes how far the journals are: a pass that
-// begins afterwards finds all of that in the storage.
+// begins afterwards finds all of that in the storage. One journal that cannot be read holds
+// up no other: once it can be, it says what was missed, or that it does not know.
 func (v *vault) poll(ctx context.Context) error {
 	t, err := v.turns.take(ctx, root+"/"+nodes)
 	if err != nil {
@@ -44,11 +45,8 @@ func (v *vault) poll(ctx context.Context) error {
 			group.add(v.read(ctx, name, now))
 		}
 	})
-	if err := group.join(ctx); err != nil {
-		return err
-	}
 	v.heard(now)
-	return nil
+	return group.join(ctx)
 }
 
 // forgetGone drops the journals that are gone. One that had not ended may have ended in

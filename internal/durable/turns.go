@@ -25,7 +25,8 @@ type turn struct {
 	left  bool // to a call that has not returned, which is to end the turn
 }
 
-// take waits for the turn at a key.
+// take waits for the turn at a key, but not longer than for a call: the one who has it may
+// hang.
 func (t *turns) take(ctx context.Context, key string) (*turn, error) {
 	q := t.queue(key)
 	select {
@@ -33,6 +34,8 @@ func (t *turns) take(ctx context.Context, key string) (*turn, error) {
 		return &turn{turns: t, key: key}, nil
 	default:
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errSlow)
+	defer cancel()
 	select {
 	case <-q.free:
 		return &turn{turns: t, key: key}, nil
