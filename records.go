@@ -81,26 +81,27 @@ func (k *records) put(ctx context.Context, shelf, id string, record any) error {
 type revocationShelf struct{ *records }
 
 // Learn implements durable.Shelf. Where another process gave the same revocation an
-// earlier end, the later one counts, and is written again.
-func (s revocationShelf) Learn(id string, data []byte) error {
+// earlier end, the later one counts, and is stored in its place.
+func (s revocationShelf) Learn(id string, data []byte) (kept []byte, err error) {
 	var r revocation.Revocation
 	if err := json.Unmarshal(data, &r); err != nil {
-		return err
+		return nil, err
 	}
 	if !r.IsSound() || r.ID != id {
-		return errors.New("it is no revocation")
+		return nil, errors.New("it is no revocation")
 	}
 	now := time.Now()
 	if known := s.set.Revocations.Get(id); !now.Before(r.Until) && (known == nil || !now.Before(known.Until)) {
-		return durable.ErrLapsed
+		return nil, durable.ErrLapsed
 	}
-	if kept := s.set.Revocations.Learn(r); kept.Until.After(r.Until) {
-		go s.keepLater(kept)
-	}
+	known := s.set.Revocations.Learn(r)
 	if !s.ending.Swap(true) {
 		go s.endRevoked()
 	}
-	return nil
+	if known.Until.After(r.Until) {
+		return json.Marshal(known)
+	}
+	return nil, nil
 }
 
 // endRevoked ends the connections whose credential was revoked, once for all revocations
@@ -109,11 +110,6 @@ func (s revocationShelf) endRevoked() {
 	defer contain(nil)
 	s.ending.Store(false)
 	s.set.EndRevoked()
-}
-
-func (s revocationShelf) keepLater(r revocation.Revocation) {
-	defer contain(nil)
-	_ = s.put(context.Background(), revocationRecords, r.ID, r) // the book has it in mind, and logs
 }
 
 // Forget implements durable.Shelf.

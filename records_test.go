@@ -6,10 +6,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/durable"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
 )
 
 // memoryStorage is a storage that is gone with the test.
@@ -64,6 +67,29 @@ func (s *memoryStorage) List(_ context.Context, prefix string, _ bool) (found []
 func keepRecords(t *testing.T) {
 	t.Helper()
 	t.Cleanup(kept.book.Attach(context.Background(), new(memoryStorage), zap.NewNop()))
+}
+
+// TestLaterEndOfARevocationIsWhatIsStored has an earlier end come to the storage after a
+// later one was answered.
+func TestLaterEndOfARevocationIsWhatIsStored(t *testing.T) {
+	t.Parallel()
+	storage := new(memoryStorage)
+	k := newRecords(live.NewSet(live.Reports{}, func() bool { return false }))
+	defer k.book.Attach(t.Context(), storage, zap.NewNop())()
+	now := time.Now()
+	early := revocation.Revocation{JTI: "stolen", Created: now, Until: now.Add(time.Hour)}.Identify()
+	late := revocation.Revocation{JTI: "stolen", Created: now, Until: now.Add(24 * time.Hour)}.Identify()
+	for _, r := range []revocation.Revocation{late, early} {
+		k.set.Revocations.Learn(r)
+		if err := k.put(t.Context(), revocationRecords, r.ID, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := newRecords(live.NewSet(live.Reports{}, func() bool { return false }))
+	defer again.book.Attach(t.Context(), storage, zap.NewNop())()
+	if r := again.set.Revocations.Get(late.ID); r == nil || !r.Until.Equal(late.Until) {
+		t.Errorf("after a restart there is %+v, want an end at %s", r, late.Until)
+	}
 }
 
 // Interface guards

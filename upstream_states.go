@@ -67,25 +67,25 @@ func (s *upstreamStates) put(address string, state balance.State) upstreamState 
 }
 
 // Learn implements durable.Shelf.
-func (s *upstreamStates) Learn(id string, data []byte) error {
+func (s *upstreamStates) Learn(id string, data []byte) (kept []byte, err error) {
 	var record upstreamState
 	if err := json.Unmarshal(data, &record); err != nil {
-		return err
+		return nil, err
 	}
 	state, err := stateNamed(record.State)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case record.Address == "" || record.id() != id:
-		return errors.New("it is no state of an upstream")
+		return nil, errors.New("it is no state of an upstream")
 	case record.over(time.Now()):
-		return durable.ErrLapsed
+		return nil, durable.ErrLapsed
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known[id] = record
 	s.applyLocked(record.Address, state)
-	return nil
+	return nil, nil
 }
 
 // applyLocked sets a state unless it is the present one, whose drain is under way.

@@ -34,8 +34,9 @@ type Shelf interface {
 	// Learn takes a record as the storage has it: a new one, a changed one, or one
 	// that the Shelf has already. It replaces what the Shelf has under that id. It
 	// returns ErrLapsed where the record is over, and may be deleted from the storage,
-	// and another error where the record is damaged. It does not change data.
-	Learn(id string, data []byte) error
+	// and another error where the record is damaged. It does not change data. Where the
+	// Shelf keeps more than data says, kept is that, to be stored in its place.
+	Learn(id string, data []byte) (kept []byte, err error)
 
 	// Forget drops a record that has been deleted from the storage.
 	Forget(id string)

@@ -70,7 +70,7 @@ func (b *Book) owed(r ref) uint64 {
 	return b.debts[r].turn
 }
 
-// carried is the turn of what was in memory: every Put and every Delete comes after it,
+// carried is the turn of what was in memory, and is more than what was stored: every Put and every Delete comes after it,
 // also one that has not returned yet.
 const carried = 1
 

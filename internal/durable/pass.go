@@ -161,9 +161,12 @@ func (v *vault) take(ctx context.Context, t *turn, r ref, sealed []byte) error {
 	if err != nil {
 		return err
 	}
-	switch err := v.book.learn(r, record); {
+	switch u, isMore, err := v.book.learn(r, unwritten{carried, record, sealed}); {
 	case err == nil:
 		v.note(r, true)
+		if isMore {
+			v.book.remember(r, u)
+		}
 		return nil
 	case errors.Is(err, ErrLapsed):
 		v.book.forget(r)

@@ -220,3 +220,38 @@ func TestPutOutlivesTheInstanceThatItBeganWith(t *testing.T) {
 		a.wantLogs()
 	})
 }
+
+func TestPutOfLessDoesNotTakeThePlaceOfMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		a := newProcess(t, d)
+		defer a.release()
+		a.mustPut("a1", "more")
+		d.set(keyOf("a1"), "") // whatever Put stores now counts
+		if err := a.book.Put(t.Context(), "revocations", "a1", []byte(`"less"`)); err != nil {
+			t.Error(err)
+		}
+		a.wantRecords("a1=more")
+		wantStored(t, d, "a1=more")
+	})
+}
+
+func TestLessOfAnotherProcessDoesNotTakeThePlaceOfMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		a, b := newProcess(t, d), newProcess(t, d)
+		defer a.release()
+		defer b.release()
+		b.mustPut("a0", "first")
+		bubble.Elapse(3 * time.Second)
+		a.mustPut("a1", "more")
+		b.mustPut("a1", "less") // it does not know of a's yet
+		bubble.Elapse(8 * time.Second)
+		for _, p := range []*process{a, b} {
+			p.wantRecords("a0=first", "a1=more")
+		}
+		wantStored(t, d, "a0=first", "a1=more")
+	})
+}

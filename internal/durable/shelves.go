@@ -7,10 +7,15 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// learn has the shelf learn a record.
-func (b *Book) learn(r ref, record []byte) (err error) {
+// learn has the shelf learn a record, and returns what is to be stored of it.
+func (b *Book) learn(r ref, u unwritten) (_ unwritten, isMore bool, err error) {
 	defer panics.ContainInto(&err, nil)
-	return b.shelves[r.Shelf].Learn(r.ID, record)
+	kept, err := b.shelves[r.Shelf].Learn(r.ID, u.record)
+	if kept == nil || err != nil {
+		return u, false, err
+	}
+	sealed, record, err := seal(kept)
+	return unwritten{u.turn, record, sealed}, true, err
 }
 
 // forget has the shelf forget a record.

@@ -137,7 +137,8 @@ func (a *access) List(ctx context.Context, prefix string, _ bool) (keys []string
 	return keys, err
 }
 
-// shelf holds records that are a JSON string. "lapsed" is over, and "bad" no record.
+// shelf holds records that are a JSON string. "lapsed" is over, and "bad" no record;
+// "less" does not take the place of "more".
 type shelf struct {
 	mu      sync.Mutex
 	records map[string]string
@@ -146,19 +147,23 @@ type shelf struct {
 
 func newShelf() *shelf { return &shelf{records: map[string]string{}} }
 
-func (s *shelf) Learn(id string, data []byte) error {
+func (s *shelf) Learn(id string, data []byte) (kept []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch string(data) {
 	case `"lapsed"`:
-		return ErrLapsed
+		return nil, ErrLapsed
 	case `"bad"`:
-		return errors.New("no record")
+		return nil, errors.New("no record")
 	case `"panic"`:
 		panic("a shelf of the test")
+	case `"less"`:
+		if known := s.records[id]; known == `"more"` {
+			return []byte(known), nil
+		}
 	}
 	s.records[id] = string(data)
-	return nil
+	return nil, nil
 }
 
 func (s *shelf) Forget(id string) {

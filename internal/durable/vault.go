@@ -71,7 +71,7 @@ func (v *vault) put(ctx context.Context, r ref, u unwritten, debt bool) error {
 	if debt && v.book.owed(r) != u.turn {
 		return nil
 	}
-	learned := v.book.learn(r, u.record)
+	u, _, learned := v.book.learn(r, u)
 	lapsed := errors.Is(learned, ErrLapsed)
 	switch {
 	case lapsed && debt:
