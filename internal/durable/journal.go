@@ -102,11 +102,27 @@ func (v *vault) hasNews() bool {
 
 // tell writes a change into the journal before its caller is answered, so that the others
 // know of it also where this process is killed then. One writing does for all the changes
-// that wait for it. Where it fails, it is tried again later.
+// that wait for it, and for those of the next moment: of many in a row, the last ones are
+// in the journal a moment later. Where it fails, it is tried again later.
 func (v *vault) tell(ctx context.Context, change uint64) {
+	if !v.mayTell() {
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, parting, errSlow)
 	defer cancel()
 	v.log(&v.journals, v.writeJournalFor(ctx, change))
+}
+
+// mayTell reports whether it has been a moment since a change was told.
+func (v *vault) mayTell() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	if now.Sub(v.told) < moment {
+		return false
+	}
+	v.told = now
+	return true
 }
 
 // writeJournal writes the journal of this process.

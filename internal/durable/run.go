@@ -12,11 +12,12 @@ import (
 
 const (
 	tick      = 2 * time.Second        // between looks at the journals of the others
+	moment    = 500 * time.Millisecond // in which the journal is written once, at most, for changes
 	heartbeat = 3 * time.Minute        // between two writings of the own journal while nothing changes
 	retry     = 500 * time.Millisecond // after the first pass that fails, and then twice that
 	passes    = 5 * time.Minute        // between passes
 	lapses    = 10 * time.Second       // between looks for what is over
-	settling  = 10 * time.Second       // after the attachment nothing is deleted
+	settling  = 3 * time.Second        // after the attachment nothing is deleted
 	patience  = 8 * time.Second        // of an attachment that waits for the records
 	parting   = 2 * time.Second        // for the last journal
 	workers   = 8                      // calls to the storage at a time
@@ -82,7 +83,7 @@ func (v *vault) mend(ctx context.Context) {
 
 // speak writes the journal where no change has done so.
 func (v *vault) speak(ctx context.Context) {
-	every(ctx, tick, func() {
+	every(ctx, moment, func() {
 		if v.hasNews() {
 			v.log(&v.journals, v.writeJournal(ctx))
 		}

@@ -31,6 +31,7 @@ type vault struct {
 	wanted  uint64           // counts the occasions to load everything again
 	deep    uint64           // the last of these that a pass has done
 	wrote   time.Time        // the journal, the last time; zero before the first
+	told    time.Time        // when a change was last put into it before the answer
 	spoken  uint64           // how many changes the journal knows
 
 	cursors map[string]cursor // how far the journals of the others were read
