@@ -23,10 +23,6 @@ const (
 	stateRecords      = "upstreams"
 )
 
-// clockError is how far the clocks of two processes with one storage may be apart without
-// the one taking from the other what has not lapsed there.
-const clockError = 90 * time.Minute
-
 // records keep in Caddy's storage what operators have said, so that it outlives the
 // process, and what other processes with the same storage are told counts here as well.
 type records struct {
@@ -94,15 +90,9 @@ func (s revocationShelf) Learn(id string, data []byte) (kept []byte, err error) 
 	if !r.IsSound() || r.ID != id {
 		return nil, errors.New("it is no revocation")
 	}
-	end, now := r.Until, time.Now()
-	if known := s.set.Revocations.Get(id); known != nil && known.Until.After(end) {
-		end = known.Until
-	}
-	switch over := now.Sub(end); {
-	case over >= clockError:
+	now := time.Now()
+	if known := s.set.Revocations.Get(id); !now.Before(r.Until) && (known == nil || !now.Before(known.Until)) {
 		return nil, durable.ErrLapsed
-	case over >= 0:
-		return nil, durable.ErrLapsedLately
 	}
 	known := s.set.Revocations.Learn(r)
 	if !s.ending.Swap(true) {

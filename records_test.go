@@ -2,7 +2,6 @@ package wsgateway
 
 import (
 	"context"
-	"encoding/json"
 	"io/fs"
 	"strings"
 	"sync"
@@ -90,25 +89,6 @@ func TestLaterEndOfARevocationIsWhatIsStored(t *testing.T) {
 	defer again.book.Attach(t.Context(), storage, zap.NewNop())()
 	if r := again.set.Revocations.Get(late.ID); r == nil || !r.Until.Equal(late.Until) {
 		t.Errorf("after a restart there is %+v, want an end at %s", r, late.Until)
-	}
-}
-
-func TestRevocationStaysForThoseWhoseClockIsBehind(t *testing.T) {
-	t.Parallel()
-	for over, want := range map[time.Duration]error{
-		-time.Minute:   nil,
-		time.Hour:      durable.ErrLapsedLately,
-		24 * time.Hour: durable.ErrLapsed,
-	} {
-		k := newRecords(live.NewSet(live.Reports{}, func() bool { return false }))
-		r := revocation.Revocation{JTI: "stolen", Until: time.Now().Add(-over)}.Identify()
-		data, err := json.Marshal(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := (revocationShelf{k}).Learn(r.ID, data); err != want {
-			t.Errorf("over since %s: %v, want %v", over, err, want)
-		}
 	}
 }
 

@@ -52,10 +52,6 @@ var (
 	// ErrLapsed is what Learn returns for a record that is over.
 	ErrLapsed = errors.New("the record is over")
 
-	// ErrLapsedLately is ErrLapsed for a record that may be in force still by the clock
-	// of another process, and is left in the storage.
-	ErrLapsedLately = fmt.Errorf("%w since a short time", ErrLapsed)
-
 	// ErrNoStorage is what Put and Delete return while nothing is attached.
 	ErrNoStorage = errors.New("no storage is attached")
 )

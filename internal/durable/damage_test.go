@@ -224,20 +224,3 @@ func TestLapsedRecordThatCannotBeReadIsDeletedLater(t *testing.T) {
 		wantStored(t, d)
 	})
 }
-
-func TestRecordThatLapsedLatelyIsLeftToOtherClocks(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		d := newDisk()
-		d.set(keyOf("a1"), record(t, `"lapsed lately"`))
-		d.set(keyOf("a2"), record(t, `"sound"`))
-		a := newProcess(t, d)
-		defer a.release()
-		bubble.Elapse(time.Minute)
-		d.set(keyOf("a2"), record(t, `"lapsed lately"`))
-		a.shelf.lapse("a2")
-		bubble.Elapse(time.Hour)
-		a.wantRecords()
-		wantStored(t, d, "a1=lapsed lately", "a2=lapsed lately")
-	})
-}

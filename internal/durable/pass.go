@@ -171,7 +171,7 @@ func (v *vault) take(ctx context.Context, t *turn, r ref, sealed []byte) error {
 	case errors.Is(err, ErrLapsed):
 		v.book.forget(r)
 		v.note(r, false)
-		if !errors.Is(err, ErrLapsedLately) && v.isCleaning() {
+		if v.isCleaning() {
 			_ = v.remove(ctx, t, r.key()) // the next pass tries again
 		}
 		return nil

@@ -137,7 +137,7 @@ func (a *access) List(ctx context.Context, prefix string, _ bool) (keys []string
 	return keys, err
 }
 
-// shelf holds records that are a JSON string. "lapsed" and "lapsed lately" are over, and "bad" is no record;
+// shelf holds records that are a JSON string. "lapsed" is over, and "bad" no record;
 // "less" does not take the place of "more".
 type shelf struct {
 	mu      sync.Mutex
@@ -153,8 +153,6 @@ func (s *shelf) Learn(id string, data []byte) (kept []byte, err error) {
 	switch string(data) {
 	case `"lapsed"`:
 		return nil, ErrLapsed
-	case `"lapsed lately"`:
-		return nil, ErrLapsedLately
 	case `"bad"`:
 		return nil, errors.New("no record")
 	case `"panic"`:
