@@ -86,7 +86,7 @@ func TestManyPutsCostOneWriteEach(t *testing.T) {
 		for _, id := range ids(1000) {
 			a.mustPut(id, "more")
 		}
-		if writes := a.access.counted("store") - before; writes > 1001 { // one of them the journal
+		if writes := a.access.counted("store") - before; writes > 1010 { // a few of them the journal
 			t.Errorf("1000 records took %d writes", writes)
 		}
 		bubble.Elapse(time.Minute)

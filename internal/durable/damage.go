@@ -57,6 +57,18 @@ func (v *vault) setAsideAll(ctx context.Context, bad []ref) {
 	}
 }
 
+// reportAll says what is damaged and will be set aside later, when the log will not say so
+// again.
+func (v *vault) reportAll(bad []ref) {
+	var keys []string
+	for _, r := range bad {
+		if v.sticks(r.key(), true) {
+			keys = append(keys, r.key())
+		}
+	}
+	v.report(keys)
+}
+
 // clear sets aside what no record can be called.
 func (v *vault) clear(ctx context.Context, found []strange) {
 	if len(found) == 0 || !v.isCleaning() {

@@ -117,9 +117,14 @@ func (v *vault) survey(ctx context.Context) (findings, error) {
 func (v *vault) fetchAll(ctx context.Context, refs []ref) error {
 	var group errs
 	bad := v.fetchSome(ctx, refs, &group)
-	if len(bad) > 0 && v.isCleaning() {
-		pause(ctx, torn)
+	if len(bad) == 0 {
+		return group.join(ctx)
+	}
+	pause(ctx, torn)
+	if v.isCleaning() {
 		v.setAsideAll(ctx, bad)
+	} else {
+		v.reportAll(v.fetchSome(ctx, bad, &group))
 	}
 	return group.join(ctx)
 }
