@@ -114,6 +114,7 @@ type fixture struct {
 	client, upstream net.Conn // the peers' ends
 	outcome          chan Outcome
 	keeper           *keeper
+	buffers          *bufferSource
 }
 
 // run starts the relay, on the loop where there is one and the conns are plain.
@@ -127,7 +128,7 @@ func (f *fixture) run() {
 
 // runOnGoroutines starts the relay without the loop.
 func (f *fixture) runOnGoroutines() {
-	go func() { f.outcome <- f.Relay.run(f.keeper) }()
+	go func() { f.outcome <- f.Relay.run(f.keeper, f.buffers) }()
 }
 
 // end waits for the relay to have ended.
@@ -172,7 +173,7 @@ func onPipes(c Config) *fixture {
 	ourUpstream, upstream := net.Pipe()
 	c.Client, c.Upstream = ourClient, ourUpstream
 	// A bubble has timers of its own.
-	return &fixture{New(c), client, upstream, make(chan Outcome, 1), newKeeper((*Relay).timeDue)}
+	return &fixture{New(c), client, upstream, make(chan Outcome, 1), newKeeper((*Relay).timeDue), &sharedBuffers}
 }
 
 // onTCP makes a relay between TCP conns.
@@ -181,7 +182,7 @@ func onTCP(tb testing.TB, c Config) *fixture {
 	ourClient, client := tcpPair(tb)
 	ourUpstream, upstream := tcpPair(tb)
 	c.Client, c.Upstream = ourClient, ourUpstream
-	return &fixture{New(c), client, upstream, make(chan Outcome, 1), sharedKeeper}
+	return &fixture{New(c), client, upstream, make(chan Outcome, 1), sharedKeeper, &sharedBuffers}
 }
 
 // onTLS makes a relay between a client over TLS and an upstream over TCP.

@@ -8,14 +8,14 @@ import (
 
 // pump reads from one side until that side's stream ends, and passes the bytes on.
 func (r *Relay) pump(from, to *side) {
-	flow := r.buffers.writes.enter(r, to)
+	flow := r.pumps.buffers.writes.enter(r, to)
 	defer flow.leave()
 	var short []byte // what came and is to be judged together with what follows
 	if early := from.kept; early != nil {
 		from.kept = nil // else it would be held for as long as the connection lives
 		short = bytes.Clone(r.pass(from, to, early.data, flow))
 	}
-	in := newReader(from.conn, r.buffers)
+	in := newReader(from.conn, r.pumps.buffers)
 	for {
 		p, err := in.read()
 		if len(p) > 0 {

@@ -129,8 +129,7 @@ type Relay struct {
 	writeTimeout, closeTimeout, lingerTimeout time.Duration
 
 	// Where goroutines relay.
-	buffers *bufferSource
-	pumps   *pumps // nil on the loop; set once, under mu
+	pumps *pumps // nil on the loop; set once, under mu
 
 	// Where the loop relays.
 	place place
@@ -138,7 +137,8 @@ type Relay struct {
 
 	mu         sync.Mutex // guards the rest, and the fields of the sides that say so
 	lastActive int64      // when data last passed
-	ending     *ending    // nil until the first cause of the end
+	marks      marks
+	ending     *ending // nil until the first cause of the end
 	running    bool
 	finished   bool // both sides are closed, or about to be
 	looped     bool // the loop relays; does not change once running
@@ -149,8 +149,9 @@ type Relay struct {
 
 // pumps is what a connection needs where goroutines relay.
 type pumps struct {
-	keeper *keeper
-	entry  int32 // with the keeper, if the relay has a guard
+	buffers *bufferSource
+	keeper  *keeper
+	entry   int32 // with the keeper, if the relay has a guard
 
 	work sync.WaitGroup // pumps, frames of ours being written, and the closing of the conns
 
@@ -209,9 +210,9 @@ func New(c Config) *Relay {
 		writeTimeout:  c.WriteTimeout,
 		closeTimeout:  positiveOr(c.CloseTimeout, defaultCloseTimeout),
 		lingerTimeout: positiveOr(c.LingerTimeout, defaultLingerTimeout),
-		buffers:       &sharedBuffers,
 		policy:        c.Policy,
 		lastActive:    now,
+		marks:         marks{newer: mark{at: markTime(now)}, older: mark{at: markTime(now)}},
 	}
 	if r.policy == nil {
 		r.policy = &noPolicy
@@ -246,10 +247,10 @@ func (r *Relay) Start(done func(Outcome)) {
 
 // Run relays until the connection has ended and both sides are closed. When it
 // returns, nothing of the relay is running.
-func (r *Relay) Run() Outcome { return r.run(sharedKeeper) }
+func (r *Relay) Run() Outcome { return r.run(sharedKeeper, &sharedBuffers) }
 
-func (r *Relay) run(k *keeper) Outcome {
-	p := &pumps{keeper: k}
+func (r *Relay) run(k *keeper, buffers *bufferSource) Outcome {
+	p := &pumps{buffers: buffers, keeper: k}
 	p.work.Add(2) // the other pump; the closing of the conns
 	if r.guard != nil {
 		p.entry = k.enter(r)
