@@ -42,11 +42,12 @@ type Conn struct {
 	leaving atomic.Bool // the gateway is ending it
 
 	// Guarded by the set's lock.
-	waiting   bool // its member is gone, and a source may yet name its upstream
-	over      bool
-	member    string // names its upstream
-	authority Authority
-	done      chan struct{} // closed when it is over; nil until gone is called
+	waiting    bool // its member is gone, and a source may yet name its upstream
+	over       bool
+	member     string // names its upstream
+	authority  Authority
+	departures *departures
+	done       chan struct{} // closed when it is over; nil until gone is called
 
 	// Guarded by the lock of deadlines.
 	dueNever bool  // it is over
@@ -65,10 +66,6 @@ func (c *Conn) credentialLocked() revocation.Credential {
 	return c.authority.credentialOf(c.Gateway, c.UserID)
 }
 
-// JTILocked returns the ID of the token that the connection stands on, which may
-// be renewed. It is for the functions that [Set.End] calls under the set's lock.
-func (c *Conn) JTILocked() string { return c.authority.jti }
-
 func (c *Conn) drainPeriod() time.Duration { return c.DrainPeriod }
 
 // Start relays without keeping the caller. The connection may hold nothing of the
@@ -84,6 +81,7 @@ func (c *Conn) Finish(outcome relay.Outcome) {
 	defer c.contain()
 	defer c.set.Remove(c)
 	defer c.reportClosed(outcome)
+	defer c.set.journal.noteEnd(c, &outcome)
 	if outcome.Panic != nil {
 		c.reportPanic(outcome.Panic)
 	}

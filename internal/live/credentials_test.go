@@ -29,8 +29,8 @@ func TestTokenEndsItsConnectionToTheSecond(t *testing.T) {
 			t.Errorf("the renewed one got %d after %s, want 3000 after 5m", code, time.Since(start))
 		}
 		synctest.Wait()
-		if len(s.connections)+len(s.deadlines.queue) != 0 {
-			t.Errorf("%d connections and %d deadlines are left", len(s.connections), len(s.deadlines.queue))
+		if s.connections.count+len(s.deadlines.queue) != 0 {
+			t.Errorf("%d connections and %d deadlines are left", s.connections.count, len(s.deadlines.queue))
 		}
 	})
 }

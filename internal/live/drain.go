@@ -63,17 +63,15 @@ func (s *Set) schedule(draining []*Conn, p plan) {
 		idleSince[c] = c.Relay.LastActive()
 	}
 	slices.SortFunc(draining, func(a, b *Conn) int { return idleSince[a].Compare(idleSince[b]) })
-	departures := make([]departure, len(draining))
+	start := time.Now()
+	departures := make([]*departure, len(draining))
 	for i, c := range draining {
-		departures[i] = departure{c, departAfter(p.within(c), i, len(draining))}
+		after := departAfter(p.within(c), i, len(draining))
+		departures[i] = &departure{connection: c, after: after, at: start.Add(after), still: p.still}
+		s.announce(departures[i])
 	}
-	slices.SortFunc(departures, func(a, b departure) int { return cmp.Compare(a.after, b.after) })
-	go s.runDrain(departures, p)
-}
-
-type departure struct {
-	connection *Conn
-	after      time.Duration
+	slices.SortFunc(departures, func(a, b *departure) int { return cmp.Compare(a.after, b.after) })
+	go s.runDrain(start, departures, p.over)
 }
 
 // departAfter is when the i-th of n connections is ended: somewhere within its
@@ -83,27 +81,29 @@ func departAfter(period time.Duration, i, n int) time.Duration {
 	return time.Duration(part * (float64(i) + rand.Float64())) //nolint:gosec // jitter needs no secrecy
 }
 
-func (s *Set) runDrain(departures []departure, p plan) {
+func (s *Set) runDrain(start time.Time, departures []*departure, over <-chan struct{}) {
 	defer panics.Contain()
-	start := time.Now()
-	for _, d := range departures {
+	for i, d := range departures {
 		if wait := d.after - time.Since(start); wait > 0 {
 			select {
 			case <-time.After(wait):
 			case <-s.gone(d.connection):
 				continue
-			case <-p.over:
+			case <-over:
+				s.callOff(departures[i:]...)
 				return
 			}
 		}
-		d.leave(p.still)
+		s.depart(d)
 	}
 }
 
-// leave ends the connection if still is true.
-func (d departure) leave(still func(*Conn) bool) {
+// depart ends the connection, if that is still to be.
+func (s *Set) depart(d *departure) {
 	defer d.connection.contain() // there are others to be ended
-	if still(d.connection) {
-		d.connection.end(endDrain)
+	if !d.still(d.connection) {
+		s.callOff(d)
+		return
 	}
+	d.connection.end(endDrain)
 }

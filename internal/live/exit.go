@@ -75,7 +75,7 @@ func (s *Set) busyServers() map[Server][]*Conn {
 			busy[server] = nil
 		}
 	}
-	for _, c := range s.connections {
+	for c := range s.connections.all() {
 		if c.Server != nil {
 			busy[c.Server] = append(busy[c.Server], c)
 		}
@@ -126,7 +126,7 @@ func (s *Set) untilEmpty() (emptied <-chan struct{}, left time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left = time.Until(s.exitBy)
-	if len(s.connections) == 0 || left <= 0 {
+	if s.connections.count == 0 || left <= 0 {
 		return nil, 0
 	}
 	if s.emptied == nil {

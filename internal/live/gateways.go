@@ -88,13 +88,11 @@ func (s *Set) Reporter(gateway string) *zap.Logger {
 
 // AddressesOf lists the upstreams of the connections whose member is one of members.
 func (s *Set) AddressesOf(members []string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var addresses []string
-	for _, c := range s.connections {
+	s.walk(func(c *Conn) {
 		if slices.Contains(members, c.member) && !slices.Contains(addresses, c.Upstream) {
 			addresses = append(addresses, c.Upstream)
 		}
-	}
+	})
 	return addresses
 }

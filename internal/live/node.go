@@ -37,7 +37,7 @@ func (s *Set) Node() NodeView {
 	if s.node.drain != nil {
 		state = balance.Drain
 	}
-	return NodeView{ID: s.ID, State: state.String(), Live: len(s.connections), Since: s.node.since.UTC().Truncate(time.Second)}
+	return NodeView{ID: s.ID, State: state.String(), Live: s.connections.count, Since: s.node.since.UTC().Truncate(time.Second)}
 }
 
 // DrainNode ends every connection within the period, and those that are added from now
@@ -71,7 +71,7 @@ func (s *Set) beginNodeDrain(period *time.Duration) (begun *nodeDrain, left []*C
 	if period != nil {
 		s.node.drain.period = new(*period)
 	}
-	for _, c := range s.connections {
+	for c := range s.connections.all() {
 		if !c.leaving.Load() {
 			left = append(left, c)
 		}

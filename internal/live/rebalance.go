@@ -22,14 +22,12 @@ func (s *Set) TakeOver(gateway string) bool {
 // Staying counts a gateway's connections at each upstream, without those that
 // are leaving.
 func (s *Set) Staying(gateway string) map[string]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	at := make(map[string]int)
-	for _, c := range s.connections {
+	s.walk(func(c *Conn) {
 		if c.Gateway == gateway && !c.leaving.Load() {
 			at[c.Upstream]++
 		}
-	}
+	})
 	return at
 }
 

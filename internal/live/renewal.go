@@ -20,7 +20,7 @@ const (
 func (s *Set) Renew(gateway, id, userID string, by Authority, leads func(member, credential string) bool) Renewal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.connections[id]
+	c := s.connections.get(id)
 	switch {
 	case c == nil || c.Gateway != gateway:
 		return RenewalUnknown

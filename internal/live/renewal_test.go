@@ -53,7 +53,7 @@ func TestRenewIsForWhomTheConnectionBelongsTo(t *testing.T) {
 			c.member = "a:1"
 			before := row.stands.authority()
 			c.authority = before
-			s.connections[c.ID] = c
+			s.connections.add(c)
 			s.deadlines.set(c, c.endsBy(before.expires))
 			due := c.due
 			leads := func(_, credential string) bool {
@@ -108,7 +108,7 @@ func TestRenewedConnectionLives(t *testing.T) {
 					c := lone("g", "alice")
 					c.member = "a:1"
 					c.authority = (&token{jti: "old", credential: "key", expires: time.Now().Add(time.Second)}).authority()
-					s.connections[c.ID] = c
+					s.connections.add(c)
 					s.deadlines.set(c, c.authority.expires)
 					var outcome Renewal
 					var both sync.WaitGroup

@@ -58,17 +58,18 @@ func (s *Set) revokedLocked(c *Conn) *Ending {
 // LatestEnd is when the last of the tokens with the ID ends that live connections stand
 // on, leeway included. It is zero where there is none, or one has no end.
 func (s *Set) LatestEnd(jti, gateway string) (end time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.connections {
+	endless := false
+	s.walk(func(c *Conn) {
 		switch a := &c.authority; {
 		case a.jti != jti || gateway != "" && c.Gateway != gateway:
-			continue
 		case a.expires.IsZero():
-			return time.Time{}
+			endless = true
 		case a.expires.After(end):
 			end = a.expires
 		}
+	})
+	if endless {
+		return time.Time{}
 	}
 	return end
 }

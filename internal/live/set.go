@@ -14,6 +14,7 @@ package live
 import (
 	cryptorand "crypto/rand"
 	"encoding/hex"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,9 +48,10 @@ type Set struct {
 	exits     func() bool
 	deadlines *deadlines // its lock comes after mu
 	tls       tlsRelay
+	journal   journal
 
 	mu          sync.Mutex // guards what follows
-	connections map[string]*Conn
+	connections connections
 	members     map[string]int           // loaded configurations that name each
 	accesses    map[access]int           // loaded configurations that have each
 	reporters   map[string][]*zap.Logger // by gateway, the newest last
@@ -84,7 +86,7 @@ func NewSet(reports Reports, exits func() bool) *Set {
 		exits:       exits,
 		deadlines:   &deadlines{end: (*Conn).endOnTime},
 		tls:         tlsRelay{trouble: relay.TLSTrouble},
-		connections: make(map[string]*Conn),
+		journal:     journal{gateways: make(map[string]*pages)},
 		members:     make(map[string]int),
 		accesses:    make(map[access]int),
 		reporters:   make(map[string][]*zap.Logger),
@@ -126,7 +128,7 @@ func (s *Set) enlist(c *Conn) (exiting bool, revoked *Ending, draining *nodeDrai
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.countLocked(pair{c.Gateway, c.Upstream}, 1, 0)
-	s.connections[c.ID] = c
+	s.connections.add(c)
 	s.deadlines.set(c, c.endsBy(c.authority.expires))
 	s.rehomeLocked(c)
 	if c.Server != nil {
@@ -151,18 +153,18 @@ func (s *Set) Remove(c *Conn) {
 }
 
 func (s *Set) forget(c *Conn) {
+	all := c.totals()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.over = true
 	if c.done != nil {
 		close(c.done)
 	}
-	if s.connections[c.ID] != c {
+	if !s.connections.remove(c, all) {
 		return // it was not added
 	}
-	delete(s.connections, c.ID)
 	s.countLocked(pair{c.Gateway, c.Upstream}, -1, 0)
-	if len(s.connections) == 0 && s.emptied != nil {
+	if s.connections.count == 0 && s.emptied != nil {
 		close(s.emptied)
 		s.emptied = nil
 	}
@@ -181,19 +183,6 @@ func (s *Set) gone(c *Conn) <-chan struct{} {
 	return c.done
 }
 
-// list returns the connections for which match, called under the lock, is true.
-func (s *Set) list(match func(*Conn) bool) []*Conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var found []*Conn
-	for _, c := range s.connections {
-		if match(c) {
-			found = append(found, c)
-		}
-	}
-	return found
-}
-
 // End ends the connections for which match, called under the set's lock, is true. It
 // returns how many of them were not ending already.
 func (s *Set) End(e Ending, match func(*Conn) bool) int {
@@ -204,8 +193,10 @@ func (s *Set) End(e Ending, match func(*Conn) bool) int {
 	return len(claimed)
 }
 
-// claimAll claims the end of the connections that match, under the lock: a renewal
-// comes either before, so that match sees the new authority, or fails.
+// claimAll claims the end of the connections that match, each in the same step under the
+// lock: a renewal comes either before, so that match sees the new authority, or fails.
+// Likewise, a connection that is added meanwhile is seen, or its own look at what has
+// changed comes later than the change.
 func (s *Set) claimAll(match func(*Conn) bool) []*Conn {
 	return s.list(func(c *Conn) bool { return match(c) && c.claimEnd() })
 }
@@ -215,4 +206,10 @@ func NewID() string {
 	var id [8]byte
 	_, _ = cryptorand.Read(id[:]) // never fails, says its documentation
 	return hex.EncodeToString(id[:])
+}
+
+// IsID reports whether a text is what NewID could have made.
+func IsID(text string) bool {
+	id, err := hex.DecodeString(text)
+	return err == nil && len(id) == 8 && text == strings.ToLower(text)
 }

@@ -55,7 +55,7 @@ func TestRemovedUpstreamIsDrainedEvenlyOverThePeriod(t *testing.T) {
 				t.Errorf("in second %d, %d were ended, want %d", second, got, n/10)
 			}
 		}
-		if left := len(s.connections) + len(s.series); left != 0 {
+		if left := s.connections.count + len(s.series); left != 0 {
 			t.Errorf("the set still holds %d", left)
 		}
 	})
@@ -86,7 +86,7 @@ func TestConnectionStaysWhileAnyConfigurationNamesItsUpstream(t *testing.T) {
 				}
 				elapse(2 * time.Second)
 				synctest.Wait()
-				if stays := len(s.connections) == 1; stays != row.stays {
+				if stays := s.connections.count == 1; stays != row.stays {
 					t.Errorf("stays: %t, want %t", stays, row.stays)
 				}
 				_ = client.Close()
@@ -111,7 +111,7 @@ func TestUpstreamThatComesBackStopsItsDrain(t *testing.T) {
 		s.Name("a:1")
 		elapse(20 * time.Second)
 		synctest.Wait()
-		if left := len(s.connections); left != 5 {
+		if left := s.connections.count; left != 5 {
 			t.Errorf("%d connections are left, want the 5 whose turn had not come", left)
 		}
 		for _, client := range clients {
@@ -158,7 +158,7 @@ func TestExitEndsEveryoneAndWaitsForThem(t *testing.T) {
 		}
 		s.Exit(10 * time.Second)
 		s.AwaitEmpty()
-		if left := len(s.connections); left != 0 {
+		if left := s.connections.count; left != 0 {
 			t.Errorf("%d connections are left", left)
 		}
 		for _, client := range clients {

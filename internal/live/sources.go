@@ -86,16 +86,28 @@ func (s *Set) LastAnswer(member string) []string {
 
 // Awaits reports whether connections wait for the first answer of the source.
 func (s *Set) Awaits(member string) bool {
+	for i := range s.connections.shards {
+		awaited, undecided := s.awaitedIn(i, member)
+		if awaited || !undecided {
+			return awaited
+		}
+	}
+	return false
+}
+
+// awaitedIn is Awaits for a shard. undecided is false where nothing waits for the source
+// in any shard: it is gone, has answered, or no answer speaks for all.
+func (s *Set) awaitedIn(i int, member string) (awaited, undecided bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	src := s.sources[member]
 	if src == nil || src.answered || src.perRequest {
-		return false
+		return false, false
 	}
-	for _, c := range s.connections {
+	for _, c := range s.connections.shards[i].live {
 		if c.waiting && src.wantsLocked(c) {
-			return true
+			return true, true
 		}
 	}
-	return false
+	return false, true
 }

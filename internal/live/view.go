@@ -21,6 +21,8 @@ type GatewayView struct {
 	TLSRelay  string         `json:"tls_relay,omitempty"`
 	Limits    Limits         `json:"limits"`
 	Upstreams []UpstreamView `json:"upstreams"`
+
+	*Activity // nil where it was not asked for
 }
 
 // UpstreamView is an upstream of a gateway as the admin API shows it.
@@ -41,11 +43,15 @@ type UpstreamView struct {
 
 // View lists all gateways that are loaded or still have connections.
 func (s *Set) View() []GatewayView {
-	return s.view(func(view *GatewayView, handlers []*loaded) { view.Limits = s.limitsOf(view.Name, handlers) })
+	all := s.Totals()
+	return s.view(func(view *GatewayView, handlers []*loaded) {
+		view.Limits = s.limitsOf(view.Name, handlers)
+		view.Activity = s.journal.activity(view.Name, all[view.Name])
+	})
 }
 
-// ViewUpstreams is View without the limits, which take a look at each address and each
-// user that has a connection.
+// ViewUpstreams is View without the limits and the activity, which take a look at each
+// address, user and connection.
 func (s *Set) ViewUpstreams() []GatewayView {
 	return s.view(func(*GatewayView, []*loaded) {})
 }
