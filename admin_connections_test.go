@@ -36,18 +36,28 @@ func TestConnectionsAreFoundByAnySpelling(t *testing.T) {
 		t.Run(row.query, func(t *testing.T) {
 			set.Ledger.Want(row.upstream, 1)
 			defer set.Ledger.Want(row.upstream, -1)
-			c := set.NewConn(live.Details{Upstream: row.upstream, RemoteIP: row.remoteIP}, row.upstream, live.Authority{})
 			query, err := parametersOf(&url.URL{RawQuery: row.query})
 			if err != nil {
 				t.Fatal(err)
 			}
-			match, err := matchOf("", query, set.Ledger.Addresses)
-			if err != nil || !match(c) {
-				t.Errorf("does not find the connection of %q at %s: %v", row.remoteIP, row.upstream, err)
+			filter, n, err := filterOf(query, set.Ledger.Addresses)
+			if err != nil || n != 1 {
+				t.Fatalf("%d filters: %v", n, err)
 			}
-			if match(set.NewConn(live.Details{Upstream: "other:80"}, "other:80", live.Authority{})) {
-				t.Error("finds another one")
+			at := func(upstream, ip string) {
+				details, _, _ := linked()
+				details.ID, details.Upstream, details.RemoteIP = live.NewID(), upstream, ip
+				c := set.NewConn(details, upstream, live.Authority{})
+				defer set.Name(upstream)()
+				set.Add(c)
+				defer set.Remove(c)
+				rows := set.Rows(live.Query{Filter: filter, Limit: 1})
+				if found := len(rows) == 1; found != (upstream == row.upstream) {
+					t.Errorf("finds that of %q at %s: %t", ip, upstream, found)
+				}
 			}
+			at(row.upstream, row.remoteIP)
+			at("other:80", "192.0.2.9")
 		})
 	}
 }
@@ -82,7 +92,7 @@ func TestAdminEndsConnections(t *testing.T) {
 			answer         string
 			ends           map[*bubble.Peer]end
 		}{
-			{"GET", "", 405, "use DELETE", nil},
+			{"POST", "", 405, "use GET or HEAD or DELETE", nil},
 			{"DELETE", "", 400, "say which connections", nil},
 			{"DELETE", "?code=4000", 400, "say which connections", nil},
 			{"DELETE", "?user=", 400, "must be given once", nil},
@@ -91,8 +101,12 @@ func TestAdminEndsConnections(t *testing.T) {
 			{"DELETE", "?user=carol&reason=a&reason=b", 400, "reason must be given once", nil},
 			{"DELETE", "/" + id + "?code=4000&code=4000", 400, "code must be given once", nil},
 			{"DELETE", "?user=%zz", 400, "query is damaged", nil},
-			{"DELETE", "?name=carol", 400, "allowed are code, gateway, ip, jti, reason, upstream, user", nil},
+			{"DELETE", "?name=carol", 400, "allowed are code, gateway, ip, jti, older_than, reason, upstream, user", nil},
 			{"DELETE", "/" + id + "?user=alice", 400, "allowed are code, reason", nil},
+			{"DELETE", "?older_than=1", 400, "must be a duration", nil},
+			{"DELETE", "?older_than=0s", 400, "must be a duration", nil},
+			{"DELETE", "?older_than=-1h", 400, "must be a duration", nil},
+			{"DELETE", "?older_than=1h", 200, `{"ended":0}`, nil},
 			{"DELETE", "?user=carol&code=1005", 400, "cannot be sent", nil},
 			{"DELETE", "?user=carol&code=999", 400, "cannot be sent", nil},
 			{"DELETE", "?user=carol&code=x", 400, "cannot be sent", nil},

@@ -178,6 +178,24 @@ func readDuration(name string, value strictjson.Value) (time.Duration, error) {
 	return time.Duration(nanoseconds), nil
 }
 
+// How many entries a page of a list has.
+const (
+	defaultLimit = 1000
+	maxLimit     = 10_000
+)
+
+// limitOf is how many entries of a list a request asks for.
+func limitOf(query url.Values) (int, error) {
+	if !query.Has("limit") {
+		return defaultLimit, nil
+	}
+	limit, err := strconv.Atoi(query.Get("limit"))
+	if err != nil || limit < 1 || limit > maxLimit {
+		return 0, errors.New("limit must be a number from 1 to " + strconv.Itoa(maxLimit) + ": ask for the entries after the last one by after=<its id>")
+	}
+	return limit, nil
+}
+
 func allowMethods(w http.ResponseWriter, r *http.Request, methods ...string) error {
 	if slices.Contains(methods, r.Method) {
 		return nil

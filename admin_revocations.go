@@ -3,8 +3,6 @@ package wsgateway
 import (
 	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -116,22 +114,4 @@ func listRevocations(set *live.Set, w http.ResponseWriter, r *http.Request) erro
 		page = []*revocation.Revocation{} // and not null
 	}
 	return answerJSON(w, page)
-}
-
-// How many entries a page of a list has.
-const (
-	defaultLimit = 1000
-	maxLimit     = 10_000
-)
-
-// limitOf is how many entries of a list a request asks for.
-func limitOf(query url.Values) (int, error) {
-	if !query.Has("limit") {
-		return defaultLimit, nil
-	}
-	limit, err := strconv.Atoi(query.Get("limit"))
-	if err != nil || limit < 1 || limit > maxLimit {
-		return 0, errors.New("limit must be a number from 1 to " + strconv.Itoa(maxLimit) + ": ask for the entries after the last one by after=<its id>")
-	}
-	return limit, nil
 }

@@ -1,12 +1,14 @@
 package wsgateway
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // refuse answers a request that is not served.
@@ -45,9 +47,17 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.
 	return caddyhttp.Error(rf.status, rf)
 }
 
-func (h *Handler) count(result string) { handshakesTotal.WithLabelValues(h.name, result).Inc() }
+func (h *Handler) count(result string) {
+	handshakesTotal.WithLabelValues(h.name, result).Inc()
+	h.live.CountHandshake(h.name, result)
+}
 
-func (h *Handler) logRefused(r *http.Request, rf *refusal) { reportRefused(h.logger, h.name, r, rf) }
+func (h *Handler) logRefused(r *http.Request, rf *refusal) {
+	h.live.NoteRefused(h.name, live.Refused{
+		Status: rf.status, Result: rf.result, Reason: rf.reason, RemoteIP: clientIP(r), User: cmp.Or(rf.userID, userOf(r)),
+	})
+	reportRefused(h.logger, h.name, r, rf)
+}
 
 // passRefusal gives the client the upstream's own answer, by the way that any
 // answer takes through reverse_proxy.

@@ -125,6 +125,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	c.ID, c.Subprotocol = id, strings.Clone(subprotocol)
 	c.Relay = h.newRelay(client, got.answer, reserved)
 	h.handshakesOK().Inc()
+	h.live.CountHandshake(h.name, resultOK)
 	h.live.Add(c)
 	reportOpened(h.live.Reporter(h.name), c) // after Add, so that the admin API finds the connection
 	handedOver = true
