@@ -7,11 +7,11 @@ import "iter"
 // look at all of them takes the lock for one shard after the other, and nobody waits for
 // more than a moment.
 type connections struct {
-	shards [256]shard
+	shards [1024]shard
 	count  int
 }
 
-// shard holds the connections whose IDs begin with the same byte. A connection does not
+// shard holds the connections whose IDs begin with the same ten bits. A connection does not
 // leave its shard until it is gone, and its totals pass to those of the ended in the same
 // step: who sees the whole of a shard sees all that has come, once.
 type shard struct {
@@ -21,10 +21,10 @@ type shard struct {
 
 // shardOf returns the index of the shard of an ID, which is hexadecimal.
 func shardOf(id string) int {
-	if len(id) < 2 {
+	if len(id) < 3 {
 		return 0
 	}
-	return nibble(id[0])<<4 | nibble(id[1])
+	return nibble(id[0])<<6 | nibble(id[1])<<2 | nibble(id[2])>>2
 }
 
 func nibble(digit byte) int {
@@ -104,11 +104,4 @@ func (s *Set) list(match func(*Conn) bool) []*Conn {
 		}
 	})
 	return found
-}
-
-// find returns the connection with the ID, or nil.
-func (s *Set) find(id string) *Conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.connections.get(id)
 }

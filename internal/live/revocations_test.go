@@ -139,7 +139,7 @@ func TestRenewedConnectionStandsOnItsNewestToken(t *testing.T) {
 					both.Go(func() { elapse(time.Second); _, _, _ = s.Revoke(revoked(revocation.Revocation{JTI: row.jti})) })
 					both.Wait()
 					synctest.Wait()
-					gone, renewed := s.connections[id] == nil, outcome == Renewed
+					gone, renewed := s.connections.get(id) == nil, outcome == Renewed
 					switch {
 					case row.lives && gone == renewed:
 						t.Fatalf("renewal %d, and it has ended: %t", outcome, gone)
@@ -186,7 +186,7 @@ func TestRevocationWithoutRoomEndsNothing(t *testing.T) {
 	}
 	c := lone("g", "alice")
 	c.authority = (&token{jti: "1"}).authority()
-	s.connections[c.ID] = c
+	s.connections.add(c)
 	if _, ended, err := s.Revoke(revoked(revocation.Revocation{JTI: "1"})); ended != 0 || !errors.Is(err, revocation.ErrFull) || c.leaving.Load() {
 		t.Errorf("ended %d, %v", ended, err)
 	}
@@ -205,7 +205,7 @@ func TestLatestEndIsThatOfTheTokensStoodOn(t *testing.T) {
 	} {
 		c := lone(one.gateway, "alice")
 		c.authority = (&token{jti: one.jti, expires: one.expires}).authority()
-		s.connections[c.ID] = c
+		s.connections.add(c)
 	}
 	for _, row := range []struct {
 		jti, gateway string

@@ -49,7 +49,7 @@ func (s *Set) Rows(q Query) []Row {
 	}
 	now := time.Now()
 	match := q.locked(now)
-	rows := []Row{}
+	rows := make([]Row, 0, min(q.Limit, s.Len()))
 	var seen []sight
 	for i := shardOf(q.After); i < len(s.connections.shards) && len(rows) < q.Limit; i++ {
 		seen = s.see(i, seen[:0], func(c *Conn) bool { return c.ID > q.After && match(c) })
@@ -78,11 +78,13 @@ func (s *Set) largest(q *Query, key func(*Conn, *relay.Look, time.Time) float64)
 	match := q.locked(now)
 	var best ranking
 	var seen []sight
+	var one ranked
 	for i := range s.connections.shards {
 		seen = s.see(i, seen[:0], match)
-		for _, c := range seen {
-			look := c.Relay.Look(now)
-			best.offer(ranked{c, look, key(c.Conn, &look, now)}, q.Limit)
+		for _, one.sight = range seen {
+			one.look = one.Relay.Look(now)
+			one.key = key(one.Conn, &one.look, now)
+			best.offer(&one, q.Limit)
 		}
 	}
 	slices.SortFunc(best, func(a, b ranked) int { return b.compare(&a) })
@@ -108,12 +110,12 @@ func (r *ranked) compare(other *ranked) int {
 // ranking is a heap of the largest so far, the least of them first.
 type ranking []ranked
 
-func (h *ranking) offer(r ranked, most int) {
+func (h *ranking) offer(r *ranked, most int) {
 	switch {
 	case len(*h) < most:
-		heap.Push(h, r)
-	case most > 0 && (*h)[0].compare(&r) < 0:
-		(*h)[0] = r
+		heap.Push(h, *r)
+	case most > 0 && (*h)[0].compare(r) < 0:
+		(*h)[0] = *r
 		heap.Fix(h, 0)
 	}
 }
@@ -139,14 +141,23 @@ func (*ranking) Pop() any { return nil }
 // Row returns the connection with the ID, live or among the last that have ended; nil
 // where there is none.
 func (s *Set) Row(id string) *Row {
-	seen := s.see(shardOf(id), nil, func(c *Conn) bool { return c.ID == id })
-	if len(seen) == 0 {
+	c, ok := s.seeOne(id)
+	if !ok {
 		return s.journal.ended(id)
 	}
 	now := time.Now()
-	look := seen[0].Relay.Look(now)
-	row := seen[0].row(now, &look)
+	look := c.Relay.Look(now)
+	row := c.row(now, &look)
 	return &row
+}
+
+func (s *Set) seeOne(id string) (c sight, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := s.connections.get(id); found != nil {
+		return found.sightLocked(), true
+	}
+	return sight{}, false
 }
 
 // Closed returns the connections that have ended last, the latest first: of each gateway

@@ -170,6 +170,13 @@ func (s *Set) forget(c *Conn) {
 	}
 }
 
+// Len counts the live connections.
+func (s *Set) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.connections.count
+}
+
 // gone returns a channel that is closed when the connection is over.
 func (s *Set) gone(c *Conn) <-chan struct{} {
 	s.mu.Lock()

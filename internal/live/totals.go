@@ -1,8 +1,6 @@
 package live
 
 import (
-	"maps"
-
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
@@ -85,7 +83,7 @@ func (s *Set) sumEnded(i int, live []*Conn, add func(gateway string, ended *Tota
 	for gateway, ended := range sh.ended {
 		add(gateway, ended)
 	}
-	for c := range maps.Values(sh.live) {
+	for _, c := range sh.live {
 		live = append(live, c)
 	}
 	return live
