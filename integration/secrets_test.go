@@ -153,7 +153,8 @@ func (s *secretive) play(t *testing.T, token, way string, status int) {
 func (s *secretive) collect(t *testing.T) []string {
 	t.Helper()
 	pages := []string{s.upstream.receivedBytes(), s.broken.receivedBytes()}
-	for _, path := range []string{"/config/", "/metrics", "/reverse_proxy/upstreams", "/debug/vars"} {
+	for _, path := range []string{"/config/", "/metrics", "/reverse_proxy/upstreams", "/debug/vars",
+		"/ws_gateway/", "/ws_gateway/connections", "/ws_gateway/connections?sort=age", "/ws_gateway/connections?state=closed"} {
 		_, page := s.adminDo(t, "GET", path, "", "")
 		pages = append(pages, page)
 	}
