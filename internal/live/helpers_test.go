@@ -38,7 +38,7 @@ func open(t *testing.T, s *Set, upstream, member string, drain time.Duration) (c
 }
 
 // prepare makes a connection and its far ends.
-func prepare(t *testing.T, s *Set, upstream, member string, drain time.Duration) (c *Conn, client, backend *bubble.Peer) {
+func prepare(t testing.TB, s *Set, upstream, member string, drain time.Duration) (c *Conn, client, backend *bubble.Peer) {
 	t.Helper()
 	nearClient, client := bubble.NewPeer()
 	nearBackend, backend := bubble.NewPeer()

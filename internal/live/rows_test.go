@@ -277,3 +277,33 @@ func BenchmarkHundredThousand(b *testing.B) {
 		b.ReportMetric(float64(most.Nanoseconds())/1000, "µs/hold-p99")
 	})
 }
+
+// BenchmarkEndTenThousand ends them among a hundred thousand, and waits until they are
+// gone.
+func BenchmarkEndTenThousand(b *testing.B) {
+	const ended = 10_000
+	s := many(100_000 - ended)
+	s.Name("b:1")
+	var told time.Duration
+	rounds := 0
+	for b.Loop() {
+		b.StopTimer()
+		var over sync.WaitGroup
+		for range ended {
+			c, client, backend := prepare(b, s, "b:1", "b:1", 0)
+			s.Add(c)
+			over.Go(c.Run)
+			go client.AnswerClose()
+			go backend.AnswerClose()
+		}
+		b.StartTimer()
+		begun := time.Now()
+		if n := s.EndMatching(EndRevoked, Filter{Upstream: "b:1"}); n != ended {
+			b.Fatalf("%d were ended", n)
+		}
+		told += time.Since(begun)
+		over.Wait()
+		rounds++
+	}
+	b.ReportMetric(told.Seconds()*1000/float64(rounds), "ms/told")
+}
