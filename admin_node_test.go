@@ -116,8 +116,15 @@ func TestAdminSetsTheStateOfTheNode(t *testing.T) {
 		if err != nil || since.Location() != time.UTC {
 			t.Errorf("%s: since %v, %v", row.body, got["since"], err)
 		}
-		if len(got) != 5 || got["name"] != host || got["id"] != set.ID || got["state"] != row.state || got["live"] != 0.0 {
+		fields := 5
+		if row.state == "drain" {
+			fields = 6 // ends_at
+		}
+		if len(got) != fields || got["name"] != host || got["id"] != set.ID || got["state"] != row.state || got["live"] != 0.0 {
 			t.Errorf("%s: answered %s", row.body, said)
+		}
+		if at, _ := got["ends_at"].(string); (at != "") != (row.state == "drain") {
+			t.Errorf("%s: ends at %q", row.body, at)
 		}
 		period, draining := set.NodeDraining()
 		if draining != (row.state == "drain") || (period == nil) != (row.period == none) || period != nil && *period != row.period {

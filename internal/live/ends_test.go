@@ -94,3 +94,47 @@ func TestRemovalShowsTheDrain(t *testing.T) {
 		elapse(time.Minute)
 	})
 }
+
+func TestNodeThatDrainsSaysWhenItsLastConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSet()
+		s.Name("a:1")
+		var codes []<-chan int
+		for _, period := range []time.Duration{time.Minute, 2 * time.Minute, time.Second} {
+			client, _ := open(t, s, "a:1", "a:1", period)
+			codes = append(codes, client.Code)
+		}
+		began := time.Now()
+		expect := func(when string, in time.Duration, because string) {
+			t.Helper()
+			node := s.Node()
+			if in == 0 && !node.EndsAt.IsZero() || in > 0 && !node.EndsAt.Equal(began.Add(in).Truncate(time.Millisecond)) {
+				t.Errorf("%s: ends in %v, want %v", when, node.EndsAt.Sub(began), in)
+			}
+			for _, r := range s.Rows(Query{Limit: 10}) {
+				if r.EndsBecause != because || r.EndsAt.After(began.Add(in)) {
+					t.Errorf("%s: a connection ends in %v because of %q", when, r.EndsAt.Sub(began), r.EndsBecause)
+				}
+			}
+		}
+		expect("ready", 0, "")
+		s.DrainNode(nil)
+		expect("by the periods of connections", 2*time.Minute, EndsByDrain)
+		s.DrainNode(new(time.Hour))
+		expect("within an hour", time.Hour, EndsByDrain)
+		s.ReadyNode()
+		synctest.Wait()
+		expect("ready again", 0, "")
+		for _, c := range s.list(func(*Conn) bool { return true }) {
+			if c.departures != nil {
+				t.Error("a connection still knows of a drain that is over")
+			}
+		}
+		s.DrainNode(new(time.Second))
+		for _, code := range codes {
+			<-code
+		}
+		elapse(time.Minute)
+	})
+}

@@ -27,17 +27,39 @@ type NodeView struct {
 	State string    `json:"state"`
 	Live  int       `json:"live"`
 	Since time.Time `json:"since"`
+
+	// EndsAt is when the last connection is going to be ended; zero where the node does
+	// not drain.
+	EndsAt time.Time `json:"ends_at,omitzero"`
 }
 
 // Node is the state that the node is in.
 func (s *Set) Node() NodeView {
+	view, drain := s.viewNode()
+	if drain != nil {
+		view.EndsAt = shownTime(drain.began.Add(s.longest(drain)))
+	}
+	return view
+}
+
+func (s *Set) viewNode() (view NodeView, drain *nodeDrain) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := balance.Ready
 	if s.node.drain != nil {
 		state = balance.Drain
 	}
-	return NodeView{ID: s.ID, State: state.String(), Live: s.connections.count, Since: s.node.since.UTC().Truncate(time.Second)}
+	view = NodeView{ID: s.ID, State: state.String(), Live: s.connections.count, Since: s.node.since.UTC().Truncate(time.Second)}
+	return view, s.node.drain
+}
+
+// longest is how long the drain takes at most.
+func (s *Set) longest(drain *nodeDrain) (period time.Duration) {
+	if drain.period != nil {
+		return *drain.period
+	}
+	s.walk(func(c *Conn) { period = max(period, c.DrainPeriod) })
+	return period
 }
 
 // DrainNode ends every connection within the period, and those that are added from now
