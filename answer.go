@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -11,14 +12,14 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
-// refuse answers a request that is not served.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.Kind, rf *refusal) error {
+// refuse answers a request that is not served, and that came at since.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.Kind, since time.Time, rf *refusal) error {
 	if what != handshake.Plain {
 		closeAfter(w, r)
 		handshake.Forget(r)
 	}
 	if what == handshake.Sound || what == handshake.Broken {
-		h.count(rf.result)
+		h.count(since, rf.result)
 	}
 	if rf.limit != "" {
 		countLimited(h.name, rf.limit)
@@ -47,8 +48,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.
 	return caddyhttp.Error(rf.status, rf)
 }
 
-func (h *Handler) count(result string) {
-	handshakesTotal.WithLabelValues(h.name, result).Inc()
+// count counts a handshake that came at since, and is over.
+func (h *Handler) count(since time.Time, result string) {
+	countHandshake(h.name, result, time.Since(since))
 	h.live.CountHandshake(h.name, result)
 }
 
@@ -63,7 +65,7 @@ func (h *Handler) logRefused(r *http.Request, rf *refusal) {
 // answer takes through reverse_proxy.
 func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, got *connected) error {
 	status := got.answer.Res.StatusCode
-	h.count(resultRefused)
+	h.count(got.since, resultRefused)
 	h.logRefused(r, refusedUpstream(status, "upstream "+got.address+" answered "+strconv.Itoa(status)))
 	closeAfter(w, r)
 	p := &proxied{refusedBy: got.upstream, refusal: got.answer.Res}

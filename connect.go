@@ -30,6 +30,7 @@ type connected struct {
 	member   string
 
 	described *described
+	since     time.Time // when the handshake came
 }
 
 // connect finds an upstream that answers the handshake, which is sent with the
@@ -45,7 +46,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 	}
 	credential.PutInto(out)
 	t := newTries(h.Proxy.LoadBalancing)
-	defer t.leaveLine()
+	defer h.leaveLine(t)
 	replacerOf(out).Map(t.described.placeholder)
 	defer func() { t.described.finish(t.start, t.count) }()
 	for {

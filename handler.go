@@ -18,6 +18,7 @@ import (
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	since := time.Now()
 	repl := replacerOf(r)
 	repl.Map(emptyUnlessSet)
 	repl.Set("http.ws_gateway.name", h.name)
@@ -49,7 +50,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	h.decorate(r) // also where it is refused: error routes may lead to an upstream
 	if rf != nil {
-		return h.refuse(w, r, what, rf)
+		return h.refuse(w, r, what, since, rf)
 	}
 	if what == handshake.Plain {
 		setUpstreamPlaceholder(r, "") // until it is chosen
@@ -57,17 +58,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer p.lease.Release()
 		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
 	}
-	return h.serveWebSocket(w, r, next, who)
+	return h.serveWebSocket(w, r, next, since, who)
 }
 
-// serveWebSocket brings a handshake to an upstream, and relays between the two sides.
-func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, who identity) error {
+// serveWebSocket brings a handshake, which came at since, to an upstream, and relays
+// between the two sides.
+func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity) error {
 	id := live.NewID()
 	replacerOf(r).Set("http.ws_gateway.connection", id)
 
 	seat, rf := h.takeSeat(w, r)
 	if rf != nil {
-		return h.refuse(w, r, handshake.Sound, rf)
+		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
 	handedOver := false
 	defer func() { // also where something on the way panics
@@ -77,8 +79,9 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	}()
 	got, rf := h.connect(w, r, who.forwarded)
 	if rf != nil {
-		return h.refuse(w, r, handshake.Sound, rf)
+		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
+	got.since = since
 	if got.answer.Conn == nil {
 		defer got.lease.Release()
 		return h.passRefusal(w, r, next, got)
@@ -86,7 +89,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	if rf := h.tooLate(w, who); rf != nil {
 		defer got.lease.Release()
 		_ = got.answer.Conn.Close()
-		return h.refuse(w, r, handshake.Sound, rf)
+		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
 	handedOver = true
 	got.seat = seat
@@ -117,15 +120,14 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	}
 	var err error
 	if client, err = upgrade.Take(w, r, h.writeTimeout()); err != nil {
-		h.count(resultCanceled)
+		h.count(got.since, resultCanceled)
 		h.logRefused(r, notUpgraded(err))
 		return // the 101 is written: there is no other answer any more
 	}
 	c = h.newConnection(r, who, got)
 	c.ID, c.Subprotocol = id, strings.Clone(subprotocol)
 	c.Relay = h.newRelay(client, got.answer, reserved)
-	h.handshakesOK().Inc()
-	h.live.CountHandshake(h.name, resultOK)
+	h.count(got.since, resultOK)
 	h.live.Add(c)
 	reportOpened(h.live.Reporter(h.name), c) // after Add, so that the admin API finds the connection
 	handedOver = true

@@ -35,6 +35,7 @@ func relayPolicy(gateway string, l *Limit, ping *Ping, idleTimeout time.Duration
 	}
 	if ping != nil {
 		p.PingInterval, p.PingTimeout = time.Duration(ping.Interval), ping.timeout()
+		p.Answered = pingObserver(gateway)
 	}
 	if p.MessageSize == 0 && p.Messages.Count == 0 && p.Bytes.Count == 0 &&
 		!p.Strict && p.PingInterval == 0 && p.IdleTimeout == 0 {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -92,9 +91,7 @@ func reportOpened(logger *zap.Logger, c *live.Conn) {
 }
 
 func reportClosed(logger *zap.Logger, c *live.Conn, out relay.Outcome) {
-	if out.Limit != "" {
-		countLimited(c.Gateway, out.Limit)
-	}
+	countClosed(c, &out)
 	if entry := orCaddys(logger).Check(zap.InfoLevel, "closed"); entry != nil {
 		entry.Write(zap.Inline(closedLine{c, &out}))
 	}
@@ -103,22 +100,6 @@ func reportClosed(logger *zap.Logger, c *live.Conn, out relay.Outcome) {
 func reportPanicOf(logger *zap.Logger, c *live.Conn, p *panics.Panic) {
 	reportPanic(logger, p, zap.Inline((*openedLine)(c)))
 }
-
-var limitedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: "caddy",
-	Subsystem: "ws_gateway",
-	Name:      "limited_total",
-	Help:      "What limits did: handshakes refused, connections ended, and clients made to wait.",
-}, []string{"gateway", "limit"})
-
-func countLimited(gateway, limit string) { limitedTotal.WithLabelValues(gateway, limit).Inc() }
-
-var panicsTotal = prometheus.NewCounter(prometheus.CounterOpts{
-	Namespace: "caddy",
-	Subsystem: "ws_gateway",
-	Name:      "panics_total",
-	Help:      "Panics that were contained: each is a fault of the gateway, or of a module it calls, and has a line in the log.",
-})
 
 // A panic within a request is net/http's to recover. What runs beside requests has
 // to be contained by the code that starts it: a goroutine, a timer, a hook of an

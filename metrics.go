@@ -3,68 +3,90 @@ package wsgateway
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
-// The collectors belong to the process, because Caddy makes a registry anew
-// for each configuration and the counts must survive that.
-var handshakesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: "caddy",
-	Subsystem: "ws_gateway",
-	Name:      "handshakes_total",
-	Help:      "WebSocket handshakes of clients, by what came of them.",
-}, []string{"gateway", "result"})
-
 // gatewaysCollector reads its metrics off the set of live connections.
 type gatewaysCollector struct {
 	set                                     *live.Set
 	connections, queueLength, upstreamState *prometheus.Desc
+	messages, bytes, pending, revocations   *prometheus.Desc
 }
 
 func newGatewaysCollector(set *live.Set) gatewaysCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", name), help, labels, nil)
+	}
 	return gatewaysCollector{
-		set: set,
-		connections: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "connections"),
-			"Live WebSocket connections.", []string{"gateway", "upstream"}, nil),
-		queueLength: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "queue_length"),
-			"Handshakes that wait for an upstream with room.", []string{"gateway"}, nil),
-		upstreamState: prometheus.NewDesc(prometheus.BuildFQName("caddy", "ws_gateway", "upstream_state"),
-			"1 for the state that an upstream is in, 0 for the others.", []string{"gateway", "upstream", "state"}, nil),
+		set:         set,
+		connections: desc("connections", "Live WebSocket connections.", "gateway", "upstream"),
+		queueLength: desc("queue_length", "Handshakes that wait for an upstream with room.", "gateway"),
+		upstreamState: desc("upstream_state", "1 for the state that an upstream is in, 0 for the others.",
+			"gateway", "upstream", "state"),
+		messages: desc("messages_total", "WebSocket messages and control frames that came from either side.",
+			"gateway", "direction", "type"),
+		bytes: desc("bytes_total", "Bytes of payload of WebSocket messages that came from either side.",
+			"gateway", "direction"),
+		pending:     desc("pending_bytes", "Bytes that are held for clients and upstreams that do not read.", "gateway"),
+		revocations: desc("revocations", "Revocations that are in force."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c gatewaysCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.connections
-	ch <- c.queueLength
-	ch <- c.upstreamState
+	for _, desc := range []*prometheus.Desc{
+		c.connections, c.queueLength, c.upstreamState, c.messages, c.bytes, c.pending, c.revocations,
+	} {
+		ch <- desc
+	}
 }
 
 // Collect implements prometheus.Collector.
 func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 	defer contain(nil) // it has a goroutine of its own
-	for _, gateway := range c.set.ViewUpstreams() {
-		ch <- prometheus.MustNewConstMetric(c.queueLength, prometheus.GaugeValue, float64(gateway.Queued), gateway.Name)
-		for _, up := range gateway.Upstreams {
-			ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(up.Live), gateway.Name, up.Address)
-			for _, state := range live.States {
-				value := 0.0
-				if state == up.State {
-					value = 1
-				}
-				ch <- prometheus.MustNewConstMetric(c.upstreamState, prometheus.GaugeValue, value, gateway.Name, up.Address, state)
+	views := c.set.ViewUpstreams()
+	for _, gateway := range views {
+		c.collectUpstreams(ch, &gateway)
+	}
+	sweepSeries(namesOf(views))
+}
+
+// collectUpstreams is the part of a gateway.
+func (c gatewaysCollector) collectUpstreams(ch chan<- prometheus.Metric, gateway *live.GatewayView) {
+	ch <- prometheus.MustNewConstMetric(c.queueLength, prometheus.GaugeValue, float64(gateway.Queued), gateway.Name)
+	for _, up := range gateway.Upstreams {
+		ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(up.Live), gateway.Name, up.Address)
+		for _, state := range live.States {
+			value := 0.0
+			if state == up.State {
+				value = 1
 			}
+			ch <- prometheus.MustNewConstMetric(c.upstreamState, prometheus.GaugeValue, value, gateway.Name, up.Address, state)
 		}
 	}
 }
 
-// registerMetrics registers the collectors with a configuration's registry, unless
-// another handler of the configuration has done so already.
-func registerMetrics(reg *prometheus.Registry, set *live.Set) error {
-	for _, c := range []prometheus.Collector{handshakesTotal, limitedTotal, panicsTotal, newGatewaysCollector(set)} {
+func namesOf(views []live.GatewayView) []string {
+	names := make([]string, 0, len(views))
+	for _, gateway := range views {
+		names = append(names, gateway.Name)
+	}
+	return names
+}
+
+// registerMetrics registers the collectors with the registry of a gateway's
+// configuration, unless another handler of the configuration has done so already.
+func registerMetrics(reg *prometheus.Registry, set *live.Set, gateway string) error {
+	namesOfSeries.note(time.Now(), gateway)
+	collectors := []prometheus.Collector{panicsTotal, newGatewaysCollector(set)}
+	for _, vec := range countsByGateway {
+		collectors = append(collectors, vec)
+	}
+	for _, c := range collectors {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
 			return fmt.Errorf("registering metrics: %w", err)

@@ -28,12 +28,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
@@ -71,7 +69,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.caps = h.Limit.caps()
 	h.relayPolicy = relayPolicy(h.name, h.Limit, h.Ping, time.Duration(h.IdleTimeout), h.Strict)
-	h.handshakesOK = sync.OnceValue(func() prometheus.Counter { return handshakesTotal.WithLabelValues(h.name, resultOK) })
 	var err error
 	if h.Auth != nil {
 		h.auth, err = loadAuth(ctx, h.Auth, h.isRevoked)
@@ -95,7 +92,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.dialer = dial.New(h.transport.RoundTripper, orDefault(h.HandshakeTimeout, defaultHandshakeTimeout), clientIP)
-	if err := registerMetrics(ctx.GetMetricsRegistry(), h.live); err != nil {
+	if err := registerMetrics(ctx.GetMetricsRegistry(), h.live, h.name); err != nil {
 		return err
 	}
 	h.taken.add(kept.attach(ctx))

@@ -31,6 +31,8 @@ type tries struct {
 	pool      []string       // the addresses of the upstreams, when last asked for
 	place     *balance.Place // in the line, while waiting
 	waitUntil time.Time
+	joined    time.Time     // the line, when last
+	waited    time.Duration // in line, in all
 }
 
 func newTries(settings *reverseproxy.LoadBalancing) *tries {
@@ -148,7 +150,8 @@ func (h *Handler) waitInLine(ctx context.Context, t *tries) bool {
 			t.last = errLineFull
 			return false
 		}
-		t.waitUntil = time.Now().Add(orDefault(h.Queue.Timeout, defaultQueueTimeout))
+		t.joined = time.Now()
+		t.waitUntil = t.joined.Add(orDefault(h.Queue.Timeout, defaultQueueTimeout))
 	}
 	t.place.SetAddresses(t.wanted())
 	left := time.Until(t.waitUntil)
@@ -181,6 +184,15 @@ func (t *tries) leaveLine() {
 	if t.place != nil {
 		t.place.Leave()
 		t.place = nil
+		t.waited += time.Since(t.joined)
+	}
+}
+
+// leaveLine is for the end of the tries.
+func (h *Handler) leaveLine(t *tries) {
+	t.leaveLine()
+	if !t.joined.IsZero() {
+		queueSeconds.WithLabelValues(h.name).Observe(t.waited.Seconds())
 	}
 }
 

@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
@@ -16,7 +17,7 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		h.decorate(r) // error routes may lead to an upstream
 		w.Header().Set("Allow", http.MethodPost)
-		return h.refuse(w, r, handshake.Plain, badHandshake(http.StatusMethodNotAllowed, "a connection is renewed by POST"))
+		return h.refuse(w, r, handshake.Plain, time.Time{}, badHandshake(http.StatusMethodNotAllowed, "a connection is renewed by POST"))
 	}
 	id := r.URL.Query().Get("connection")
 	who, rf := h.admitUser(w, r, handshake.Plain)
@@ -32,7 +33,7 @@ func (h *Handler) serveRenewal(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return h.refuse(w, r, handshake.Plain, rf)
+	return h.refuse(w, r, handshake.Plain, time.Time{}, rf)
 }
 
 func (h *Handler) renew(w http.ResponseWriter, id string, by *token.Grant) *refusal {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
@@ -38,8 +37,7 @@ type running struct {
 
 	exit func() // ends all connections, because the process exits
 
-	handshakesOK func() prometheus.Counter
-	dialInfos    map[string]*reverseproxy.DialInfo // of the upstreams without placeholders, by address
+	dialInfos map[string]*reverseproxy.DialInfo // of the upstreams without placeholders, by address
 
 	named         []string                 // the members that this configuration names, as live connections know them
 	dynamicMember string                   // the member that stands for the dynamic upstreams

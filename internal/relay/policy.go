@@ -25,6 +25,10 @@ type Policy struct {
 	// Called where a rate begins to hold a client back, with the name of the limit;
 	// nil for nothing. It must not block.
 	Slowed func(limit string)
+
+	// Called with how long the client took to answer a ping, where that was measured;
+	// nil for nothing. It must not block.
+	Answered func(rtt time.Duration)
 }
 
 // The names of the limits that end connections, as in Outcome.

@@ -83,6 +83,9 @@ func (r *Relay) notePong(now int64) {
 	}
 	g.rtt = rtt
 	g.smoothed = uint32((7*uint64(g.smoothed) + uint64(rtt)) / 8)
+	if r.policy.Answered != nil {
+		r.policy.Answered(time.Duration(rtt) * time.Microsecond)
+	}
 }
 
 // RTT returns how long the client has taken to answer the latest ping of ours, and a
