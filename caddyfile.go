@@ -74,6 +74,7 @@ var gatewayWords = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"handshake_timeout":  (*Handler).unmarshalHandshakeTimeout,
 	"write_timeout":      (*Handler).unmarshalWriteTimeout,
 	"drain_period":       (*Handler).unmarshalDrainPeriod,
+	"log_sampling":       (*Handler).unmarshalLogSampling,
 }
 
 // refusedWords are the subdirectives of reverse_proxy that would be without

@@ -91,6 +91,9 @@ func TestEveryWordHasAGoldenFile(t *testing.T) {
 	for word := range limitWords {
 		accepted = append(accepted, "limit_"+word)
 	}
+	for word := range logSamplingWords {
+		accepted = append(accepted, "log_sampling_"+word)
+	}
 	accepted = append(accepted, slices.Collect(maps.Keys(appWords))...)
 	for _, word := range accepted {
 		if _, err := os.Stat(filepath.Join(goldenDir, word+goldenSuffix)); err != nil {

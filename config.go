@@ -154,6 +154,9 @@ type Handler struct {
 	// 30s.
 	DrainPeriod *caddy.Duration `json:"drain_period,omitempty"`
 
+	// Leaves out log lines when there are many. Default: every line is written.
+	LogSampling *LogSampling `json:"log_sampling,omitempty"`
+
 	*running `json:"-"`
 }
 

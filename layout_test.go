@@ -85,6 +85,7 @@ var layout = map[string]struct {
 }{
 	"config_auth.go":       {data, "caddy"},
 	"config_limit.go":      {data, "caddy"},
+	"config_sampling.go":   {data, "caddy"},
 	"config_options.go":    {data, "caddy reverseproxy"},
 	"request.go":           {leaf, "caddy caddyhttp httpguts carrier"},
 	"headers.go":           {leaf, "caddyhttp headers handshake origin"},
@@ -92,6 +93,7 @@ var layout = map[string]struct {
 	"placeholders.go":      {leaf, "caddy reverseproxy"},
 	"counts.go":            {leaf, "prometheus live relay"},
 	"logs.go":              {leaf, "caddy zap zapcore live panics relay"},
+	"sampling.go":          {leaf, "zap zapcore"},
 	"process.go":           {leaf, "caddy live"},
 	"records.go":           {leaf, "caddy balance durable live revocation"},
 	"upstream_states.go":   {leaf, "balance durable live"},
@@ -126,6 +128,7 @@ var layout = map[string]struct {
 	"caddyfile_jwt.go":     {entry, "caddy caddyconfig caddyfile token"},
 	"caddyfile_balance.go": {entry, "caddy caddyfile"},
 	"caddyfile_limit.go":   {entry, "caddy caddyfile humanize"},
+	"caddyfile_logs.go":    {entry, "caddyfile"},
 	"app.go":               {entry, "caddy relay"},
 	"caddyfile_app.go":     {entry, "caddyconfig caddyfile httpcaddyfile humanize"},
 	"admin.go":             {entry, "caddy balance live"},

@@ -35,7 +35,10 @@ func TestPolicyOfARelayIsWhatIsConfigured(t *testing.T) {
 			if got.Slowed == nil {
 				t.Errorf("%s: nobody hears of who has to wait", name)
 			}
-			got.Slowed = nil
+			if (got.Answered != nil) != (row.h.Ping != nil) {
+				t.Errorf("%s: somebody hears of answers to pings: %t", name, got.Answered != nil)
+			}
+			got.Slowed, got.Answered = nil, nil
 		}
 		if !reflect.DeepEqual(got, row.want) {
 			t.Errorf("%s: %+v, want %+v", name, got, row.want)

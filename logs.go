@@ -18,10 +18,17 @@ import (
 
 const moduleID = "http.handlers.ws_gateway"
 
+// The messages of the lines that connections and handshakes have.
+const (
+	msgOpened  = "opened"
+	msgClosed  = "closed"
+	msgRefused = "refused"
+)
+
 // reportRefused logs that a request is not served. The gateway is empty where that was
 // decided in front of one.
 func reportRefused(logger *zap.Logger, gateway string, r *http.Request, rf *refusal) {
-	entry := logger.Check(zap.InfoLevel, "refused")
+	entry := logger.Check(zap.InfoLevel, msgRefused)
 	if entry == nil {
 		return
 	}
@@ -79,20 +86,26 @@ func (l closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	if out.Limit != "" {
 		e.AddString("limit", out.Limit)
 	}
+	if due := l.c.EndedBy(out); due != "" {
+		e.AddString("ends_by", due)
+	}
+	if out.RTT > 0 {
+		e.AddDuration("ping_rtt", out.RTT)
+	}
 	return err
 }
 
 // reportOpened logs that a connection is open. As in the functions below, a nil logger
 // stands for Caddy's own.
 func reportOpened(logger *zap.Logger, c *live.Conn) {
-	if entry := orCaddys(logger).Check(zap.InfoLevel, "opened"); entry != nil {
+	if entry := orCaddys(logger).Check(zap.InfoLevel, msgOpened); entry != nil {
 		entry.Write(zap.Inline((*openedLine)(c)))
 	}
 }
 
 func reportClosed(logger *zap.Logger, c *live.Conn, out relay.Outcome) {
 	countClosed(c, &out)
-	if entry := orCaddys(logger).Check(zap.InfoLevel, "closed"); entry != nil {
+	if entry := orCaddys(logger).Check(zap.InfoLevel, msgClosed); entry != nil {
 		entry.Write(zap.Inline(closedLine{c, &out}))
 	}
 }

@@ -60,7 +60,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the handler up. It does not wait for anything on the network.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.running = &running{name: h.Name, logger: ctx.Logger(), live: process}
+	h.running = &running{name: h.Name, logger: h.LogSampling.wrap(ctx.Logger()), live: process}
 	if h.name == "" {
 		h.name = "default"
 	}
@@ -154,7 +154,8 @@ func (h *Handler) Validate() error {
 		return err
 	}
 	return errors.Join(h.validateEarlyClose(), h.validateDrainUnhealthy(h.dynamicSource() != ""), h.validateRebalance(),
-		h.Limit.validate(), h.Ping.validate(), validateIdleTimeout(h.IdleTimeout), h.MaxAge.validate(), h.WebSocketHealth.validate())
+		h.Limit.validate(), h.Ping.validate(), validateIdleTimeout(h.IdleTimeout), h.MaxAge.validate(), h.WebSocketHealth.validate(),
+		h.LogSampling.validate())
 }
 
 // Cleanup gives back everything that Provision took. Live connections go on, unless no

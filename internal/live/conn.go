@@ -41,6 +41,9 @@ type Conn struct {
 	set     *Set
 	leaving atomic.Bool // the gateway is ending it
 
+	// What sides are told that it ends of, where that is a deadline.
+	deadline atomic.Uint32
+
 	// Guarded by the set's lock.
 	waiting    bool // its member is gone, and a source may yet name its upstream
 	over       bool
@@ -120,4 +123,7 @@ func (c *Conn) end(e Ending) bool {
 func (c *Conn) claimEnd() bool { return !c.leaving.Swap(true) }
 
 // tell tells both sides that the connection ends.
-func (c *Conn) tell(e Ending) { c.Relay.End(e.Client, e.Upstream) }
+func (c *Conn) tell(e Ending) {
+	c.deadline.Store(uint32(e.deadline))
+	c.Relay.End(e.Client, e.Upstream)
+}

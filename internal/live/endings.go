@@ -4,7 +4,38 @@ import "github.com/wsgateway/caddy-ws-gateway/internal/relay"
 
 // Ending is the close code and reason that each side is sent where the gateway ends a
 // connection.
-type Ending struct{ Client, Upstream relay.Close }
+type Ending struct {
+	Client, Upstream relay.Close
+
+	deadline deadline // that has passed; none where the end is not a matter of time
+}
+
+// deadline is what sets a connection an end in time.
+type deadline uint8
+
+const (
+	noDeadline deadline = iota
+	deadlineToken
+	deadlineAge
+	deadlineDrain
+)
+
+// String returns the word for the deadline in logs, "" for none.
+func (d deadline) String() string {
+	return [...]string{noDeadline: "", deadlineToken: "token", deadlineAge: "max_age", deadlineDrain: "drain"}[d]
+}
+
+// EndedBy returns the word for the deadline that has ended the connection: token,
+// max_age, drain or idle_timeout; "" where it was none.
+func (c *Conn) EndedBy(out *relay.Outcome) string {
+	switch {
+	case out.By != relay.Gateway || out.Limit != "":
+		return "" // the gateway may have been about to end it, and came too late
+	case out.Idle:
+		return "idle_timeout"
+	}
+	return deadline(c.deadline.Load()).String()
+}
 
 // The close codes that the gateway sends of its own accord (RFC 6455 section 7.4.1 and
 // the IANA registry). The relay decides which code a side is sent when the other side
@@ -19,11 +50,13 @@ var (
 	endDrain = Ending{
 		Client:   relay.Close{Code: 1012, Reason: "service restart"},
 		Upstream: relay.Close{Code: 1001, Reason: "gateway is draining"},
+		deadline: deadlineDrain,
 	}
 	// The connection has become as old as it may.
 	endAge = Ending{
 		Client:   relay.Close{Code: 1012, Reason: "connection is too old"},
 		Upstream: relay.Close{Code: 1001, Reason: "gateway ends old connections"},
+		deadline: deadlineAge,
 	}
 	// The client is to reconnect, to an upstream that holds fewer connections.
 	endRebalance = Ending{
@@ -34,6 +67,7 @@ var (
 	endExpired = Ending{
 		Client:   relay.Close{Code: 3000, Reason: "token expired"},
 		Upstream: relay.Close{Code: 1001, Reason: "the client's token expired"},
+		deadline: deadlineToken,
 	}
 )
 

@@ -15,6 +15,7 @@ type ending struct {
 	by       Party
 	cause    Close
 	limit    string // that was broken; "" for none
+	idle     bool   // for too long
 	panicked *panics.Panic
 
 	// A side that has ended while something is still to pass: the side has

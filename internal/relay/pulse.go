@@ -293,6 +293,7 @@ func (r *Relay) noteTimeDue(now int64) (next int64, over bool) {
 func (r *Relay) endIdle() {
 	c := Close{Code: codeGoingAway, Reason: "idle for too long"}
 	r.decide(Gateway, c)
+	r.ending.idle = true
 	r.arm(r.closeTimeout)
 	r.requestClose(&r.client, c)
 	r.requestClose(&r.upstream, c)

@@ -36,20 +36,26 @@ func TestPongsToOurPingsAreSwallowed(t *testing.T) {
 	for way, start := range ways {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			f := start(t, Config{Policy: &Policy{PingInterval: 20 * time.Millisecond, PingTimeout: time.Minute}})
+			answered := make(chan time.Duration, 1)
+			f := start(t, Config{Policy: &Policy{PingInterval: 20 * time.Millisecond, PingTimeout: time.Minute, Answered: func(rtt time.Duration) {
+				select {
+				case answered <- rtt:
+				default:
+				}
+			}}})
 			ours := readPing(t, f.client)
 			mustWrite(t, f.client, slices.Concat(maskedText("before"), ours, maskedText("between"), ours, theirs, ours[:5]))
 			mustRead(t, f.upstream, slices.Concat(maskedText("before"), maskedText("between"), theirs))
 			mustWrite(t, f.client, append(ours[5:], maskedText("behind")...))
 			mustRead(t, f.upstream, maskedText("behind"))
 			readPing(t, f.client)
-			if last, smoothed := f.RTT(); last <= 0 || smoothed <= 0 {
-				t.Errorf("RTT() = %v, %v", last, smoothed)
+			if last, smoothed := f.RTT(); last <= 0 || smoothed <= 0 || <-answered != last {
+				t.Errorf("RTT() = %v, %v, which is not what was told", last, smoothed)
 			}
 			mustWrite(t, f.client, maskedClose(1000, ""))
 			mustWrite(t, f.upstream, closeFrame(1000, ""))
-			if o := f.end(t); o.FromClient.Pongs != 1 || o.FromClient.Text != 3 {
-				t.Errorf("counted %+v, want what has passed", o.FromClient)
+			if o := f.end(t); o.FromClient.Pongs != 1 || o.FromClient.Text != 3 || o.RTT <= 0 || o.Idle {
+				t.Errorf("ended with %+v, want what has passed, and the mean RTT", o)
 			}
 		})
 	}
@@ -148,7 +154,11 @@ func TestIdleConnectionsEnd(t *testing.T) {
 			mustReadClose(t, f.client, want)
 			mustReadClose(t, f.upstream, want)
 			leave(f)
-			wantEnd(t, f.end(t), Gateway, want.Code, want.Reason)
+			o := f.end(t)
+			wantEnd(t, o, Gateway, want.Code, want.Reason)
+			if !o.Idle {
+				t.Error("the outcome does not say that it was idle")
+			}
 		})
 	}
 }

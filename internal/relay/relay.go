@@ -111,6 +111,8 @@ type Outcome struct {
 	Code   int // of the close frame, 1005 if it says nothing; where a side went without one, what the other side was told
 	Reason string
 	Limit  string        // the limit that has ended it; "" for none
+	Idle   bool          // it has ended because it was idle for too long
+	RTT    time.Duration // the mean that [Relay.RTT] returns
 	Panic  *panics.Panic // nil if nothing of ours panicked
 
 	FromClient, FromUpstream wsframe.Counts
@@ -276,11 +278,17 @@ func (r *Relay) setPumps(p *pumps) {
 func (r *Relay) outcome() Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var rtt time.Duration
+	if r.guard != nil {
+		rtt = time.Duration(r.guard.smoothed) * time.Microsecond
+	}
 	return Outcome{
 		By:           r.ending.by,
 		Code:         r.ending.cause.Code,
 		Reason:       r.ending.cause.Reason,
 		Limit:        r.ending.limit,
+		Idle:         r.ending.idle,
+		RTT:          rtt,
 		Panic:        r.ending.panicked,
 		FromClient:   r.client.scan.Counts(),
 		FromUpstream: r.upstream.scan.Counts(),
