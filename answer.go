@@ -19,7 +19,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.
 		handshake.Forget(r)
 	}
 	if what == handshake.Sound || what == handshake.Broken {
-		h.count(since, rf.result)
+		h.note(r, since, rf.result, rf.status)
 	}
 	if rf.limit != "" {
 		countLimited(h.name, rf.limit)
@@ -48,10 +48,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, what handshake.
 	return caddyhttp.Error(rf.status, rf)
 }
 
-// count counts a handshake that came at since, and is over.
-func (h *Handler) count(since time.Time, result string) {
+// note counts a handshake that is over and came at since, and describes it in its span.
+func (h *Handler) note(r *http.Request, since time.Time, result string, status int) {
 	countHandshake(h.name, result, time.Since(since))
 	h.live.CountHandshake(h.name, result)
+	traceHandshake(r, h.name, result, status)
 }
 
 func (h *Handler) logRefused(r *http.Request, rf *refusal) {
@@ -65,7 +66,7 @@ func (h *Handler) logRefused(r *http.Request, rf *refusal) {
 // answer takes through reverse_proxy.
 func (h *Handler) passRefusal(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, got *connected) error {
 	status := got.answer.Res.StatusCode
-	h.count(got.since, resultRefused)
+	h.note(r, got.since, resultRefused, status)
 	h.logRefused(r, refusedUpstream(status, "upstream "+got.address+" answered "+strconv.Itoa(status)))
 	closeAfter(w, r)
 	p := &proxied{refusedBy: got.upstream, refusal: got.answer.Res}

@@ -65,7 +65,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // between the two sides.
 func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity) error {
 	id := live.NewID()
-	replacerOf(r).Set("http.ws_gateway.connection", id)
+	replacerOf(r).Set(connectionPlaceholder, id)
 
 	seat, rf := h.takeSeat(w, r)
 	if rf != nil {
@@ -120,14 +120,14 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	}
 	var err error
 	if client, err = upgrade.Take(w, r, h.writeTimeout()); err != nil {
-		h.count(got.since, resultCanceled)
+		h.note(r, got.since, resultCanceled, statusClientLeft)
 		h.logRefused(r, notUpgraded(err))
 		return // the 101 is written: there is no other answer any more
 	}
 	c = h.newConnection(r, who, got)
 	c.ID, c.Subprotocol = id, strings.Clone(subprotocol)
 	c.Relay = h.newRelay(client, got.answer, reserved)
-	h.count(got.since, resultOK)
+	h.note(r, got.since, resultOK, http.StatusSwitchingProtocols)
 	h.live.Add(c)
 	reportOpened(h.live.Reporter(h.name), c) // after Add, so that the admin API finds the connection
 	handedOver = true
@@ -135,6 +135,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 		c.Start()
 		return
 	}
+	endTrace(r, http.StatusOK)
 	c.Run()
 }
 

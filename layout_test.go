@@ -74,6 +74,9 @@ var packages = map[string]string{
 	"origin":        "github.com/wsgateway/caddy-ws-gateway/internal/origin",
 	"revocation":    "github.com/wsgateway/caddy-ws-gateway/internal/revocation",
 	"admission":     "github.com/wsgateway/caddy-ws-gateway/internal/admission",
+	"attribute":     "go.opentelemetry.io/otel/attribute",
+	"codes":         "go.opentelemetry.io/otel/codes",
+	"trace":         "go.opentelemetry.io/otel/trace",
 	"durable":       "github.com/wsgateway/caddy-ws-gateway/internal/durable",
 }
 
@@ -94,6 +97,7 @@ var layout = map[string]struct {
 	"counts.go":            {leaf, "prometheus live relay"},
 	"logs.go":              {leaf, "caddy zap zapcore live panics relay"},
 	"sampling.go":          {leaf, "zap zapcore"},
+	"tracing.go":           {leaf, "attribute codes trace"},
 	"process.go":           {leaf, "caddy live"},
 	"records.go":           {leaf, "caddy balance durable live revocation"},
 	"upstream_states.go":   {leaf, "balance durable live"},

@@ -105,6 +105,9 @@ func setUpstreamPlaceholder(r *http.Request, address string) {
 // upstreamPlaceholder has the address of the upstream that is being tried.
 const upstreamPlaceholder = "http.ws_gateway.upstream"
 
+// connectionPlaceholder has the ID of the connection.
+const connectionPlaceholder = "http.ws_gateway.connection"
+
 // emptyUnlessSet makes the gateway's placeholders empty where they are not set.
 // Otherwise Caddy would leave them as they are written in header operations, and an
 // upstream could take that text for a user.
