@@ -159,11 +159,14 @@ func (s *seriesNames) sweep(now time.Time, present []string) (forgotten []string
 	return forgotten
 }
 
-// sweepSeries forgets the series of gateways that are gone for long.
-func sweepSeries(present []string) {
-	for _, name := range namesOfSeries.sweep(time.Now(), present) {
+// sweepSeries forgets the series of gateways that are gone for long, and returns their
+// names.
+func sweepSeries(present []string) (forgotten []string) {
+	forgotten = namesOfSeries.sweep(time.Now(), present)
+	for _, name := range forgotten {
 		for _, vec := range countsByGateway {
 			vec.DeletePartialMatch(prometheus.Labels{"gateway": name})
 		}
 	}
+	return forgotten
 }

@@ -14,7 +14,8 @@ import (
 type gatewaysCollector struct {
 	set                                     *live.Set
 	connections, queueLength, upstreamState *prometheus.Desc
-	messages, bytes, pending, revocations   *prometheus.Desc
+	limit, messages, bytes, pending         *prometheus.Desc
+	revocations                             *prometheus.Desc
 }
 
 func newGatewaysCollector(set *live.Set) gatewaysCollector {
@@ -31,6 +32,7 @@ func newGatewaysCollector(set *live.Set) gatewaysCollector {
 			"gateway", "direction", "type"),
 		bytes: desc("bytes_total", "Bytes of payload of WebSocket messages that came from either side.",
 			"gateway", "direction"),
+		limit:       desc("connections_limit", "The most WebSocket connections that the gateway may hold, where that is limited.", "gateway"),
 		pending:     desc("pending_bytes", "Bytes that are held for clients and upstreams that do not read.", "gateway"),
 		revocations: desc("revocations", "Revocations that are in force."),
 	}
@@ -39,7 +41,7 @@ func newGatewaysCollector(set *live.Set) gatewaysCollector {
 // Describe implements prometheus.Collector.
 func (c gatewaysCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		c.connections, c.queueLength, c.upstreamState, c.messages, c.bytes, c.pending, c.revocations,
+		c.connections, c.queueLength, c.upstreamState, c.limit, c.messages, c.bytes, c.pending, c.revocations,
 	} {
 		ch <- desc
 	}
@@ -49,15 +51,46 @@ func (c gatewaysCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 	defer contain(nil) // it has a goroutine of its own
 	views := c.set.ViewUpstreams()
+	pending := c.set.Pending()
 	for _, gateway := range views {
 		c.collectUpstreams(ch, &gateway)
+		ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(pending[gateway.Name]), gateway.Name)
 	}
-	sweepSeries(namesOf(views))
+	names := namesOf(views)
+	c.collectTotals(ch, names)
+	ch <- prometheus.MustNewConstMetric(c.revocations, prometheus.GaugeValue, float64(c.set.Revocations.InForce()))
+	for _, name := range sweepSeries(names) {
+		c.set.Forget(name)
+	}
+}
+
+// collectTotals is what has come over the connections, also of gateways that are gone.
+// Those that are there have totals from the beginning, so that the first message shows as
+// an increase.
+func (c gatewaysCollector) collectTotals(ch chan<- prometheus.Metric, present []string) {
+	all := c.set.Totals()
+	for _, name := range present {
+		all[name] = all[name] // zero where nothing has come
+	}
+	count := func(desc *prometheus.Desc, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	}
+	for gateway, totals := range all {
+		for direction, t := range map[string]live.Traffic{"from_client": totals.FromClient, "from_upstream": totals.FromUpstream} {
+			for kind, n := range map[string]uint64{"text": t.Text, "binary": t.Binary, "ping": t.Pings, "pong": t.Pongs, "close": t.Closes} {
+				count(c.messages, n, gateway, direction, kind)
+			}
+			count(c.bytes, t.Bytes, gateway, direction)
+		}
+	}
 }
 
 // collectUpstreams is the part of a gateway.
 func (c gatewaysCollector) collectUpstreams(ch chan<- prometheus.Metric, gateway *live.GatewayView) {
 	ch <- prometheus.MustNewConstMetric(c.queueLength, prometheus.GaugeValue, float64(gateway.Queued), gateway.Name)
+	if most := gateway.Limits.Connections; most != nil {
+		ch <- prometheus.MustNewConstMetric(c.limit, prometheus.GaugeValue, float64(most.Max), gateway.Name)
+	}
 	for _, up := range gateway.Upstreams {
 		ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(up.Live), gateway.Name, up.Address)
 		for _, state := range live.States {

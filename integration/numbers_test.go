@@ -338,3 +338,58 @@ func TestMetricsHaveTheirNamesAndLabels(t *testing.T) {
 		}
 	}
 }
+
+// TestMessagesInTheMetricsAreThoseThatTheBackendCounts of live connections and of those
+// that have ended, over a reload.
+func TestMessagesInTheMetricsAreThoseThatTheBackendCounts(t *testing.T) {
+	b := newBackend(t, handOver())
+	g := start(t, "ws_gateway {\n name counted_messages\n to "+b.addr+"\n }")
+	sent := map[string]float64{}
+	var conns []*wsConn
+	for i, c := range carriers {
+		client, upstream := pair(t, g, b, c)
+		conns = append(conns, client)
+		for range i + 3 {
+			for _, f := range []frame{
+				text("hello"), {fin: true, op: opBinary, payload: []byte{1, 2}}, {fin: true, op: opPing}, {fin: true, op: opPong},
+			} {
+				kind := map[byte]string{opText: "text", opBinary: "binary", opPing: "ping", opPong: "pong"}[f.op]
+				client.mustSend(t, f)
+				if got, err := upstream.readFrame(); err != nil || got.op != f.op {
+					t.Fatalf("the backend has %v, %v, want %v", got, err, f)
+				}
+				sent["from_client "+kind]++
+				if f.op == opText {
+					if err := upstream.write(f); err != nil {
+						t.Fatal(err)
+					}
+					client.expect(t, f)
+					sent["from_upstream text"]++
+				}
+			}
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		for _, direction := range []string{"from_client", "from_upstream"} {
+			for _, kind := range []string{"text", "binary", "ping", "pong"} {
+				got := g.of(t, "counted_messages", "messages_total", `direction="`+direction+`"`, `type="`+kind+`"`)
+				if want := sent[direction+" "+kind]; got != want {
+					t.Errorf("%s: %v messages %s %s, want %v", when, got, kind, direction, want)
+				}
+			}
+			want := 5*sent[direction+" text"] + 2*sent[direction+" binary"]
+			if got := g.of(t, "counted_messages", "bytes_total", `direction="`+direction+`"`); got != want {
+				t.Errorf("%s: %v bytes %s, want %v", when, got, direction, want)
+			}
+		}
+	}
+	check("while all are live")
+	g.reload(t, "ws_gateway {\n name counted_messages\n to "+b.addr+"\n write_timeout 1m\n }")
+	check("after a reload")
+	for _, conn := range conns {
+		conn.kill()
+	}
+	g.waitBalanced(t, "counted_messages", 0)
+	check("when all have ended")
+}

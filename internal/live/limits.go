@@ -111,13 +111,19 @@ func (l *Limits) fill(use admission.Usage) {
 	}
 }
 
-// limitsOf returns the limits of the handlers with one name, the largest where they
-// differ, and what is used.
-func (s *Set) limitsOf(name string, handlers []*loaded) Limits {
+// widest returns the limits of the handlers, the largest where they differ.
+func widest(handlers []*loaded) Limits {
 	var limits Limits
 	for _, h := range handlers {
 		limits.widen(h.Limits())
 	}
+	return limits
+}
+
+// limitsOf returns the limits of the handlers with one name, the largest where they
+// differ, and what is used.
+func (s *Set) limitsOf(name string, handlers []*loaded) Limits {
+	limits := widest(handlers)
 	if limits.Connections != nil || limits.ConnectionsPerIP != nil || limits.ConnectionsPerUser != nil {
 		limits.fill(s.Seats.Usage(name, mostShown))
 	}

@@ -118,8 +118,8 @@ func TestLimitsAreShownWithWhatIsUsed(t *testing.T) {
 				t.Errorf("got\n%s, %v, want\n%s", got, err, want)
 			}
 		}
-		if views := s.ViewUpstreams(); len(views) != 1 || views[0].Limits != (Limits{}) {
-			t.Errorf("without limits: %+v", views)
+		if views := s.ViewUpstreams(); len(views) != 1 || *views[0].Limits.Connections != (TotalView{Max: 5}) || views[0].Limits.ConnectionsPerIP.Top != nil {
+			t.Errorf("without what is used: %+v", views)
 		}
 		s.End(endExit, func(*Conn) bool { return true })
 	})

@@ -50,10 +50,10 @@ func (s *Set) View() []GatewayView {
 	})
 }
 
-// ViewUpstreams is View without the limits and the activity, which take a look at each
-// address, user and connection.
+// ViewUpstreams is View without the activity and what is used of the limits, which take a
+// look at each address, user and connection.
 func (s *Set) ViewUpstreams() []GatewayView {
-	return s.view(func(*GatewayView, []*loaded) {})
+	return s.view(func(view *GatewayView, handlers []*loaded) { view.Limits = widest(handlers) })
 }
 
 func (s *Set) view(complete func(*GatewayView, []*loaded)) []GatewayView {

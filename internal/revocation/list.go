@@ -206,6 +206,21 @@ func (l *List) All() iter.Seq[*Revocation] {
 	}
 }
 
+// InForce counts the revocations that are not over. The lock is held only for a few at a
+// time.
+func (l *List) InForce() (n int) {
+	if l.size.Load() == 0 {
+		return 0
+	}
+	now := time.Now()
+	for r := range l.All() {
+		if !r.over(now) {
+			n++
+		}
+	}
+	return n
+}
+
 // Page returns up to limit revocations that match, in the order of their IDs, from the
 // first after an ID on; those that are over are left out. The lock is held only for a
 // few at a time.
