@@ -70,7 +70,9 @@ func (c gatewaysCollector) Collect(ch chan<- prometheus.Metric) {
 func (c gatewaysCollector) collectTotals(ch chan<- prometheus.Metric, present []string) {
 	all := c.set.Totals()
 	for _, name := range present {
-		all[name] = all[name] // zero where nothing has come
+		if _, known := all[name]; !known {
+			all[name] = live.Totals{}
+		}
 	}
 	count := func(desc *prometheus.Desc, n uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
@@ -115,7 +117,8 @@ func namesOf(views []live.GatewayView) []string {
 // configuration, unless another handler of the configuration has done so already.
 func registerMetrics(reg *prometheus.Registry, set *live.Set, gateway string) error {
 	namesOfSeries.note(time.Now(), gateway)
-	collectors := []prometheus.Collector{panicsTotal, newGatewaysCollector(set)}
+	collectors := make([]prometheus.Collector, 0, 2+len(countsByGateway))
+	collectors = append(collectors, panicsTotal, newGatewaysCollector(set))
 	for _, vec := range countsByGateway {
 		collectors = append(collectors, vec)
 	}

@@ -264,8 +264,8 @@ func (g *gateway) httpMetric(t *testing.T, name string, labels ...string) float6
 // HTTP/3 it is a request with the method CONNECT until it ends.
 func TestLongConnectionsAndCaddysOwnMetrics(t *testing.T) {
 	b := newBackend(t, echo)
-	g := startWith(t, "metrics {\n per_host\n }", "ws_gateway "+b.addr)
-	const long = 300 * time.Millisecond
+	const long = 500 * time.Millisecond
+	g := startWith(t, "metrics {\n per_host\n }", "ws_gateway "+b.addr+" {\n max_age 500ms 0\n }")
 	eachCarrier(t, func(t *testing.T, c carrier) {
 		method := `method="GET"`
 		if c.status == 200 {
@@ -290,8 +290,8 @@ func TestLongConnectionsAndCaddysOwnMetrics(t *testing.T) {
 		if got := g.httpMetric(t, "requests_in_flight", `handler="subroute"`); got != inFlight {
 			t.Errorf("%v requests in flight, want %v", got, inFlight)
 		}
-		<-time.After(long)
-		conn.finish(t)
+		conn.expectClose(t, 1012)
+		conn.kill()
 		eventually(t, "the request in Caddy's metrics", func() bool {
 			return g.httpMetric(t, "request_duration_seconds_count", method) == before+1
 		})
