@@ -24,7 +24,9 @@ configuration that --config names; otherwise the default.
 // setUpCommand gives the command its subcommands, each of which is a file. Those that
 // wait for something look every poll.
 func setUpCommand(cmd *cobra.Command, poll time.Duration) {
-	cmd.Example = `  $ caddy ws-gateway revoke --user alice
+	cmd.Example = `  $ caddy ws-gateway list --sort rate --limit 20
+  $ caddy ws-gateway kill --user alice
+  $ caddy ws-gateway revoke --user alice
   $ caddy ws-gateway node --json
   $ caddy ws-gateway --config /etc/caddy/Caddyfile node drain --wait`
 	cmd.DisableFlagsInUseLine = true
@@ -32,6 +34,13 @@ func setUpCommand(cmd *cobra.Command, poll time.Duration) {
 	addAddressFlags(cmd)
 	addOutputFlags(cmd)
 	cmd.AddCommand(
+		listCommand(),
+		upstreamsCommand(),
+		killCommand(),
+		drainCommand(poll),
+		readyCommand(),
+		maintenanceCommand(),
+		topCommand(),
 		revokeCommand(),
 		nodeCommand(poll),
 	)

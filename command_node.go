@@ -4,21 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"os/signal"
 	"strconv"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 )
 
-const (
-	// How long a drain is waited for: beyond its period, and where it is given none.
-	waitBeyondPeriod  = 30 * time.Second
-	waitWithoutPeriod = 2 * time.Minute
-)
+// waitBeyondPeriod is how long a drain is waited for beyond its period.
+const waitBeyondPeriod = 30 * time.Second
 
 // nodeState is the state of a node as the admin endpoint shows it, in fields and as
 // it was written.
@@ -29,6 +22,8 @@ type nodeState struct {
 	Live  int    `json:"live"`
 	Since string `json:"since"`
 
+	EndsAt string `json:"ends_at"` // of a drain; empty where none goes on
+
 	document json.RawMessage
 }
 
@@ -37,9 +32,13 @@ func (s nodeState) print(cmd *cobra.Command) {
 		printJSON(cmd, s.document)
 		return
 	}
-	printMembers(cmd, [][2]string{
+	members := [][2]string{
 		{"name", s.Name}, {"id", s.ID}, {"state", s.State}, {"live", strconv.Itoa(s.Live)}, {"since", s.Since},
-	})
+	}
+	if s.EndsAt != "" {
+		members = append(members, [2]string{"ends", s.EndsAt})
+	}
+	printMembers(cmd, members)
 }
 
 func nodeCommand(poll time.Duration) *cobra.Command {
@@ -159,9 +158,7 @@ func runNodeDrain(cmd *cobra.Command, poll time.Duration) error {
 		return err
 	}
 	if wait {
-		waiting := &drainWait{endpoint: endpoint, poll: poll, began: began, timeout: timeout, progress: cmd.ErrOrStderr(), state: state}
-		err = waiting.run(cmd.Context())
-		state = waiting.state
+		err = waitForNode(cmd, endpoint, &state, poll, began, timeout)
 	}
 	if err == nil || exitStatusOf(err) == exitRefused {
 		state.print(cmd) // as it was last
@@ -169,17 +166,21 @@ func runNodeDrain(cmd *cobra.Command, poll time.Duration) error {
 	return err
 }
 
-// durationFlag reads a flag that is a duration of Caddy's, or zero where it is not
-// given.
-func durationFlag(cmd *cobra.Command, name string, mayBeZero bool) (time.Duration, error) {
-	if !cmd.Flags().Changed(name) {
-		return 0, nil
+// waitForNode waits until nothing is live on the node, and leaves the state as it was
+// last.
+func waitForNode(cmd *cobra.Command, endpoint *adminEndpoint, state *nodeState, poll time.Duration, began time.Time, timeout time.Duration) error {
+	waiting := &drainWait{poll: poll, began: began, timeout: timeout, progress: cmd.ErrOrStderr(), live: state.Live, goesOn: "the node goes on draining"}
+	waiting.look = func(ctx context.Context) (live int, undone string, err error) {
+		looked, err := nodeOf(ctx, endpoint)
+		if err != nil {
+			return 0, "", err
+		}
+		if *state = looked; state.State != "drain" {
+			undone = fmt.Sprintf("the node is %s again", state.State)
+		}
+		return state.Live, undone, nil
 	}
-	text := cmd.Flag(name).Value.String()
-	if err := checkDuration(text, mayBeZero); err != nil {
-		return 0, usageError(cmd, "--%s: %w", name, err)
-	}
-	return caddy.ParseDuration(text)
+	return waiting.run(cmd.Context())
 }
 
 // nodeOf asks for the state of the node.
@@ -199,58 +200,4 @@ func setNode(ctx context.Context, endpoint *adminEndpoint, wanted map[string]str
 	}
 	state.document = document
 	return state, err
-}
-
-// drainWait waits until nothing is live on a node that is drained.
-type drainWait struct {
-	endpoint      *adminEndpoint
-	began         time.Time // when the drain was asked for
-	poll, timeout time.Duration
-	progress      io.Writer // shows it if it is a terminal
-	state         nodeState // as it was last
-}
-
-func (w *drainWait) run(ctx context.Context) error {
-	interrupted, stop := signal.NotifyContext(ctx, os.Interrupt)
-	defer stop()
-	timed, cancel := context.WithDeadline(interrupted, w.began.Add(w.timeout))
-	defer cancel()
-	ticker := time.NewTicker(w.poll)
-	defer ticker.Stop()
-	defer w.show("")
-	for missed := false; ; {
-		state, err := nodeOf(timed, w.endpoint)
-		switch left := counted(w.state.Live, "connection"); {
-		case interrupted.Err() != nil:
-			return commandFailure(exitInterrupted, "interrupted with %s left: the node goes on draining", left)
-		case timed.Err() != nil && err != nil:
-			return commandFailure(exitRefused, "%s left after %s: the node goes on draining", left, w.timeout)
-		case err != nil && exitStatusOf(err) != exitUnreachable:
-			return err
-		case err != nil && missed: // once may be a reload that moves the endpoint
-			return commandFailure(exitUnreachable, "the admin endpoint is gone, with %s left when it last answered: %w", left, err)
-		case err == nil:
-			w.state = state
-		}
-		missed = err != nil
-		switch {
-		case missed:
-		case state.Live == 0:
-			return nil
-		case state.State != "drain":
-			return commandFailure(exitRefused, "the node is %s again, with %s left", state.State, counted(state.Live, "connection"))
-		}
-		w.show(counted(w.state.Live, "connection") + " left")
-		select {
-		case <-ticker.C:
-		case <-timed.Done():
-		}
-	}
-}
-
-// show writes a line over the one before, if there is a terminal.
-func (w *drainWait) show(line string) {
-	if width := terminalWidth(w.progress); width > 0 {
-		fmt.Fprintf(w.progress, "\r%-*.*s\r%[3]s", width-1, width-1, line)
-	}
 }

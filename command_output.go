@@ -92,30 +92,58 @@ type column struct {
 const (
 	columnGap     = 2
 	leastCutWidth = 8 // which a column keeps, however narrow the terminal
+
+	// How much of a free column is worth another column: an address with its port.
+	worthyWidth = 21
 )
 
 // printTable prints rows below the titles of the columns that have anything in them.
 // A text of a row is escaped.
 func printTable(cmd *cobra.Command, columns []column, rows [][]string) {
-	var titles []string
-	var kept []int
-	var used []column
+	printWideTable(cmd, len(columns), columns, rows)
+}
+
+// printWideTable is printTable for more columns than most terminals have room for:
+// those beyond the kept ones are left out where they do not fit, the last first.
+func printWideTable(cmd *cobra.Command, kept int, columns []column, rows [][]string) {
+	columns, rows = usedColumns(columns, rows)
+	out := cmd.OutOrStdout()
+	limit := terminalWidth(out)
+	columns, lines := fitColumns(limit, min(kept, len(columns)), columns, tableLines(columns, rows))
+	writeLines(out, lines, widthsFor(limit, columns, lines))
+}
+
+// usedColumns leaves out the columns that have nothing in them.
+func usedColumns(columns []column, rows [][]string) (used []column, cut [][]string) {
+	cut = make([][]string, len(rows))
 	for i, column := range columns {
-		if slices.ContainsFunc(rows, func(row []string) bool { return row[i] != "" }) {
-			titles, kept, used = append(titles, column.title), append(kept, i), append(used, column)
+		if !slices.ContainsFunc(rows, func(row []string) bool { return row[i] != "" }) {
+			continue
 		}
+		used = append(used, column)
+		for n, row := range rows {
+			cut[n] = append(cut[n], row[i])
+		}
+	}
+	return used, cut
+}
+
+// tableLines makes the lines of a table, the titles first.
+func tableLines(columns []column, rows [][]string) [][]string {
+	titles := make([]string, 0, len(columns))
+	for _, column := range columns {
+		titles = append(titles, column.title)
 	}
 	lines := make([][]string, 0, len(rows)+1)
 	lines = append(lines, titles)
 	for _, row := range rows {
-		line := make([]string, 0, len(kept))
-		for _, i := range kept {
-			line = append(line, cell(row[i]))
+		line := make([]string, 0, len(row))
+		for _, text := range row {
+			line = append(line, cell(text))
 		}
 		lines = append(lines, line)
 	}
-	out := cmd.OutOrStdout()
-	writeLines(out, lines, widthsFor(terminalWidth(out), used, lines))
+	return lines
 }
 
 // printMembers prints a line for each pair of a name and a text, which is escaped.
@@ -127,11 +155,17 @@ func printMembers(cmd *cobra.Command, members [][2]string) {
 	writeLines(cmd.OutOrStdout(), lines, widthsFor(0, make([]column, 2), lines))
 }
 
+// isTerminal reports whether a stream of the command is a terminal.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
 // terminalWidth is how many characters fit into a line of the terminal that is
 // written to, or zero where that is none.
 func terminalWidth(out io.Writer) int {
 	file, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	if !ok || !isTerminal(out) {
 		return 0
 	}
 	width, _, err := term.GetSize(int(file.Fd()))
@@ -167,19 +201,50 @@ func widthsFor(limit int, columns []column, lines [][]string) []int {
 	return widths
 }
 
+// fitColumns leaves out the columns beyond the kept ones for which a line has no room,
+// the last first.
+func fitColumns(limit, kept int, columns []column, lines [][]string) ([]column, [][]string) {
+	if limit == 0 {
+		return columns, lines
+	}
+	widths := widthsFor(0, columns, lines)
+	fitting, total := 0, -columnGap
+	for i, column := range columns {
+		width := widths[i]
+		if column.free {
+			width = min(width, worthyWidth)
+		}
+		if total += columnGap + width; i >= kept && total > limit {
+			break
+		}
+		fitting++
+	}
+	cut := make([][]string, 0, len(lines))
+	for _, line := range lines {
+		cut = append(cut, line[:fitting])
+	}
+	return columns[:fitting], cut
+}
+
 func writeLines(out io.Writer, lines [][]string, widths []int) {
 	var text strings.Builder
 	for _, line := range lines {
-		for i, cell := range line {
-			cell, length := cutCell(cell, widths[i])
-			text.WriteString(cell)
-			if i < len(line)-1 {
-				text.WriteString(strings.Repeat(" ", widths[i]-length+columnGap))
-			}
-		}
+		text.WriteString(joinCells(line, widths))
 		text.WriteByte('\n')
 	}
 	_, _ = io.WriteString(out, text.String())
+}
+
+func joinCells(line []string, widths []int) string {
+	var text strings.Builder
+	for i, cell := range line {
+		cell, length := cutCell(cell, widths[i])
+		text.WriteString(cell)
+		if i < len(line)-1 {
+			text.WriteString(strings.Repeat(" ", widths[i]-length+columnGap))
+		}
+	}
+	return text.String()
 }
 
 // cutCell shortens a cell to a width, and returns how many characters it has then.

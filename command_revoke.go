@@ -15,9 +15,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// revocationsPerPage is how many revocations are asked for at a time.
-const revocationsPerPage = 1000
-
 // listedRevocation is a revocation as the admin endpoint lists it.
 type listedRevocation struct {
 	ID           string `json:"id"`
@@ -239,32 +236,8 @@ func runRevokeList(cmd *cobra.Command) error {
 	return nil
 }
 
-// fetchRevocations follows the pages of the list. It also returns each revocation as
-// the admin endpoint has written it.
 func fetchRevocations(ctx context.Context, endpoint *adminEndpoint, query url.Values) ([]listedRevocation, []json.RawMessage, error) {
-	var all []listedRevocation
-	var documents []json.RawMessage
-	query.Set("limit", strconv.Itoa(revocationsPerPage))
-	for {
-		var page []listedRevocation
-		document, err := endpoint.get(ctx, revocationsPath, query, &page)
-		if err != nil {
-			return nil, nil, err
-		}
-		var elements []json.RawMessage
-		if err := json.Unmarshal(document, &elements); err != nil {
-			return nil, nil, err
-		}
-		all, documents = append(all, page...), append(documents, elements...)
-		if len(page) < revocationsPerPage {
-			return all, documents, nil
-		}
-		last := page[len(page)-1].ID
-		if last == query.Get("after") {
-			return nil, nil, commandFailure(exitRefused, "the admin endpoint at %s repeats the page of revocations after %q", endpoint.address, last)
-		}
-		query.Set("after", last)
-	}
+	return fetchPages(ctx, endpoint, revocationsPath, query, func(r listedRevocation) string { return r.ID })
 }
 
 func revokeDeleteCommand() *cobra.Command {

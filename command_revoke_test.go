@@ -126,7 +126,7 @@ func TestPagesOfRevocationsAreFollowed(t *testing.T) {
 		}
 	}
 	r := runAt(t, newFakeEndpoint(t, pageAnswer(0, 1000)), "revoke", "list")
-	r.expect(t, exitRefused, "", `repeats the page of revocations after "r999"`)
+	r.expect(t, exitRefused, "", `repeats the page of /ws_gateway/revocations after "r999"`)
 	r = runAt(t, newFakeEndpoint(t, pageAnswer(0, 1000), `503 {"error":"later"}`), "revoke", "list")
 	r.expect(t, exitRefused, "", "later")
 }

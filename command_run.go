@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -107,6 +108,19 @@ func checkDuration(text string, mayBeZero bool) error {
 		return errors.New("it must be more than nothing")
 	}
 	return nil
+}
+
+// durationFlag reads a flag that is a duration of Caddy's, or zero where it is not
+// given.
+func durationFlag(cmd *cobra.Command, name string, mayBeZero bool) (time.Duration, error) {
+	if !cmd.Flags().Changed(name) {
+		return 0, nil
+	}
+	text := cmd.Flag(name).Value.String()
+	if err := checkDuration(text, mayBeZero); err != nil {
+		return 0, usageError(cmd, "--%s: %w", name, err)
+	}
+	return caddy.ParseDuration(text)
 }
 
 // endCommand says in a line for each failure why a command failed, if it did, and returns
