@@ -58,10 +58,10 @@ func fetchGateways(ctx context.Context, endpoint *adminEndpoint, name string) ([
 	return nil, nil, commandFailure(exitRefused, "there is no gateway %q: known are %s", name, strings.Join(names, ", "))
 }
 
-// shareText is a part of the whole in percent.
+// shareText is a part of the whole in percent, or nothing where there is no whole.
 func shareText(part, whole int) string {
 	if whole == 0 {
-		return "-"
+		return ""
 	}
 	return fmt.Sprintf("%.0f%%", 100*float64(part)/float64(whole))
 }

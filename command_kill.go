@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -134,9 +135,7 @@ func killMatching(cmd *cobra.Command, endpoint *adminEndpoint, filters, ending u
 			return commandFailure(exitRefused, "nothing was ended")
 		}
 	}
-	for name, values := range ending {
-		filters[name] = values
-	}
+	maps.Copy(filters, ending)
 	ended, err := endAt(cmd.Context(), endpoint, connectionsPath, filters)
 	if err != nil {
 		return err

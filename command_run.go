@@ -23,7 +23,7 @@ const (
 const exitStatusHelp = `
 Exit status:
   0    done
-  1    refused by the admin endpoint, or not done in time
+  1    refused by the admin endpoint or at a question, or not done in time
   2    wrong usage; nothing was sent
   3    the admin endpoint cannot be reached
   130  interrupted`

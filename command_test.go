@@ -112,7 +112,7 @@ func (r commandRun) expect(t *testing.T, status int, out, line string) {
 
 func TestWrongUsageOfTheCommandSendsNothing(t *testing.T) {
 	t.Parallel()
-	rows := []struct{ args, says string }{
+	expectWrongUsage(t, []wrongUsage{
 		{"bogus", `no command "bogus": known are drain, kill, list, maintenance, node, ready, revoke, top, upstreams; see caddy ws-gateway --help`},
 		{"--bogus", "unknown flag: --bogus; see caddy ws-gateway --help"},
 		{"node bogus", `no command "bogus": known are drain, ready`},
@@ -153,7 +153,16 @@ func TestWrongUsageOfTheCommandSendsNothing(t *testing.T) {
 		{"revoke list --code=1", "unknown flag"},
 		{"revoke delete", "by their IDs; see caddy ws-gateway revoke delete --help"},
 		{"revoke delete --user=a", "unknown flag"},
-	}
+	})
+}
+
+// wrongUsage is a way of calling the command, without an endpoint unless it has a flag for
+// it, and what is said of that.
+type wrongUsage struct{ args, says string }
+
+// expectWrongUsage runs the command in ways in which it may send nothing.
+func expectWrongUsage(t *testing.T, rows []wrongUsage) {
+	t.Helper()
 	endpoint := newFakeEndpoint(t, "200 {}")
 	t.Cleanup(func() {
 		if sent := endpoint.requests(); len(sent) > 0 {
@@ -170,9 +179,17 @@ func TestWrongUsageOfTheCommandSendsNothing(t *testing.T) {
 			runCommand(t, args...).expect(t, exitUsage, "", row.says)
 		})
 	}
-	t.Run("an empty ID", func(t *testing.T) {
-		runAt(t, endpoint, "revoke", "delete", "a", "").expect(t, exitUsage, "", "must not be empty")
-	})
+}
+
+func TestEmptyArgumentSendsNothing(t *testing.T) {
+	t.Parallel()
+	endpoint := newFakeEndpoint(t, "200 {}")
+	for _, args := range [][]string{{"revoke", "delete", "a", ""}, {"kill", "a", ""}, {"drain", "a", ""}, {"ready", ""}} {
+		runAt(t, endpoint, args...).expect(t, exitUsage, "", "must not be empty")
+	}
+	if sent := endpoint.requests(); len(sent) > 0 {
+		t.Errorf("sent was %q", sent)
+	}
 }
 
 func TestRefusalsOfTheAdminEndpointAreToldInALine(t *testing.T) {
@@ -199,7 +216,10 @@ func TestUnreachableAdminEndpointHasAStatusOfItsOwn(t *testing.T) {
 	t.Parallel()
 	gone := newFakeEndpoint(t, "200 {}")
 	gone.Close()
-	for _, args := range []string{"node", "node drain --wait", "node ready", "revoke --jti a", "revoke list", "revoke delete a b"} {
+	for _, args := range []string{
+		"node", "node drain --wait", "node ready", "revoke --jti a", "revoke list", "revoke delete a b",
+		"list", "upstreams", "kill a", "kill --user a", "drain a --wait", "ready a", "maintenance a", "top", "top --once --json",
+	} {
 		runAt(t, gone, strings.Fields(args)...).expect(t, exitUnreachable, "", "cannot reach the admin endpoint at "+gone.address()+": dial tcp")
 	}
 	runAt(t, newFakeEndpoint(t, ""), "node").expect(t, exitUnreachable, "", "EOF")
@@ -258,7 +278,7 @@ func TestHelpOfTheCommand(t *testing.T) {
 	if asked := runCommand(t, "--help"); alone != asked || alone.status != 0 {
 		t.Errorf("without an argument the status is %d and the help\n%s\nand not\n%s", alone.status, alone.out, asked.out)
 	}
-	for _, args := range []string{"", "revoke", "revoke list", "revoke delete", "node", "node drain", "node ready"} {
+	for _, args := range []string{"", "revoke", "revoke list", "revoke delete", "node", "node drain", "node ready", "list", "upstreams", "kill", "drain", "ready", "maintenance", "top"} {
 		t.Run("of "+args, func(t *testing.T) {
 			t.Parallel()
 			help := runCommand(t, append(strings.Fields(args), "--help")...)

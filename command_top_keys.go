@@ -46,8 +46,9 @@ func (v *topView) press(key terminal.Key, page int) topStep {
 		return topStay
 	case topHelping:
 		return topStay
+	default:
+		return v.pressBrowsing(key, page)
 	}
-	return v.pressBrowsing(key, page)
 }
 
 func (v *topView) pressBrowsing(key terminal.Key, page int) topStep {

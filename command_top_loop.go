@@ -61,6 +61,7 @@ func (l *topLoop) run(ctx context.Context) error {
 				return commandFailure(exitInterrupted, "the terminal is gone")
 			}
 			switch l.view.press(key, height/2) {
+			case topStay:
 			case topQuit:
 				return nil
 			case topInterrupted:
