@@ -1,0 +1,179 @@
+package wsgateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+)
+
+const (
+	// statusStep is how far apart the points of a plot are.
+	statusStep = 2 * time.Second
+
+	// statusPoints are the last five minutes.
+	statusPoints = 150
+)
+
+// statusSeries has the plots of the process, so that a reload leaves them as they are.
+var statusSeries = newStatusSampler(func() map[string]statusCounts { return countsOf(process) })
+
+// statusCounts are a gateway's connections, and what it has counted so far.
+type statusCounts struct {
+	connections                 int
+	handshakes, messages, bytes uint64
+}
+
+// statusHistory is the plots of a gateway, the newest point last: its connections, and the
+// rest per second.
+type statusHistory struct {
+	Step        float64   `json:"step"` // in seconds
+	Connections []int     `json:"connections"`
+	Handshakes  []float64 `json:"handshakes"`
+	Messages    []float64 `json:"messages"`
+	Bytes       []float64 `json:"bytes"`
+}
+
+// statusSampler notes now and then, while a configuration has a page, what the gateways
+// have counted.
+type statusSampler struct {
+	counts func() map[string]statusCounts
+
+	mu      sync.Mutex // guards the following
+	users   int
+	stop    chan struct{}
+	ring    map[string]*statusRing
+	sampled time.Time
+}
+
+// statusRing is what was noted of a gateway.
+type statusRing struct {
+	last   statusCounts
+	points []statusPoint // at most statusPoints, the newest last
+	quiet  int           // how many points in a row it was not there
+}
+
+type statusPoint struct {
+	connections                 int
+	handshakes, messages, bytes float64
+}
+
+func newStatusSampler(counts func() map[string]statusCounts) *statusSampler {
+	return &statusSampler{counts: counts, ring: make(map[string]*statusRing)}
+}
+
+// start samples until the last of those that started has stopped.
+func (s *statusSampler) start() (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users++
+	if s.users == 1 {
+		s.stop = make(chan struct{})
+		s.ring, s.sampled = make(map[string]*statusRing), time.Time{}
+		go s.run(s.stop)
+	}
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.users--; s.users == 0 {
+			close(s.stop)
+		}
+	})
+}
+
+func (s *statusSampler) run(stop <-chan struct{}) {
+	defer contain(nil)
+	ticker := time.NewTicker(statusStep)
+	defer ticker.Stop()
+	for {
+		contained(nil, "", s.sample)
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// sample adds a point to each plot.
+func (s *statusSampler) sample() {
+	counts, now := s.counts(), time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seconds := now.Sub(s.sampled).Seconds()
+	s.sampled = now
+	for name := range counts {
+		if s.ring[name] == nil {
+			s.ring[name] = &statusRing{last: counts[name]}
+		}
+	}
+	for name, ring := range s.ring {
+		current, there := counts[name]
+		if !there {
+			current = ring.last // of a gateway that is gone, nothing more comes
+			current.connections = 0
+			ring.quiet++
+		} else {
+			ring.quiet = 0
+		}
+		if ring.quiet >= statusPoints {
+			delete(s.ring, name)
+			continue
+		}
+		ring.add(current, seconds)
+	}
+}
+
+func (r *statusRing) add(current statusCounts, seconds float64) {
+	if len(r.points) == statusPoints {
+		copy(r.points, r.points[1:])
+		r.points = r.points[:statusPoints-1]
+	}
+	r.points = append(r.points, statusPoint{
+		connections: current.connections,
+		handshakes:  rate(r.last.handshakes, current.handshakes, seconds),
+		messages:    rate(r.last.messages, current.messages, seconds),
+		bytes:       rate(r.last.bytes, current.bytes, seconds),
+	})
+	r.last = current
+}
+
+// rate is how much came in a second, to a tenth.
+func rate(before, after uint64, seconds float64) float64 {
+	if after <= before {
+		return 0 // and not below it, whatever was counted
+	}
+	return float64(int64(float64(after-before)/seconds*10+0.5)) / 10
+}
+
+// history is the plots by the names of the gateways.
+func (s *statusSampler) history() map[string]statusHistory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make(map[string]statusHistory, len(s.ring))
+	for name, ring := range s.ring {
+		n := len(ring.points)
+		one := statusHistory{
+			Step: statusStep.Seconds(), Connections: make([]int, n),
+			Handshakes: make([]float64, n), Messages: make([]float64, n), Bytes: make([]float64, n),
+		}
+		for i, p := range ring.points {
+			one.Connections[i], one.Handshakes[i], one.Messages[i], one.Bytes[i] = p.connections, p.handshakes, p.messages, p.bytes
+		}
+		all[name] = one
+	}
+	return all
+}
+
+// countsOf is what the gateways have counted.
+func countsOf(set *live.Set) map[string]statusCounts {
+	counts := make(map[string]statusCounts)
+	for _, g := range set.ViewUpstreams() {
+		one := counts[g.Name]
+		for _, up := range g.Upstreams {
+			one.connections += up.Live
+		}
+		counts[g.Name] = one
+	}
+	return counts
+}
