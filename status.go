@@ -85,7 +85,7 @@ func (s *Status) Provision(ctx caddy.Context) error {
 	stop := statusSeries.start()
 	s.release = func() { end(); stop() }
 	s.page = embeddedStatusPage()
-	s.facts = newStatusFacts(process, statusSeries, s.AllowActions)
+	s.facts = &statusFacts{process, statusSeries, s.AllowActions}
 	s.feeds = newStatusFeeds(open, s.facts.snapshot)
 	s.actions = &statusActions{set: process, kept: kept, logger: ctx.Logger()}
 	return nil

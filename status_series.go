@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -16,7 +17,7 @@ const (
 )
 
 // statusSeries has the plots of the process, so that a reload leaves them as they are.
-var statusSeries = newStatusSampler(func() map[string]statusCounts { return countsOf(process) })
+var statusSeries = newStatusSampler(process)
 
 // statusCounts are a gateway's connections, and what it has counted so far.
 type statusCounts struct {
@@ -37,12 +38,13 @@ type statusHistory struct {
 // statusSampler notes now and then, while a configuration has a page, what the gateways
 // have counted.
 type statusSampler struct {
-	counts func() map[string]statusCounts
+	set *live.Set
 
 	mu      sync.Mutex // guards the following
 	users   int
 	stop    chan struct{}
 	ring    map[string]*statusRing
+	ready   map[string]int // the connections of upstreams, when they were last seen not to drain
 	sampled time.Time
 }
 
@@ -58,9 +60,7 @@ type statusPoint struct {
 	handshakes, messages, bytes float64
 }
 
-func newStatusSampler(counts func() map[string]statusCounts) *statusSampler {
-	return &statusSampler{counts: counts, ring: make(map[string]*statusRing)}
-}
+func newStatusSampler(set *live.Set) *statusSampler { return &statusSampler{set: set} }
 
 // start samples until the last of those that started has stopped.
 func (s *statusSampler) start() (stop func()) {
@@ -69,7 +69,7 @@ func (s *statusSampler) start() (stop func()) {
 	s.users++
 	if s.users == 1 {
 		s.stop = make(chan struct{})
-		s.ring, s.sampled = make(map[string]*statusRing), time.Time{}
+		s.ring, s.ready, s.sampled = make(map[string]*statusRing), make(map[string]int), time.Time{}
 		go s.run(s.stop)
 	}
 	return sync.OnceFunc(func() {
@@ -97,9 +97,11 @@ func (s *statusSampler) run(stop <-chan struct{}) {
 
 // sample adds a point to each plot.
 func (s *statusSampler) sample() {
-	counts, now := s.counts(), time.Now()
+	gateways := s.set.ViewUpstreams()
+	counts, now := countsOf(s.set, gateways), time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteReadyLocked(gateways)
 	seconds := now.Sub(s.sampled).Seconds()
 	s.sampled = now
 	for name := range counts {
@@ -165,11 +167,42 @@ func (s *statusSampler) history() map[string]statusHistory {
 	return all
 }
 
+// noteReadyLocked notes how many connections upstreams have that do not drain.
+func (s *statusSampler) noteReadyLocked(gateways []live.GatewayView) {
+	ready, drains := make(map[string]int), make(map[string]bool)
+	for _, g := range gateways {
+		for _, up := range g.Upstreams {
+			ready[up.Address] += up.Live
+			drains[up.Address] = up.State == balance.Drain.String()
+		}
+	}
+	for address, drain := range drains {
+		if before, known := s.ready[address]; drain && known {
+			ready[address] = before
+		}
+	}
+	s.ready = ready
+}
+
+// drainedFrom returns how many connections an upstream had when its drain began, as far as
+// that is known.
+func (s *statusSampler) drainedFrom(address string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready[address]
+}
+
 // countsOf is what the gateways have counted.
-func countsOf(set *live.Set) map[string]statusCounts {
-	counts := make(map[string]statusCounts)
-	for _, g := range set.ViewUpstreams() {
-		one := counts[g.Name]
+func countsOf(set *live.Set, gateways []live.GatewayView) map[string]statusCounts {
+	totals, handshakes := set.Totals(), set.Handshakes()
+	counts := make(map[string]statusCounts, len(gateways))
+	for _, g := range gateways {
+		all := totals[g.Name]
+		one := statusCounts{
+			handshakes: handshakes[g.Name],
+			messages:   all.FromClient.Messages() + all.FromUpstream.Messages(),
+			bytes:      all.FromClient.Bytes + all.FromUpstream.Bytes,
+		}
 		for _, up := range g.Upstreams {
 			one.connections += up.Live
 		}

@@ -3,11 +3,13 @@ package wsgateway
 import (
 	"errors"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
@@ -19,10 +21,9 @@ const (
 	defaultStatusRows = 50
 	maxStatusRows     = 500
 	maxStatusFilter   = 256
-)
 
-// statusSorts are the orders that connections may be shown in, the largest first.
-var statusSorts = []string{"rate", "age", "idle", "pending", "rtt"}
+	statusClosed = 30 // connections that ended last
+)
 
 // statusQuery is what a page asks for. It is comparable, since pages that ask the same are
 // answered together.
@@ -35,7 +36,7 @@ type statusQuery struct {
 
 // readStatusQuery reads ?view=&sort=&filter=&limit=.
 func readStatusQuery(u *url.URL) (statusQuery, error) {
-	asked := statusQuery{sort: statusSorts[0], limit: defaultStatusRows}
+	asked := statusQuery{sort: "rate", limit: defaultStatusRows}
 	query, err := parametersOf(u)
 	if err != nil {
 		return asked, err
@@ -50,8 +51,8 @@ func readStatusQuery(u *url.URL) (statusQuery, error) {
 			}
 		case "sort":
 			asked.sort = value
-			if !slices.Contains(statusSorts, value) {
-				return asked, errors.New("sort must be one of " + strings.Join(statusSorts, ", "))
+			if !slices.Contains(live.Sorts, value) {
+				return asked, errors.New("sort must be one of " + strings.Join(live.Sorts, ", "))
 			}
 		case "filter":
 			if len(value) > maxStatusFilter {
@@ -74,12 +75,26 @@ func readStatusQuery(u *url.URL) (statusQuery, error) {
 type statusSnapshot struct {
 	Now          time.Time                `json:"now"`
 	AllowActions bool                     `json:"allow_actions"`
-	Node         any                      `json:"node"`
-	Gateways     any                      `json:"gateways"`
+	Node         statusNode               `json:"node"`
+	Live         int                      `json:"live"`
+	Gateways     []live.GatewayView       `json:"gateways"`
+	Drains       map[string]statusDrain   `json:"drains"` // by address, of upstreams
 	Series       map[string]statusHistory `json:"series"`
-	Connections  any                      `json:"connections"`
-	Matching     int                      `json:"matching"`
-	Closed       any                      `json:"closed"`
+	Connections  []live.Row               `json:"connections"`
+	Matching     int                      `json:"matching"` // how many there are of what was asked for
+	Closed       []live.Row               `json:"closed"`
+}
+
+// statusNode is the process.
+type statusNode struct {
+	Name string `json:"name"`
+}
+
+// statusDrain is how far a drain is.
+type statusDrain struct {
+	From   int       `json:"from"` // when it began
+	Left   int       `json:"left"`
+	EndsAt time.Time `json:"ends_at,omitzero"`
 }
 
 // statusFacts are where the page takes from what it shows.
@@ -89,15 +104,51 @@ type statusFacts struct {
 	actions bool
 }
 
-func newStatusFacts(set *live.Set, series *statusSampler, actions bool) *statusFacts {
-	return &statusFacts{set, series, actions}
-}
-
 func (f *statusFacts) snapshot(asked statusQuery) *statusSnapshot {
-	return &statusSnapshot{
-		Now:          time.Now().UTC(),
+	name, err := os.Hostname()
+	if err != nil {
+		name = "" // the page does without
+	}
+	filter := live.Filter{Words: strings.Fields(asked.words)}
+	s := &statusSnapshot{
+		Now:          time.Now().UTC().Truncate(time.Millisecond),
 		AllowActions: f.actions,
+		Node:         statusNode{name},
+		Live:         f.set.Count(live.Filter{}),
 		Gateways:     f.set.View(),
 		Series:       f.series.history(),
+		Connections:  f.set.Rows(live.Query{Filter: filter, Limit: asked.limit, Sort: asked.sort}),
+		Closed:       f.set.Closed(live.Filter{}, statusClosed),
 	}
+	s.Matching = s.Live
+	if asked.words != "" {
+		s.Matching = f.set.Count(filter)
+	}
+	s.Drains = f.drains(s.Gateways)
+	return s
+}
+
+// drains shows how far the drains of upstreams are.
+func (f *statusFacts) drains(gateways []live.GatewayView) map[string]statusDrain {
+	drains := make(map[string]statusDrain)
+	for _, g := range gateways {
+		for _, up := range g.Upstreams {
+			if up.State != balance.Drain.String() {
+				continue
+			}
+			drain := drains[up.Address]
+			drain.Left += up.Live
+			drains[up.Address] = drain
+		}
+	}
+	for address, drain := range drains {
+		drain.From = max(drain.Left, f.series.drainedFrom(address))
+		for _, row := range f.set.Rows(live.Query{Filter: live.Filter{Upstream: address}, Limit: maxLimit}) {
+			if row.Present != nil && row.EndsBecause == live.EndsByDrain && row.EndsAt.After(drain.EndsAt) {
+				drain.EndsAt = row.EndsAt
+			}
+		}
+		drains[address] = drain
+	}
+	return drains
 }

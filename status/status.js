@@ -85,7 +85,7 @@ function when(at) {
 }
 
 const states = {ready: "ready", drain: "draining", maintenance: "maintenance", unhealthy: "unhealthy"};
-const because = {token: "token expires", max_age: "max_age", drain: "drain"};
+const because = {token: "token", max_age: "max_age", drain: "drain"};
 const results = {
 	ok: "let in", unauthorized: "no good credential", forbidden: "page or user not allowed", limited: "over a limit",
 	bad_request: "wrong handshake", refused: "by the upstream", unavailable: "no upstream", upstream_error: "upstream failed",
@@ -265,6 +265,7 @@ function makeTable(caption, columns, keyOf) {
 function fillButtons(cell, buttons) {
 	const list = cell.list ??= cell.appendChild(el("div", {class: "row"}));
 	cell.classList.toggle("blank", buttons.length === 0);
+	const focused = list.contains(document.activeElement);
 	reconcile(list, buttons, button => button.word, button => {
 		const part = {node: el("button", {type: "button", class: "small"}, button.word)};
 		part.node.onclick = () => confirmed(part.ask);
@@ -273,6 +274,7 @@ function fillButtons(cell, buttons) {
 		part.ask = button.ask;
 		mark(part.node, "aria-label", button.label);
 	});
+	if (focused && !list.contains(document.activeElement)) list.querySelector("button")?.focus(); // its word has changed
 }
 
 // --- plots ------------------------------------------------------------------------------
@@ -475,7 +477,7 @@ const connections = makeTable("Live connections", [
 	{label: "RTT", class: "num", sort: "rtt", text: row => span(row.rtt)},
 	{label: "Pending", class: "num", sort: "pending", text: row => row.pending ? size(row.pending) : ""},
 	{label: "Ends", text: row => row.ends_at ? [when(row.ends_at), because[row.ends_because] || row.ends_because] : ""},
-	{label: "Actions", unseen: true, class: "actions", fill: (cell, row) => fillButtons(cell, row.over ? [] : connectionButtons(row))},
+	{label: "Actions", unseen: true, class: "actions", fill: (cell, row) => fillButtons(cell, connectionButtons(row))},
 ], row => row.id);
 
 function sortBy(sort) {

@@ -12,6 +12,10 @@ type Filter struct {
 
 	JTI       string // of the token that the connection stands on, which may be renewed
 	OlderThan time.Duration
+
+	// Words in lower case, each of which is in the user, an address, the gateway, the ID or
+	// the subprotocol.
+	Words []string
 }
 
 // locked returns the choice, which is to be called under the set's lock.
@@ -24,7 +28,8 @@ func (f *Filter) locked(now time.Time) func(*Conn) bool {
 			f.Upstream != "" && c.Upstream != f.Upstream,
 			f.User != "" && c.UserID != f.User,
 			f.JTI != "" && c.authority.jti != f.JTI,
-			f.OlderThan > 0 && now.Sub(c.OpenedAt) <= f.OlderThan:
+			f.OlderThan > 0 && now.Sub(c.OpenedAt) <= f.OlderThan,
+			!c.hasWords(f.Words):
 			return false
 		}
 		return f.IP == "" || byIP(c.RemoteIP)

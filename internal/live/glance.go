@@ -1,0 +1,45 @@
+package live
+
+import (
+	"strings"
+	"time"
+)
+
+// Count returns how many live connections the filter chooses.
+func (s *Set) Count(f Filter) int {
+	match, n := f.locked(time.Now()), 0
+	s.walk(func(c *Conn) {
+		if match(c) {
+			n++
+		}
+	})
+	return n
+}
+
+// hasWords reports whether each of the words, in lower case, is in what tells connections
+// apart.
+func (c *Conn) hasWords(words []string) bool {
+	for _, word := range words {
+		found := false
+		for _, text := range []string{c.UserID, c.RemoteIP, c.Upstream, c.Gateway, c.ID, c.Subprotocol} {
+			found = found || strings.Contains(strings.ToLower(text), word)
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// Handshakes counts the handshakes of each gateway, whatever came of them.
+func (s *Set) Handshakes() map[string]uint64 {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	all := make(map[string]uint64, len(s.journal.gateways))
+	for gateway, p := range s.journal.gateways {
+		for _, n := range p.handshakes {
+			all[gateway] += n
+		}
+	}
+	return all
+}
