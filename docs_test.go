@@ -36,6 +36,7 @@ func TestGrammarInTheDocumentsIsTheParsers(t *testing.T) {
 		"ws_gateway/auth":     sortedKeys(authWords),
 		"ws_gateway/auth/jwt": sortedKeys(jwtWords),
 		"ws_gateway/limit":    sortedKeys(limitWords),
+		"ws_gateway_status":   sortedKeys(statusWords),
 
 		"ws_gateway/log_sampling":         sortedKeys(logSamplingWords),
 		"ws_gateway/log_sampling/opened":  sortedKeys(samplingWords),
@@ -67,6 +68,7 @@ func TestGrammarInTheDocumentsIsTheParsers(t *testing.T) {
 	checkArguments(t, grammar, "ws_gateway/auth", authWords, func() *Auth { return new(Auth) })
 	checkArguments(t, grammar, "ws_gateway/auth/jwt", jwtWords, func() *JWT { return new(JWT) })
 	checkArguments(t, grammar, "ws_gateway/limit", limitWords, func() *Limit { return new(Limit) })
+	checkArguments(t, grammar, "ws_gateway_status", statusWords, func() *Status { return new(Status) })
 	checkArguments(t, grammar, "ws_gateway/log_sampling/closed", samplingWords, func() *Sampling { return new(Sampling) })
 	if _, err := adapt(":80\nws_echo a b"); err == nil || !strings.Contains(err.Error(), ": "+grammar.line("", "ws_echo")+",") {
 		t.Errorf("documented is %q, and the parser says %v", grammar.line("", "ws_echo"), err)

@@ -8,6 +8,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 func init() {
@@ -84,11 +87,16 @@ func (s *Status) Provision(ctx caddy.Context) error {
 	}
 	stop := statusSeries.start()
 	s.release = func() { end(); stop() }
-	s.page = embeddedStatusPage()
-	s.facts = &statusFacts{process, statusSeries, s.AllowActions}
-	s.feeds = newStatusFeeds(open, s.facts.snapshot)
-	s.actions = &statusActions{set: process, kept: kept, logger: ctx.Logger()}
+	s.serveFrom(open, process, kept, statusSeries, ctx.Logger())
 	return nil
+}
+
+// serveFrom has the handler show a set of connections until open is done.
+func (s *Status) serveFrom(open context.Context, set *live.Set, kept *records, series *statusSampler, logger *zap.Logger) {
+	s.page = embeddedStatusPage()
+	s.facts = &statusFacts{set, series, s.AllowActions}
+	s.feeds = newStatusFeeds(open, s.facts.snapshot)
+	s.actions = &statusActions{set, kept, logger}
 }
 
 // Cleanup ends the streams of the page.

@@ -142,8 +142,8 @@ func (r *statusRing) add(current statusCounts, seconds float64) {
 
 // rate is how much came in a second, to a tenth.
 func rate(before, after uint64, seconds float64) float64 {
-	if after <= before {
-		return 0 // and not below it, whatever was counted
+	if after <= before || seconds <= 0 {
+		return 0
 	}
 	return float64(int64(float64(after-before)/seconds*10+0.5)) / 10
 }

@@ -19,8 +19,9 @@ import (
 
 // page is a page in headless Chromium, driven over the DevTools protocol.
 type page struct {
-	conn *websocket.Conn
-	id   int
+	conn     *websocket.Conn
+	id       int
+	problems []string // that it has reported, from the call of Log.enable on
 }
 
 // openPage starts Chromium with the address.
@@ -91,27 +92,40 @@ func pageSocket(list string) string {
 // eval evaluates an expression in the page and returns it as text.
 func (p *page) eval(t *testing.T, expression string) string {
 	t.Helper()
+	var answer struct{ Result struct{ Value string } }
+	p.call(t, "Runtime.evaluate", map[string]any{"expression": "String(" + expression + ")", "returnByValue": true}, &answer)
+	return answer.Result.Value
+}
+
+// call calls a method of the DevTools protocol. The answer goes into what into points to.
+func (p *page) call(t *testing.T, method string, params map[string]any, into any) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	p.id++
-	err := wsjson.Write(ctx, p.conn, map[string]any{
-		"id": p.id, "method": "Runtime.evaluate",
-		"params": map[string]any{"expression": "String(" + expression + ")", "returnByValue": true},
-	})
-	if err != nil {
+	if err := wsjson.Write(ctx, p.conn, map[string]any{"id": p.id, "method": method, "params": params}); err != nil {
 		t.Fatal(err)
 	}
 	for {
 		var answer struct {
 			ID     int
-			Result struct{ Result struct{ Value string } }
+			Method string
+			Params struct{ Entry struct{ Level, Text, URL string } }
+			Result json.RawMessage
 		}
 		if err := wsjson.Read(ctx, p.conn, &answer); err != nil {
-			t.Fatalf("evaluating %s: %v", expression, err)
+			t.Fatalf("%s %v: %v", method, params, err)
 		}
-		if answer.ID == p.id {
-			return answer.Result.Result.Value
+		if entry := answer.Params.Entry; answer.Method == "Log.entryAdded" && entry.Level == "error" {
+			p.problems = append(p.problems, entry.Text+" "+entry.URL)
 		}
+		if answer.ID != p.id {
+			continue
+		}
+		if err := json.Unmarshal(answer.Result, into); err != nil {
+			t.Fatalf("%s: %v in %s", method, err, answer.Result)
+		}
+		return
 	}
 }
 
