@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"crypto/tls"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -56,9 +57,7 @@ func TestStatusActionsAreForThePageAlone(t *testing.T) {
 				r.TLS = new(tls.ConnectionState)
 			}
 			r.Header.Set("Content-Type", "application/json")
-			for field, values := range row.header {
-				r.Header[field] = values
-			}
+			maps.Copy(r.Header, row.header)
 			r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
 			if err := s.ServeHTTP(w, r, teapot); err != nil || w.Code != row.want {
 				t.Errorf("%d %s %v, want %d", w.Code, w.Body, err, row.want)

@@ -36,8 +36,7 @@ func answerStatus(w http.ResponseWriter, status int, v any) error {
 // shows it, so that it is no error for handlers of errors.
 func answerProblem(w http.ResponseWriter, problem error) error {
 	status := http.StatusInternalServerError
-	var known caddy.APIError
-	if errors.As(problem, &known) {
+	if known, ok := errors.AsType[caddy.APIError](problem); ok {
 		status = known.HTTPStatus
 		problem = known.Err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,8 +40,8 @@ func (s *Status) ask(t *testing.T, method, target, body string, header ...string
 	t.Helper()
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Add(header[i], header[i+1])
+	for field := range slices.Chunk(header, 2) {
+		r.Header.Add(field[0], field[len(field)-1])
 	}
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
 	if err := s.ServeHTTP(w, r, teapot); err != nil {

@@ -110,7 +110,9 @@ func (p *page) call(t *testing.T, method string, params map[string]any, into any
 		var answer struct {
 			ID     int
 			Method string
-			Params struct{ Entry struct{ Level, Text, URL string } }
+			Params struct {
+				Entry struct{ Level, Text, URL string }
+			}
 			Result json.RawMessage
 		}
 		if err := wsjson.Read(ctx, p.conn, &answer); err != nil {

@@ -272,3 +272,14 @@ func TestStatusPageShowsStrangersAsText(t *testing.T) {
 	}
 	p.soundly(t)
 }
+
+// Where something in between lets no stream through, the page asks.
+func TestStatusPageAsksWhereItIsNotTold(t *testing.T) {
+	b := newBackend(t, echo)
+	g := start(t, "ws_gateway /ws "+b.addr+"\n@stream query view=events\nrespond @stream 503\nws_gateway_status /live")
+	p := openStatus(t, "http://"+g.httpAddr+"/live")
+	for n := range 2 {
+		overWS.open(t, g, "/ws", nil)
+		p.waitFor(t, `document.getElementById("connections-count").textContent`, fmt.Sprint(n+1, " connection"))
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
-	"golang.org/x/net/http2"
 )
 
 // streamClients are clients of each version of HTTP, with what they address.
@@ -22,7 +21,7 @@ func streamClients(g *gateway) map[string]struct {
 		transport http.RoundTripper
 	}{
 		"HTTP/1.1": {"http://" + g.httpAddr, &http.Transport{}},
-		"HTTP/2.0": {"https://" + g.tlsHost(), &http2.Transport{TLSClientConfig: clientTLS("h2")}},
+		"HTTP/2.0": {"https://" + g.tlsHost(), &http.Transport{TLSClientConfig: clientTLS("h2"), ForceAttemptHTTP2: true}},
 		"HTTP/3.0": {"https://" + g.tlsHost(), &http3.Transport{TLSClientConfig: clientTLS("h3")}},
 	}
 }

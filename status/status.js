@@ -168,7 +168,7 @@ function receive(text) {
 
 function watch() {
 	if (document.hidden) return;
-	if (Date.now() - link.heard > 5000) ask();
+	if (Date.now() - link.heard > (link.source ? 5000 : 2000)) ask();
 	if (!link.source && Date.now() > link.retry) {
 		link.retry = Date.now() + 10000;
 		listen();
