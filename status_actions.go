@@ -44,6 +44,10 @@ var statusActionsByName = map[string]statusAction{
 		method: http.MethodPost, path: adminUpstreams + "?address=", target: "address", members: []string{"state"},
 		handler: func(a *statusActions) caddy.AdminHandlerFunc { return adminUpstream(a.set, a.kept) },
 	},
+	"node": {
+		method: http.MethodPost, path: nodePath, members: []string{"state", "period"},
+		handler: func(a *statusActions) caddy.AdminHandlerFunc { return adminNode(a.set) },
+	},
 	"end": {
 		method: http.MethodDelete, path: connectionsPath + "/", target: "id",
 		handler: func(a *statusActions) caddy.AdminHandlerFunc { return adminConnections(a.set) },

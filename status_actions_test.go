@@ -102,14 +102,16 @@ func TestStatusActionsExplainWhatIsWrong(t *testing.T) {
 		`{"action":"upstream","address":"b:1","state":"drain"}`:             "404 no gateway has an upstream",
 		`{"action":"upstream","address":"a:1","state":"drain","id":"x"}`:    "unknown",
 		`{"action":"upstream","address":"a:1&address=b:1","state":"drain"}`: "404 no gateway has an upstream",
-		`{"action":"end"}`:                                 "400 end: id is missing",
-		`{"action":"end","id":"none"}`:                     "404 there is no such connection",
-		`{"action":"end","id":"?user=alice"}`:              "404 there is no such connection",
-		`{"action":"end","id":"../revocations"}`:           "404 there is no such connection",
-		`{"action":"end","id":"x","user":"alice"}`:         "unknown",
-		`{"action":"revoke"}`:                              "400 jti or user must say what to revoke",
-		`{"action":"revoke","user":"alice","code":"1000"}`: "unknown",
-		`{"action":"revoke","user":"alice","jti":"x"}`:     "400",
+		`{"action":"end"}`:                                  "400 end: id is missing",
+		`{"action":"end","id":"none"}`:                      "404 there is no such connection",
+		`{"action":"end","id":"?user=alice"}`:               "404 there is no such connection",
+		`{"action":"end","id":"../revocations"}`:            "404 there is no such connection",
+		`{"action":"end","id":"x","user":"alice"}`:          "unknown",
+		`{"action":"node"}`:                                 "use drain or ready",
+		`{"action":"node","state":"drain","period":"soon"}`: "400 period",
+		`{"action":"revoke"}`:                               "400 jti or user must say what to revoke",
+		`{"action":"revoke","user":"alice","code":"1000"}`:  "unknown",
+		`{"action":"revoke","user":"alice","jti":"x"}`:      "400",
 	} {
 		answer := s.ask(t, "POST", "/", body, pageSends...)
 		said := bodyOf(t, answer)
@@ -158,6 +160,11 @@ func TestStatusActionsDoWhatTheAdminEndpointDoes(t *testing.T) {
 			t.Errorf("drained with %d", code)
 		}
 		do(`{"action":"upstream","address":"a:1","state":"ready"}`, `"ready"`)
+		do(`{"action":"node","state":"drain","period":"10s"}`, `"drain"`)
+		if _, drains := set.NodeDraining(); !drains {
+			t.Error("the node does not drain")
+		}
+		do(`{"action":"node","state":"ready"}`, `"ready"`)
 		elapse(time.Second)
 		if n := set.Count(live.Filter{}); n != 0 {
 			t.Errorf("%d connections are left", n)

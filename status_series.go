@@ -44,7 +44,7 @@ type statusSampler struct {
 	users   int
 	stop    chan struct{}
 	ring    map[string]*statusRing
-	ready   map[string]int // the connections of upstreams, when they were last seen not to drain
+	ready   map[string]int // the connections of upstreams and of wholeNode, when last seen not to drain
 	sampled time.Time
 }
 
@@ -97,11 +97,11 @@ func (s *statusSampler) run(stop <-chan struct{}) {
 
 // sample adds a point to each plot.
 func (s *statusSampler) sample() {
-	gateways := s.set.ViewUpstreams()
+	gateways, node := s.set.ViewUpstreams(), s.set.Node()
 	counts, now := countsOf(s.set, gateways), time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.noteReadyLocked(gateways)
+	s.noteReadyLocked(gateways, node)
 	seconds := now.Sub(s.sampled).Seconds()
 	s.sampled = now
 	for name := range counts {
@@ -167,9 +167,13 @@ func (s *statusSampler) history() map[string]statusHistory {
 	return all
 }
 
-// noteReadyLocked notes how many connections upstreams have that do not drain.
-func (s *statusSampler) noteReadyLocked(gateways []live.GatewayView) {
-	ready, drains := make(map[string]int), make(map[string]bool)
+// wholeNode stands for all upstreams: it is nobody's address.
+const wholeNode = ""
+
+// noteReadyLocked notes how many connections there are where nothing drains.
+func (s *statusSampler) noteReadyLocked(gateways []live.GatewayView, node live.NodeView) {
+	ready := map[string]int{wholeNode: node.Live}
+	drains := map[string]bool{wholeNode: node.State == balance.Drain.String()}
 	for _, g := range gateways {
 		for _, up := range g.Upstreams {
 			ready[up.Address] += up.Live
@@ -184,8 +188,8 @@ func (s *statusSampler) noteReadyLocked(gateways []live.GatewayView) {
 	s.ready = ready
 }
 
-// drainedFrom returns how many connections an upstream had when its drain began, as far as
-// that is known.
+// drainedFrom returns how many connections an upstream, or wholeNode, had when its drain
+// began, as far as that is known.
 func (s *statusSampler) drainedFrom(address string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -95,6 +95,17 @@ func TestStatusShowsHowFarADrainIs(t *testing.T) {
 		if within := drain.EndsAt.Sub(began); within <= 30*time.Second || within > time.Minute {
 			t.Errorf("it ends after %s", within)
 		}
+		if node := s.facts.snapshot(statusQuery{limit: 1}).Node; node.Drain != nil || node.State != "ready" {
+			t.Errorf("the node is %+v", node)
+		}
+		set.SetState("a:1", balance.Ready)
+		elapse(statusStep)
+		set.DrainNode(new(10 * time.Second))
+		elapse(5 * time.Second)
+		node := s.facts.snapshot(statusQuery{limit: 1}).Node
+		if node.State != "drain" || node.Drain.From != 2 || node.Drain.Left != 1 || time.Until(node.Drain.EndsAt) > 5*time.Second {
+			t.Errorf("the node is %+v, %+v", node, node.Drain)
+		}
 		elapse(time.Minute)
 		if drain := s.facts.snapshot(statusQuery{limit: 1}).Drains; len(drain) != 0 {
 			t.Errorf("of an upstream without a gateway: %v", drain)

@@ -88,6 +88,8 @@ type statusSnapshot struct {
 // statusNode is the process.
 type statusNode struct {
 	Name string `json:"name"`
+	live.NodeView
+	Drain *statusDrain `json:"drain,omitempty"` // nil while it is ready
 }
 
 // statusDrain is how far a drain is.
@@ -105,21 +107,17 @@ type statusFacts struct {
 }
 
 func (f *statusFacts) snapshot(asked statusQuery) *statusSnapshot {
-	name, err := os.Hostname()
-	if err != nil {
-		name = "" // the page does without
-	}
 	filter := live.Filter{Words: strings.Fields(asked.words)}
 	s := &statusSnapshot{
 		Now:          time.Now().UTC().Truncate(time.Millisecond),
 		AllowActions: f.actions,
-		Node:         statusNode{name},
-		Live:         f.set.Count(live.Filter{}),
+		Node:         f.node(),
 		Gateways:     f.set.View(),
 		Series:       f.series.history(),
 		Connections:  f.set.Rows(live.Query{Filter: filter, Limit: asked.limit, Sort: asked.sort}),
 		Closed:       f.set.Closed(live.Filter{}, statusClosed),
 	}
+	s.Live = s.Node.Live
 	s.Matching = s.Live
 	if asked.words != "" {
 		s.Matching = f.set.Count(filter)
@@ -142,13 +140,28 @@ func (f *statusFacts) drains(gateways []live.GatewayView) map[string]statusDrain
 		}
 	}
 	for address, drain := range drains {
-		drain.From = max(drain.Left, f.series.drainedFrom(address))
-		for _, row := range f.set.Rows(live.Query{Filter: live.Filter{Upstream: address}, Limit: maxLimit}) {
-			if row.Present != nil && row.EndsBecause == live.EndsByDrain && row.EndsAt.After(drain.EndsAt) {
-				drain.EndsAt = row.EndsAt
-			}
-		}
-		drains[address] = drain
+		drains[address] = f.drain(address, drain.Left)
 	}
 	return drains
+}
+
+func (f *statusFacts) node() statusNode {
+	name, _ := os.Hostname() // empty where the system does not say
+	node := statusNode{Name: name, NodeView: f.set.Node()}
+	if node.State == balance.Drain.String() {
+		drain := f.drain(wholeNode, node.Live)
+		node.Drain = &drain
+	}
+	return node
+}
+
+// drain shows how far the drain of an upstream or of the whole node is.
+func (f *statusFacts) drain(address string, left int) statusDrain {
+	drain := statusDrain{From: max(left, f.series.drainedFrom(address)), Left: left}
+	for _, row := range f.set.Rows(live.Query{Filter: live.Filter{Upstream: address}, Limit: maxLimit}) {
+		if row.Present != nil && row.EndsBecause == live.EndsByDrain && row.EndsAt.After(drain.EndsAt) {
+			drain.EndsAt = row.EndsAt
+		}
+	}
+	return drain
 }

@@ -37,20 +37,22 @@ func TestStatusPagePictures(t *testing.T) {
 		"  }\n  limit {\n   connections 200\n   connections_per_user 10\n   message_size 64KiB\n   messages 50/10s burst 100\n  }\n }\n}\n"+
 		"ws_gateway_status /status {\n allow_actions\n}")
 	for i := range 60 {
-		go chatter(t, g, users[i%len(users)], i)
+		go chatter(t, g, users[i*i%len(users)], i)
 	}
 	p := openStatus(t, "http://"+g.httpAddr+"/status")
 	p.eval(t, `(() => { const node = document.getElementById("node"); new MutationObserver(() => {
 		const text = node.textContent.replace(/^[^ ]+ · /, "edge-1 · ");
 		if (node.textContent !== text) node.textContent = text;
 	}).observe(node, {childList: true, characterData: true, subtree: true}); })()`)
+	var none struct{}
+	p.call(t, "Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, &none)
 	<-time.After(5 * time.Minute) //nolint:forbidigo // a plot of five minutes takes that
-	p.show(t, "light", 1200, 860)
+	p.show(t, "light", 1200, 1000)
 	p.picture(t, "status-light.png")
 	g.setState(t, g.gateways(t)[0].Upstreams[1].Address, "drain")
 	p.waitFor(t, `document.getElementById("gateways").textContent`, "draining")
 	<-time.After(time.Minute) //nolint:forbidigo // a drain of three minutes is under way
-	p.show(t, "dark", 1200, 860)
+	p.show(t, "dark", 1200, 700)
 	p.picture(t, "status-dark.png")
 	p.show(t, "light", 390, 780)
 	p.picture(t, "status-phone.png")
@@ -58,15 +60,20 @@ func TestStatusPagePictures(t *testing.T) {
 
 // chatter is a user who says something now and then, leaves, and comes again.
 func chatter(t *testing.T, g *gateway, user string, i int) {
+	<-time.After(time.Duration(i*i) * time.Second / 15) //nolint:forbidigo // a user of flesh
 	for t.Context().Err() == nil {
-		a, err := overWS.try(g, "/ws", bearer("token-of-"+user+"-for-pictures"))
+		token := "token-of-" + user + "-for-pictures"
+		if rand.IntN(8) == 0 {
+			token = "an-old-token-of-" + user
+		}
+		a, err := overWS.try(g, "/ws", bearer(token))
 		if err != nil {
 			return
 		}
 		if a.conn != nil {
-			a.conn.chat(time.Duration(20+rand.IntN(300))*time.Second, 200*(1+i%10))
+			a.conn.chat(time.Duration(20+rand.IntN(200))*time.Second, 200*(1+i%10))
 		}
-		<-time.After(time.Second) //nolint:forbidigo // a user of flesh
+		<-time.After(time.Duration(1+rand.IntN(20)) * time.Second) //nolint:forbidigo // a user of flesh
 	}
 }
 

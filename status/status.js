@@ -193,7 +193,7 @@ function showBanners() {
 	}
 	const node = shown?.node;
 	if (node?.state === "drain") {
-		list.push({key: "node", text: "This node lets go of its connections and takes no new ones.", drain: shown.node_drain || {left: node.live, ends_at: node.ends_at}});
+		list.push({key: "node", text: "This node lets go of its connections and takes no new ones.", drain: node.drain || {left: node.live}});
 	}
 	reconcile($("banners"), list, item => item.key, item => {
 		const text = el("span"), progress = el("div");
@@ -435,7 +435,8 @@ function makeFact(title) {
 	return {node, update};
 }
 
-// limitRows shows what is used of the limits, those that have used the most first.
+// limitRows shows what is used of the limits: who has used the most, and who else more than
+// half.
 function limitRows(limits) {
 	const rows = [];
 	const used = (key, name, n, max) => rows.push({key, name, value: count(n) + " of " + count(max), use: n / max});
@@ -444,16 +445,17 @@ function limitRows(limits) {
 		if (!limits[limit]) continue;
 		const top = limits[limit].top || [];
 		if (top.length === 0) rows.push({key: limit, name, value: "at most " + count(limits[limit].max)});
-		for (const one of top.slice(0, 3)) used(limit + one[list], name + " " + one[list], one.used, limits[limit].max);
+		for (const one of top.filter((one, i) => i === 0 || i < 3 && one.used * 2 > limits[limit].max)) used(limit + one[list], name + " " + one[list], one.used, limits[limit].max);
 	}
+	const set = bytes => bytes % 1048576 === 0 ? count(bytes / 1048576) + " MiB" : bytes % 1024 === 0 ? count(bytes / 1024) + " KiB" : size(bytes);
 	const pace = (key, name, format = count) => {
 		const limit = limits[key];
 		if (limit) rows.push({key, name, value: format(limit.max) + " in " + limit.per, more: [limit.burst && "burst " + format(limit.burst), limit.action].filter(Boolean).join(", ")});
 	};
 	pace("handshakes_per_ip", "Handshakes per address");
 	pace("messages", "Messages of a client");
-	pace("bytes", "Payload of a client", size);
-	if (limits.message_size) rows.push({key: "message_size", name: "Largest message", value: size(limits.message_size.max)});
+	pace("bytes", "Payload of a client", set);
+	if (limits.message_size) rows.push({key: "message_size", name: "Largest message", value: set(limits.message_size.max)});
 	return rows;
 }
 
