@@ -149,13 +149,12 @@ func (f *statusFacts) node() statusNode {
 	name, _ := os.Hostname() // empty where the system does not say
 	node := statusNode{Name: name, NodeView: f.set.Node()}
 	if node.State == balance.Drain.String() {
-		drain := f.drain(wholeNode, node.Live)
-		node.Drain = &drain
+		node.Drain = &statusDrain{From: max(node.Live, f.series.drainedFrom(wholeNode)), Left: node.Live, EndsAt: node.EndsAt}
 	}
 	return node
 }
 
-// drain shows how far the drain of an upstream or of the whole node is.
+// drain shows how far the drain of an upstream is.
 func (f *statusFacts) drain(address string, left int) statusDrain {
 	drain := statusDrain{From: max(left, f.series.drainedFrom(address)), Left: left}
 	for _, row := range f.set.Rows(live.Query{Filter: live.Filter{Upstream: address}, Limit: maxLimit}) {
