@@ -15,7 +15,7 @@ import (
 var pictures = flag.String("pictures", "", "the folder to put pictures of the live page into, which takes five minutes")
 
 // maxPicture is how large a picture may be, in bytes.
-const maxPicture = 150 << 10
+const maxPicture = 150_000
 
 // TestStatusPagePictures makes the pictures of the documentation anew, of real traffic:
 //
@@ -34,10 +34,10 @@ func TestStatusPagePictures(t *testing.T) {
 		site += " " + newBackend(t, echo).addr
 	}
 	g := start(t, site+" {\n  name chat\n  drain_period 3m\n  ping 2s\n  auth {\n   token header\n"+tokens.String()+
-		"  }\n  limit {\n   connections 200\n   connections_per_user 10\n   message_size 64KiB\n   messages 50/10s burst 100\n  }\n }\n}\n"+
+		"  }\n  limit {\n   connections 200\n   connections_per_user 8\n   message_size 64KiB\n   messages 50/10s burst 100\n  }\n }\n}\n"+
 		"ws_gateway_status /status {\n allow_actions\n}")
 	for i := range 60 {
-		go chatter(t, g, users[i*i%len(users)], i)
+		go chatter(t, g, users[i*5%len(users)], i)
 	}
 	p := openStatus(t, "http://"+g.httpAddr+"/status")
 	p.eval(t, `(() => { const node = document.getElementById("node"); new MutationObserver(() => {
@@ -47,7 +47,7 @@ func TestStatusPagePictures(t *testing.T) {
 	var none struct{}
 	p.call(t, "Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, &none)
 	<-time.After(5 * time.Minute) //nolint:forbidigo // a plot of five minutes takes that
-	p.show(t, "light", 1200, 1000)
+	p.show(t, "light", 1200, 960)
 	p.picture(t, "status-light.png")
 	g.setState(t, g.gateways(t)[0].Upstreams[1].Address, "drain")
 	p.waitFor(t, `document.getElementById("gateways").textContent`, "draining")
