@@ -9,6 +9,7 @@
 //	go run . -soak 20m -conns 5000
 //	go run . -limits
 //	go run . -pings
+//	go run . -watched
 //	go run . -stalled 45s
 //
 // It prints Markdown, and stops by itself. docs/benchmarks.md says how it
@@ -40,8 +41,9 @@ type options struct {
 	secure bool
 	reload time.Duration
 
-	limits, pings bool
-	stalled       time.Duration
+	limits, pings, watched bool
+
+	stalled time.Duration
 }
 
 // roles are what the program is when it starts itself.
@@ -72,6 +74,7 @@ func main() {
 	flag.IntVar(&o.conns, "conns", 5000, "connections of the soak, or with -pings")
 	flag.BoolVar(&o.limits, "limits", false, "instead, compare the gateway with all limits on with itself without any")
 	flag.BoolVar(&o.pings, "pings", false, "instead, measure what pings to quiet connections cost")
+	flag.BoolVar(&o.watched, "watched", false, "instead, measure what it costs to look at the gateway: metrics and the live page")
 	flag.DurationVar(&o.stalled, "stalled", 0, "instead, flood clients who never read for so long, and watch the gateway's memory")
 	flag.BoolVar(&o.secure, "tls", false, "wss for the soak, or with -at")
 	flag.DurationVar(&o.reload, "reload", 0, "how often the soak reloads the configuration; 0 for never")
@@ -110,6 +113,8 @@ func (b *bench) play(ctx context.Context, r roles) error {
 		return b.compareLimits(ctx)
 	case b.pings:
 		return b.comparePings(ctx)
+	case b.watched:
+		return b.compareWatched(ctx)
 	case b.stalled > 0:
 		return b.watchStalled(ctx)
 	case b.smoke:

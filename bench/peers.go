@@ -62,6 +62,7 @@ type setup struct {
 
 	Limits bool          // all of them, and idle_timeout, none of which ends or slows anything
 	Ping   time.Duration // how often clients are sent a ping; 0 for never
+	Page   bool          // the live page is served
 	Budget string        // what stalled sides may hold together; the default if empty
 }
 
