@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,12 +68,16 @@ func runTop(cmd *cobra.Command) error {
 	if once || !hasKeys || !hasScreen || !isTerminal(out) || os.Getenv("TERM") == "dumb" {
 		return printTop(cmd, endpoint, wanted, sample, interval)
 	}
+	// They are taken from before the terminal is until after it was given back.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	screen, err := terminal.Open(in, out)
 	if err != nil {
 		return err
 	}
 	defer screen.Close()
-	return newTopLoop(endpoint, screen, interval, wanted, sample).run(cmd.Context())
+	return newTopLoop(endpoint, screen, signals, interval, wanted, sample).run(cmd.Context())
 }
 
 func topFlags(cmd *cobra.Command) (wanted topQuery, interval time.Duration, err error) {

@@ -3,8 +3,6 @@ package wsgateway
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
@@ -19,6 +17,7 @@ const topPatience = 10 * time.Second
 type topLoop struct {
 	endpoint *adminEndpoint
 	screen   *terminal.Screen
+	signals  <-chan os.Signal // that end it
 	view     topView
 
 	looks  chan topLooked
@@ -34,9 +33,9 @@ type topLooked struct {
 	err    error
 }
 
-func newTopLoop(endpoint *adminEndpoint, screen *terminal.Screen, interval time.Duration, wanted topQuery, first *topSample) *topLoop {
+func newTopLoop(endpoint *adminEndpoint, screen *terminal.Screen, signals <-chan os.Signal, interval time.Duration, wanted topQuery, first *topSample) *topLoop {
 	return &topLoop{
-		endpoint: endpoint, screen: screen, view: topView{wanted: wanted, interval: interval, sample: first},
+		endpoint: endpoint, screen: screen, signals: signals, view: topView{wanted: wanted, interval: interval, sample: first},
 		looks: make(chan topLooked), done: make(chan string), cancel: func() {},
 	}
 }
@@ -45,9 +44,6 @@ func newTopLoop(endpoint *adminEndpoint, screen *terminal.Screen, interval time.
 func (l *topLoop) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
 	timer := time.NewTimer(l.view.interval)
 	defer timer.Stop()
 	for {
@@ -82,7 +78,7 @@ func (l *topLoop) run(ctx context.Context) error {
 			l.view.notice = notice
 			l.look(ctx)
 		case <-l.screen.Resized():
-		case <-signals:
+		case <-l.signals:
 			return commandFailure(exitInterrupted, "interrupted")
 		}
 	}

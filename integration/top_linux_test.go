@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // fakeNode stands in for the admin endpoint of a node with connections.
@@ -195,6 +197,23 @@ func TestTopGivesTheTerminalBack(t *testing.T) {
 			end(t, p)
 			p.expectEnd(t, 130)
 		})
+	}
+}
+
+// TestTopGivesTheTerminalBackAtOnce sends a signal as soon as the terminal was taken.
+func TestTopGivesTheTerminalBackAtOnce(t *testing.T) {
+	n := newFakeNode(t, map[string]string{"c1": "alice"})
+	for range 8 {
+		p := onTerminal(t, 80, 24, "ws-gateway", "top", "--address", n.address())
+		for taken := false; !taken; {
+			now, err := unix.IoctlGetTermios(int(p.near.Fd()), unix.TCGETS)
+			if err != nil || len(p.ended) > 0 {
+				t.Fatal("top never took the terminal:", err)
+			}
+			taken = *now != *p.before
+		}
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		p.expectEnd(t, 130)
 	}
 }
 
