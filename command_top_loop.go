@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -20,10 +21,18 @@ type topLoop struct {
 	signals  <-chan os.Signal // that end it
 	view     topView
 
-	looks  chan topLooked
-	done   chan string // what came of what was done
-	cancel context.CancelFunc
-	number int // of the look whose result is waited for
+	looks    chan topLooked
+	done     chan topDone
+	cancel   context.CancelFunc
+	number   int  // of the look whose result is waited for
+	acting   int  // how much is being done
+	quitting bool // when nothing is being done any more
+}
+
+// topDone is what came of what was done.
+type topDone struct {
+	notice string
+	err    error
 }
 
 // topLooked is what came of a look.
@@ -36,7 +45,7 @@ type topLooked struct {
 func newTopLoop(endpoint *adminEndpoint, screen *terminal.Screen, signals <-chan os.Signal, interval time.Duration, wanted topQuery, first *topSample) *topLoop {
 	return &topLoop{
 		endpoint: endpoint, screen: screen, signals: signals, view: topView{wanted: wanted, interval: interval, sample: first},
-		looks: make(chan topLooked), done: make(chan string), cancel: func() {},
+		looks: make(chan topLooked), done: make(chan topDone), cancel: func() {},
 	}
 }
 
@@ -46,7 +55,7 @@ func (l *topLoop) run(ctx context.Context) error {
 	defer cancel()
 	timer := time.NewTimer(l.view.interval)
 	defer timer.Stop()
-	for {
+	for failed := error(nil); ; {
 		width, height := l.screen.Size()
 		if err := l.screen.Draw(l.view.lines(width, height, time.Now())); err != nil {
 			return err
@@ -59,7 +68,9 @@ func (l *topLoop) run(ctx context.Context) error {
 			switch l.view.press(key, height/2) {
 			case topStay:
 			case topQuit:
-				return nil
+				if l.quitting = true; l.acting == 0 {
+					return nil
+				}
 			case topInterrupted:
 				return commandFailure(exitInterrupted, "interrupted")
 			case topLook:
@@ -74,8 +85,14 @@ func (l *topLoop) run(ctx context.Context) error {
 				l.view.show(looked.sample, looked.err)
 				timer.Reset(l.view.interval)
 			}
-		case notice := <-l.done:
-			l.view.notice = notice
+		case done := <-l.done:
+			if l.acting--; l.quitting {
+				failed = errors.Join(failed, done.err)
+			}
+			if l.quitting && l.acting == 0 {
+				return failed
+			}
+			l.view.notice = done.text()
 			l.look(ctx)
 		case <-l.screen.Resized():
 		case <-l.signals:
@@ -110,16 +127,29 @@ func sampleSafely(ctx context.Context, endpoint *adminEndpoint, wanted topQuery)
 
 // act does beside the loop what was asked about.
 func (l *topLoop) act(ctx context.Context, question topQuestion) {
+	l.acting++
 	endpoint, done := l.endpoint, l.done
 	go func() {
 		defer panics.Contain()
-		notice, err := question.do(ctx, endpoint)
-		if err != nil {
-			notice = escaped(err.Error())
-		}
+		var came topDone
+		came.notice, came.err = doSafely(ctx, endpoint, question)
 		select {
-		case done <- notice:
+		case done <- came:
 		case <-ctx.Done():
 		}
 	}()
+}
+
+// doSafely makes an error of a panic.
+func doSafely(ctx context.Context, endpoint *adminEndpoint, question topQuestion) (notice string, err error) {
+	defer panics.ContainInto(&err, nil)
+	return question.do(ctx, endpoint)
+}
+
+// text is what the screen says.
+func (d topDone) text() string {
+	if d.err != nil {
+		return escaped(d.err.Error())
+	}
+	return d.notice
 }

@@ -157,6 +157,16 @@ func TestTopObeysKeys(t *testing.T) {
 	p.expectEnd(t, 0)
 }
 
+func TestTopDoesWhatWasAnsweredBeforeItQuits(t *testing.T) {
+	n := newFakeNode(t, map[string]string{"c1": "alice"})
+	p := n.top(t, 80, 24)
+	p.press(t, "\x1b[Hkyq")
+	p.expectEnd(t, 0)
+	if !n.asked("DELETE /ws_gateway/connections/c1") {
+		t.Error("the connection was not ended")
+	}
+}
+
 func TestTopFitsTheTerminal(t *testing.T) {
 	users := make(map[string]string)
 	for i := range 50 {
