@@ -86,7 +86,10 @@ func decodeEscape(sent []byte) (Key, int) {
 		_, size := utf8.DecodeRune(sent[1:])
 		return Unknown, 1 + size
 	}
-	final := bytes.IndexFunc(sent[2:], func(r rune) bool { return r >= '@' && r <= '~' })
+	final := bytes.IndexFunc(sent[2:], func(r rune) bool { return r >= '@' && r <= '~' || r < ' ' })
+	if final >= 0 && sent[2+final] < ' ' { // is none, and the key that follows is one
+		return Unknown, 2 + final
+	}
 	if final < 0 {
 		if len(sent) > 32 { // is none
 			return Unknown, len(sent)

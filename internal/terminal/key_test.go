@@ -26,6 +26,7 @@ func TestKeysAreDecoded(t *testing.T) {
 		{"\x1b[H\x1b[F\x1b[1~\x1b[4~\x1b[5~\x1b[6~", []Key{Home, End, Home, End, PageUp, PageDown}, ""},
 		{"\x1b[1;5Aq", []Key{Unknown, 'q'}, ""},
 		{"\x1b[", nil, "\x1b["},
+		{"\x1b[\x03\x1b[5\x1bOA", []Key{Unknown, Interrupt, Unknown, Up}, ""},
 		{"q\x1b[5", []Key{'q'}, "\x1b[5"},
 		{"\x1bk", []Key{Unknown}, ""},
 		{"\x1b[000000000000000000000000000000000000", []Key{Unknown}, ""},
