@@ -27,6 +27,9 @@ and refreshes it. "?" shows the keys, "q" quits.
 Where the output is no terminal, and with --once, it prints the same once, after one
 interval, as plain text. With --json, it is one document of what the admin endpoint
 answers: node, gateways and connections.
+
+It has the 200 connections with the largest values; with a filter, 200 of those that
+match among the largest 10,000.
 ` + exitStatusHelp,
 		Example: `  $ caddy ws-gateway top
   $ caddy ws-gateway top --gateway chat --sort pending --interval 5s

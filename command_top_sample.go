@@ -50,7 +50,7 @@ func fetchSample(ctx context.Context, endpoint *adminEndpoint, wanted topQuery) 
 		return nil, err
 	}
 	for i, connection := range connections {
-		if connection.has(wanted.filter) {
+		if len(sample.connections) < topListed && connection.has(wanted.filter) {
 			sample.connections = append(sample.connections, connection)
 			sample.connectionDocuments = append(sample.connectionDocuments, documents[i])
 		}
@@ -104,7 +104,10 @@ func ratesBetween(before, after *topSample) topRates {
 		earlier[gateway.Name] = gateway
 	}
 	for _, gateway := range after.gateways {
-		then := earlier[gateway.Name]
+		then, listed := earlier[gateway.Name]
+		if !listed { // what it has counted may be from before it was taken out
+			continue
+		}
 		for result, count := range gateway.Handshakes {
 			rates.handshakes += rate(then.Handshakes[result], count)
 		}
@@ -123,8 +126,12 @@ func (r *topRates) addUpstreams(gateway, then listedGateway, rate func(earlier, 
 		earlier[upstream.Address] = upstream
 	}
 	for _, upstream := range gateway.Upstreams {
+		before, listed := earlier[upstream.Address]
+		if !listed {
+			continue
+		}
 		key := upstreamKey{gateway.Name, upstream.Address}
-		r.openedByUpstream[key] = rate(earlier[upstream.Address].Opened, upstream.Opened)
-		r.failedByUpstream[key] = rate(earlier[upstream.Address].Failed, upstream.Failed)
+		r.openedByUpstream[key] = rate(before.Opened, upstream.Opened)
+		r.failedByUpstream[key] = rate(before.Failed, upstream.Failed)
 	}
 }

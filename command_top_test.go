@@ -58,6 +58,12 @@ func TestTopIsPrintedOnceWhereThereIsNoTerminal(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &printed); err != nil || printed.Node.Live != 1234 || len(printed.Gateways) != 2 || len(printed.Connections) != 1 || printed.Connections[0].ID != "c2" {
 		t.Errorf("printed is %s, %v", r.out, err)
 	}
+	many := topAnswers(1)
+	many[2] = "200 [" + strings.Repeat(liveRow+",", topListed) + liveRow + "]"
+	r = runAt(t, newFakeEndpoint(t, many...), "top", "--json", "--filter", "alice")
+	if err := json.Unmarshal([]byte(r.out), &printed); err != nil || len(printed.Connections) != topListed {
+		t.Errorf("printed are %d connections, %v", len(printed.Connections), err)
+	}
 	runAt(t, newFakeEndpoint(t, topAnswers(1)...), "top", "--gateway", "none").expect(t, exitRefused, "", `there is no gateway "none": known are "chat", "other"`)
 	later := append(topAnswers(1), "")
 	runAt(t, newFakeEndpoint(t, later...), "top", "--interval", "1ms").expect(t, exitUnreachable, "", "cannot reach")
@@ -85,6 +91,17 @@ func TestRatesAreOfWhatIsBetweenTwoLooks(t *testing.T) {
 	}
 	if rates := ratesBetween(sampleAt(0, "n", 100), sampleAt(1, "n", 3)); !rates.known || rates.handshakes != 0 {
 		t.Errorf("of a gateway that was gone they are %+v", rates)
+	}
+	for _, change := range []func(*topSample){
+		func(s *topSample) { s.gateways = nil },
+		func(s *topSample) { s.gateways[0].Upstreams = nil },
+	} {
+		before := sampleAt(0, "n", 100)
+		change(before)
+		rates := ratesBetween(before, sampleAt(1, "n", 100))
+		if !rates.known || rates.handshakes != 0 || rates.openedByUpstream[key] != 0 {
+			t.Errorf("of what is back they are %+v", rates)
+		}
 	}
 	for name, pair := range map[string][2]*topSample{
 		"at first":                 {nil, sampleAt(1, "n", 1)},
@@ -137,6 +154,17 @@ func TestHeadWrapsWhereItMust(t *testing.T) {
 				t.Errorf("in %d characters a line is %q", width, line)
 			}
 		}
+	}
+}
+
+func TestQuestionThatIsCutShowsItsAnswers(t *testing.T) {
+	t.Parallel()
+	view := topView{mode: topAsking, question: topQuestion{text: "End connection c1 of " + strings.Repeat("x", 100) + "?"}}
+	if text, want := view.bottom(40, time.Time{}), "End connection c1 of xxxxxxxxxxxx… [y/N]"; text != want {
+		t.Errorf("it is %q and should be %q", text, want)
+	}
+	for width := range 10 {
+		view.bottom(width, time.Time{}) // does not panic
 	}
 }
 

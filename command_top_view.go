@@ -150,7 +150,9 @@ func (v *topView) bottom(width int, now time.Time) string {
 	text := ""
 	switch {
 	case v.mode == topAsking:
-		text = v.question.text + " [y/N]"
+		const answers = " [y/N]" // which a terminal that is too narrow for all shows
+		text, _ = cutCell(v.question.text, max(width-len(answers), 1))
+		text += answers
 	case v.mode == topTyping:
 		text = "filter: " + escaped(v.typed) + "_"
 	case v.mode == topHelping:
