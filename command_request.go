@@ -21,7 +21,8 @@ const (
 	adminDialTimeout   = 5 * time.Second
 	adminAnswerTimeout = time.Minute
 
-	maxSentence = 500 // bytes of an answer that is not Caddy's
+	maxSentence = 500      // bytes of an answer that is not Caddy's
+	maxAnswer   = 64 << 20 // bytes; a page of connections has a few million
 )
 
 func addAddressFlags(cmd *cobra.Command) {
@@ -126,9 +127,12 @@ func (e *adminEndpoint) call(ctx context.Context, method, path string, body []by
 		return nil, e.unreachable(err)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
 		return nil, e.unreachable(err)
+	case len(answer) > maxAnswer:
+		return nil, commandFailure(exitRefused, "the answer of the admin endpoint at %s has more than %d bytes", e.address, maxAnswer)
 	}
 	if response.StatusCode/100 != 2 {
 		return nil, commandFailure(exitRefused, "the admin endpoint at %s says %s: %s", e.address, response.Status, sentenceOf(response.StatusCode, answer))

@@ -212,6 +212,12 @@ func TestRefusalsOfTheAdminEndpointAreToldInALine(t *testing.T) {
 	}
 }
 
+func TestAnswerThatIsTooLongIsNoneToKeep(t *testing.T) {
+	t.Parallel()
+	endpoint := newFakeEndpoint(t, "200 ["+strings.Repeat(" ", maxAnswer)+"]")
+	runAt(t, endpoint, "list").expect(t, exitRefused, "", "has more than 67108864 bytes")
+}
+
 func TestUnreachableAdminEndpointHasAStatusOfItsOwn(t *testing.T) {
 	t.Parallel()
 	gone := newFakeEndpoint(t, "200 {}")

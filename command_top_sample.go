@@ -10,7 +10,7 @@ import (
 )
 
 // topListed is how many of the busiest connections are looked at: more than any screen
-// has room for. A filter looks at all that the admin endpoint lists.
+// has room for. A filter looks for so many among all that the admin endpoint lists.
 const topListed = 200
 
 // topQuery is what of a node is looked at.
