@@ -23,8 +23,8 @@ func killCommand() *cobra.Command {
 		Long: `Ends connections, by their IDs or all that match every filter that is given. The
 clients can come back: to keep them out, revoke what they have.
 
-On a terminal, it first says how many match and asks, unless there is --yes. With
-several IDs, those that there are end, whatever becomes of the others.
+With filters, on a terminal, it first says how many match and asks, unless there is
+--yes. With several IDs, those that there are end, whatever becomes of the others.
 ` + exitStatusHelp,
 		Example: `  $ caddy ws-gateway kill 5f0c9a7e31b2d864
   $ caddy ws-gateway kill --user alice
