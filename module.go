@@ -33,6 +33,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	_ "github.com/wsgateway/caddy-ws-gateway/internal/command" // caddy ws-gateway
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"

@@ -1,0 +1,10 @@
+package command
+
+// What the admin endpoint serves, by its paths.
+const (
+	adminRoot       = "/ws_gateway/"
+	adminUpstreams  = adminRoot + "upstreams"
+	connectionsPath = adminRoot + "connections"
+	nodePath        = adminRoot + "node"
+	revocationsPath = adminRoot + "revocations"
+)
