@@ -65,8 +65,13 @@ type mark struct {
 	messagesFromUpstream, bytesFromUpstream uint32
 }
 
-// due reports whether the marks are to be moved.
-func (m *marks) due(now int64) bool { return markTime(now)-m.newer.at >= markEvery }
+// due reports whether the marks are to be moved. It is false also where now is somewhat
+// before the newer mark: whoever looks, or passes something on, took the time before, and
+// then somebody else set a mark.
+func (m *marks) due(now int64) bool {
+	since := markTime(now) - m.newer.at
+	return since >= markEvery && since <= ^uint32(0)-markEvery
+}
 
 // move sets a mark at what has come before now.
 func (m *marks) move(now int64, client, upstream *wsframe.Scanner) {
@@ -82,11 +87,14 @@ func (m *marks) move(now int64, client, upstream *wsframe.Scanner) {
 
 // pace is what came since the mark that is nearer to ten seconds old.
 func (m *marks) pace(now int64, look *Look) (fromClient, fromUpstream Pace) {
-	from := &m.older
-	if m.due(now) {
+	from, at := &m.older, markTime(now)
+	switch {
+	case m.due(now):
 		from = &m.newer
+	case at-m.newer.at >= markEvery: // the mark is newer than now
+		at = m.newer.at
 	}
-	seconds := time.Duration(int64(max(markTime(now)-from.at, paceLeast)) << tickOfMarks).Seconds()
+	seconds := time.Duration(int64(max(at-from.at, paceLeast)) << tickOfMarks).Seconds()
 	fromClient = paceSince(&look.FromClient, from.messagesFromClient, from.bytesFromClient, seconds)
 	fromUpstream = paceSince(&look.FromUpstream, from.messagesFromUpstream, from.bytesFromUpstream, seconds)
 	return fromClient, fromUpstream

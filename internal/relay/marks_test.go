@@ -70,6 +70,34 @@ func TestPaceOfAConnectionThatHasJustBeenOpenedIsNotHuge(t *testing.T) {
 	}
 }
 
+func TestPaceIsRightWhereTheTimeWasTakenBeforeTheLatestMark(t *testing.T) {
+	t.Parallel()
+	m := newMarked()
+	message := maskedText("0123456789")
+	var at time.Duration
+	step := func() {
+		at += 100 * time.Millisecond
+		m.pass(at, message)
+	}
+	for at < 20*time.Second {
+		step()
+	}
+	for before := m.marks.newer; m.marks.newer == before; {
+		step()
+	}
+	marks := m.marks
+	if got := m.pace(at - 500*time.Millisecond).Messages; got < 9 || got > 11 {
+		t.Errorf("for a look that began before: %v messages a second, want about 10", got)
+	}
+	m.pass(at-2*time.Millisecond, message)
+	if m.marks != marks {
+		t.Errorf("what came before the latest mark moved the marks from %+v to %+v", marks, m.marks)
+	}
+	if got := m.pace(at + time.Millisecond).Messages; got < 9 || got > 11 {
+		t.Errorf("after that: %v messages a second, want about 10", got)
+	}
+}
+
 func TestMarkedBytesAreExactAtFirstAndNeverWrapEarly(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ before, after, unsure uint64 }{
