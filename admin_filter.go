@@ -41,7 +41,9 @@ func setFilter(f *live.Filter, name, value string, known func() []string) error 
 	case "gateway":
 		f.Gateway = value
 	case "ip":
-		f.IP = strings.Trim(value, "[]")
+		if f.IP = strings.Trim(value, "[]"); f.IP == "" { // which would choose every connection
+			return adminError(http.StatusBadRequest, "ip %q must be an address, such as 192.0.2.1 or [2001:db8::1]", value)
+		}
 	case "jti":
 		f.JTI = value
 	case "older_than":

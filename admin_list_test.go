@@ -59,6 +59,11 @@ func TestAdminSaysWhatIsWrongWithAListThatIsAskedFor(t *testing.T) {
 			t.Errorf("%s: %d %s, want 400 %s", target, status, answer, want)
 		}
 	}
+	for _, method := range []string{"GET", "DELETE"} {
+		if status, answer := asked(set, method, "?ip=[]"); status != 400 || !strings.Contains(answer, "ip \"[]\" must be an address") {
+			t.Errorf("%s by no address: %d %s", method, status, answer)
+		}
+	}
 	for target, want := range map[string]string{"": "[]", "/": "[]", "?state=closed": "[]", "?sort=rtt": "[]", "?user=nobody&state=live": "[]"} {
 		if status, answer := asked(set, "GET", target); status != 200 || answer != want {
 			t.Errorf("%s: %d %s, want %s", target, status, answer, want)
