@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -88,23 +87,8 @@ func countClosed(c *live.Conn, out *relay.Outcome) {
 	if out.Limit != "" {
 		countLimited(c.Gateway, out.Limit)
 	}
-	closesTotal.WithLabelValues(c.Gateway, out.By.String(), codeLabel(out.Code)).Inc()
+	closesTotal.WithLabelValues(c.Gateway, out.By.String(), live.FoldCode(out.Code)).Inc()
 	connectionSeconds.WithLabelValues(c.Gateway).Observe(time.Since(c.OpenedAt).Seconds())
-}
-
-// codeLabel folds the close codes that applications choose, and those that are nobody's.
-func codeLabel(code int) string {
-	switch {
-	case code == 0:
-		return "none"
-	case code >= 1000 && code <= 1015, code == 3000:
-		return strconv.Itoa(code)
-	case code > 3000 && code < 4000:
-		return "3xxx"
-	case code >= 4000 && code < 5000:
-		return "4xxx"
-	}
-	return "other"
 }
 
 // pingObserver returns what takes the round-trip times of a gateway's pings. It looks

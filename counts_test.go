@@ -46,18 +46,6 @@ func seriesOf(t *testing.T, c prometheus.Collector, gateway string) map[string]f
 	return series
 }
 
-func TestCloseCodesAreFolded(t *testing.T) {
-	t.Parallel()
-	for code, want := range map[int]string{
-		0: "none", 1: "other", 999: "other", 1000: "1000", 1001: "1001", 1005: "1005", 1015: "1015", 1016: "other", 2999: "other",
-		3000: "3000", 3001: "3xxx", 3999: "3xxx", 4000: "4xxx", 4999: "4xxx", 5000: "other", 65535: "other", -1: "other",
-	} {
-		if got := codeLabel(code); got != want {
-			t.Errorf("%d is %q, want %q", code, got, want)
-		}
-	}
-}
-
 // TestSeriesAreBoundedWhateverClientsSend is for what they choose: codes and reasons.
 func TestSeriesAreBoundedWhateverClientsSend(t *testing.T) {
 	t.Parallel()

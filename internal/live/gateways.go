@@ -44,6 +44,13 @@ func (s *Set) Enter(name string, members []string, gateway Gateway) (release fun
 	}
 }
 
+// loaded reports whether a loaded handler has the name.
+func (s *Set) loaded(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.gateways[name]) > 0
+}
+
 // without removes one of the values of a key, and the key with its last value.
 func without[V comparable](m map[string][]V, key string, value V) {
 	left := slices.DeleteFunc(slices.Clone(m[key]), func(other V) bool { return other == value })

@@ -15,13 +15,15 @@ import (
 const (
 	closedKept   = 100
 	refusedKept  = 20
-	gatewaysKept = 128 // beyond that, the gateway of which nothing was noted for longest is forgotten
+	gatewaysKept = 128 // beyond that, of those that are not loaded the one of which nothing was noted for longest is forgotten
 	longestNote  = 256 // of the texts of a refusal
 )
 
 // journal keeps what became of handshakes and connections of each gateway. It holds
 // values alone, and no connection.
 type journal struct {
+	loaded func(gateway string) bool // is called under the lock, which comes before the set's
+
 	mu       sync.Mutex // guards what follows
 	gateways map[string]*pages
 	notes    uint64
@@ -51,9 +53,7 @@ func (j *journal) pagesLocked(gateway string) *pages {
 	p := j.gateways[gateway]
 	if p == nil {
 		if len(j.gateways) >= gatewaysKept {
-			delete(j.gateways, slices.MinFunc(slices.Collect(maps.Keys(j.gateways)), func(a, b string) int {
-				return cmp.Compare(j.gateways[a].last, j.gateways[b].last)
-			}))
+			j.forgetOneLocked()
 		}
 		p = &pages{
 			handshakes: make(map[string]uint64), closes: make(map[string]uint64),
@@ -64,6 +64,14 @@ func (j *journal) pagesLocked(gateway string) *pages {
 	j.notes++
 	p.last = j.notes
 	return p
+}
+
+// forgetOneLocked forgets a gateway that is not loaded, if there is one.
+func (j *journal) forgetOneLocked() {
+	gone := slices.DeleteFunc(slices.Collect(maps.Keys(j.gateways)), j.loaded)
+	if len(gone) > 0 {
+		delete(j.gateways, slices.MinFunc(gone, func(a, b string) int { return cmp.Compare(j.gateways[a].last, j.gateways[b].last) }))
+	}
 }
 
 // CountHandshake notes what came of a handshake. The result is one of few words.
@@ -95,13 +103,15 @@ func (j *journal) noteEnd(c *Conn, out *relay.Outcome) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p := j.pagesLocked(c.Gateway)
-	p.closes[out.By.String()+" "+knownCode(out.Code)]++
+	p.closes[out.By.String()+" "+FoldCode(out.Code)]++
 	p.ended.add(row)
 }
 
-// knownCode folds the codes that only the two sides know.
-func knownCode(code int) string {
+// FoldCode folds the close codes that applications choose, and those that are nobody's.
+func FoldCode(code int) string {
 	switch {
+	case code == 0:
+		return "none"
 	case code >= 1000 && code <= 1015, code == 3000:
 		return strconv.Itoa(code)
 	case code > 3000 && code < 4000:

@@ -110,11 +110,35 @@ func TestGatewaysThatAreLongGoneAreForgotten(t *testing.T) {
 	}
 }
 
-func TestCodesThatOnlyTheSidesKnowAreFolded(t *testing.T) {
+func TestLoadedGatewaysAreNotForgotten(t *testing.T) {
 	t.Parallel()
-	for code, want := range map[int]string{1000: "1000", 1006: "1006", 3000: "3000", 3001: "3xxx", 4000: "4xxx", 4999: "4xxx", 0: "other", 2000: "other", 65535: "other"} {
-		if got := knownCode(code); got != want {
-			t.Errorf("%d: %s, want %s", code, got, want)
+	s := newSet()
+	release := s.Enter("quiet", nil, fleet{})
+	s.CountHandshake("quiet", "ok")
+	many := func() {
+		for i := range 2 * gatewaysKept {
+			s.CountHandshake(fmt.Sprint("gateway", i), "ok")
+		}
+	}
+	many()
+	if got := s.journal.activity("quiet", Totals{}).Handshakes["ok"]; got != 1 {
+		t.Errorf("the loaded one has %d handshakes, want 1", got)
+	}
+	release()
+	many()
+	if _, kept := s.journal.gateways["quiet"]; kept || len(s.journal.gateways) != gatewaysKept {
+		t.Errorf("of the one that is gone is kept: %t; %d are kept in all", kept, len(s.journal.gateways))
+	}
+}
+
+func TestCloseCodesAreFolded(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[int]string{
+		0: "none", 1: "other", 999: "other", 1000: "1000", 1001: "1001", 1005: "1005", 1015: "1015", 1016: "other", 2999: "other",
+		3000: "3000", 3001: "3xxx", 3999: "3xxx", 4000: "4xxx", 4999: "4xxx", 5000: "other", 65535: "other", -1: "other",
+	} {
+		if got := FoldCode(code); got != want {
+			t.Errorf("%d is %q, want %q", code, got, want)
 		}
 	}
 }

@@ -77,7 +77,7 @@ type Reports struct {
 // NewSet returns an empty set. exits reports whether the process exits, of which the
 // set may not have been told yet by Exit.
 func NewSet(reports Reports, exits func() bool) *Set {
-	return &Set{
+	s := &Set{
 		ID:          NewID(),
 		Ledger:      balance.NewLedger(),
 		Revocations: revocation.NewList(),
@@ -98,6 +98,8 @@ func NewSet(reports Reports, exits func() bool) *Set {
 		node:        node{since: time.Now(), waiters: make(map[chan struct{}]bool)},
 		servers:     make(map[Server]bool),
 	}
+	s.journal.loaded = s.loaded
+	return s
 }
 
 // Add makes the connection known. A connection that comes too late, because the process
