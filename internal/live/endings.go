@@ -28,13 +28,21 @@ func (d deadline) String() string {
 // EndedBy returns the word for the deadline that has ended the connection: token,
 // max_age, drain or idle_timeout; "" where it was none.
 func (c *Conn) EndedBy(out *relay.Outcome) string {
+	due := deadline(c.deadline.Load())
 	switch {
-	case out.By != relay.Gateway || out.Limit != "":
-		return "" // the gateway may have been about to end it, and came too late
+	case out.By != relay.Gateway:
+		return ""
 	case out.Idle:
 		return "idle_timeout"
+	case due != noDeadline && *due.closes() != relay.Close{Code: out.Code, Reason: out.Reason}:
+		return "" // the gateway was ending it for another reason, when it was due
 	}
-	return deadline(c.deadline.Load()).String()
+	return due.String()
+}
+
+// closes is what the client is told where the deadline has passed.
+func (d deadline) closes() *relay.Close {
+	return [...]*relay.Close{deadlineToken: &endExpired.Client, deadlineAge: &endAge.Client, deadlineDrain: &endDrain.Client}[d]
 }
 
 // The close codes that the gateway sends of its own accord (RFC 6455 section 7.4.1 and

@@ -9,22 +9,25 @@ import (
 
 func TestWhatEndedAConnectionIsADeadlineOrNot(t *testing.T) {
 	t.Parallel()
-	gateway := relay.Outcome{By: relay.Gateway}
+	by := func(e Ending) relay.Outcome {
+		return relay.Outcome{By: relay.Gateway, Code: e.Client.Code, Reason: e.Client.Reason}
+	}
 	for name, row := range map[string]struct {
 		told []Ending
 		out  relay.Outcome
 		want string
 	}{
 		"nothing of ours":               {nil, relay.Outcome{By: relay.Client}, ""},
-		"the end of its token":          {[]Ending{endExpired}, gateway, "token"},
-		"its age":                       {[]Ending{endAge}, gateway, "max_age"},
-		"a drain":                       {[]Ending{endDrain}, gateway, "drain"},
+		"the end of its token":          {[]Ending{endExpired}, by(endExpired), "token"},
+		"its age":                       {[]Ending{endAge}, by(endAge), "max_age"},
+		"a drain":                       {[]Ending{endDrain}, by(endDrain), "drain"},
 		"idleness":                      {nil, relay.Outcome{By: relay.Gateway, Idle: true}, "idle_timeout"},
-		"an operator":                   {[]Ending{EndRevoked}, gateway, ""},
-		"an exit":                       {[]Ending{endExit}, gateway, ""},
-		"a rebalance":                   {[]Ending{endRebalance}, gateway, ""},
+		"an operator":                   {[]Ending{EndRevoked}, by(EndRevoked), ""},
+		"an exit":                       {[]Ending{endExit}, by(endExit), ""},
+		"a rebalance":                   {[]Ending{endRebalance}, by(endRebalance), ""},
 		"the client, before it was due": {[]Ending{endAge}, relay.Outcome{By: relay.Client}, ""},
-		"a limit, before it was due":    {[]Ending{endAge}, relay.Outcome{By: relay.Gateway, Limit: "messages"}, ""},
+		"a limit, before it was due":    {[]Ending{endAge}, relay.Outcome{By: relay.Gateway, Code: 1008, Reason: "client: too many messages", Limit: "messages"}, ""},
+		"a panic, before it was due":    {[]Ending{endDrain}, relay.Outcome{By: relay.Gateway, Code: 1011, Reason: "internal error"}, ""},
 	} {
 		near, _ := bubble.NewPeer()
 		other, _ := bubble.NewPeer()
