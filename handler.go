@@ -124,10 +124,11 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 		h.logRefused(r, notUpgraded(err))
 		return // the 101 is written: there is no other answer any more
 	}
-	c = h.newConnection(r, who, got)
-	c.ID, c.Subprotocol = id, strings.Clone(subprotocol)
-	c.Relay = h.newRelay(client, got.answer, reserved)
+	made := h.newConnection(r, who, got)
+	made.ID, made.Subprotocol = id, strings.Clone(subprotocol)
+	made.Relay = h.newRelay(client, got.answer, reserved)
 	h.note(r, got.since, resultOK, http.StatusSwitchingProtocols)
+	c = made // from here on its end counts
 	h.live.Add(c)
 	reportOpened(h.live.Reporter(h.name), c) // after Add, so that the admin API finds the connection
 	handedOver = true
@@ -140,12 +141,13 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 }
 
 // giveUp closes a connection that the relay has not taken over, as far as it came
-// about: the client's side may be missing, and c may be nil.
+// about: the client's side may be missing, and c is nil where the handshake was not
+// counted as one that led to a connection.
 func (h *Handler) giveUp(got *connected, client upgrade.Side, c *live.Conn) {
 	defer got.seat.Release() // even if the rest panics, as in the next line
 	defer got.lease.Release()
 	if c != nil {
-		defer h.live.Remove(c)
+		defer c.Finish(relay.Outcome{By: relay.Gateway, Code: 1011, Reason: "internal error"})
 	}
 	if client.Conn != nil {
 		defer func() { _ = client.Conn.Close() }()

@@ -233,7 +233,7 @@ func TestCollectingThatPanicsIsContained(t *testing.T) {
 // TestConnectionThatIsGivenUpHalfwayIsForgotten does what a handshake does where
 // something panics between the upgrade and the relay.
 func TestConnectionThatIsGivenUpHalfwayIsForgotten(t *testing.T) {
-	for _, known := range []bool{true, false} {
+	for i, known := range []bool{true, false} {
 		h := load(t, "given up", new(reverseproxy.LeastConnSelection), addressesOf(t, 1), nil)
 		lease := new(balance.Lease)
 		h.balancer.choose(lease, balance.Ask{}, h.Proxy.Upstreams, nil, nil)
@@ -253,6 +253,9 @@ func TestConnectionThatIsGivenUpHalfwayIsForgotten(t *testing.T) {
 		}
 		if up := shownUpstream(h.name, c.Upstream); up.Address == "" || up.Live != 0 || process.Ledger.Look(c.Upstream).Live != 0 {
 			t.Errorf("known %t: it is counted as %+v", known, up)
+		}
+		if closes := seriesOf(t, closesTotal, h.name)["gateway 1011"]; closes != float64(i+1) {
+			t.Errorf("known %t: %v ends are counted, want %d", known, closes, i+1)
 		}
 		unload(t, h)
 	}
