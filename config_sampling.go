@@ -9,8 +9,9 @@ import (
 )
 
 // LogSampling leaves out log lines of a gateway when there are many of them. The lines of
-// the whole gateway count together, those of each kind by themselves. Metrics and the
-// admin API know of every connection and refusal, whether it has a line or not.
+// each kind count by themselves: those of connections in the whole gateway, those of
+// refusals in each handler. Metrics and the admin API know of every connection and
+// refusal, whether it has a line or not.
 type LogSampling struct {
 	// For the lines `opened`. Default: every line is written.
 	Opened *Sampling `json:"opened,omitempty"`
