@@ -118,6 +118,27 @@ func TestQuickstartExample(t *testing.T) {
 	}
 }
 
+// A site whose name leads to this machine (DNS rebinding) is the same site to a browser,
+// and must neither see the live page nor act on it.
+func TestQuickstartStatusIsForThisMachineAlone(t *testing.T) {
+	g := quickstart(t)
+	up := g.gateways(t)[0].Upstreams[0].Address
+	_, port, _ := strings.Cut(g.httpAddr, ":")
+	for host, seen := range map[string]bool{"localhost": true, "127.0.0.1": true, "[::1]": true, "evil.example": false, "localhost.evil.example": false} {
+		host += ":" + port
+		shown := g.sendTo(t, host, http.MethodGet, "/status?view=data", nil, "")
+		if got := strings.Contains(shown.body, `"gateways"`); got != seen {
+			t.Errorf("for %s, the page is shown: %t", host, got)
+		}
+		g.setState(t, up, "ready")
+		g.sendTo(t, host, http.MethodPost, "/status", http.Header{"Origin": {"http://" + host}, "Content-Type": {"application/json"}},
+			`{"action":"upstream","address":"`+up+`","state":"maintenance"}`)
+		if got := g.shown(t, "default", up).State == "maintenance"; got != seen {
+			t.Errorf("for %s, the page acts: %t", host, got)
+		}
+	}
+}
+
 // TestQuickstartPageInABrowser clicks its buttons in Chromium.
 func TestQuickstartPageInABrowser(t *testing.T) {
 	g := quickstart(t)

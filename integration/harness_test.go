@@ -200,10 +200,17 @@ func (g *gateway) get(t *testing.T, path string, header http.Header) answer {
 
 func (g *gateway) send(t *testing.T, method, path string, header http.Header, body string) answer {
 	t.Helper()
+	return g.sendTo(t, "", method, path, header, body)
+}
+
+// sendTo sends a request for another host than the gateway's address.
+func (g *gateway) sendTo(t *testing.T, host, method, path string, header http.Header, body string) answer {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+g.httpAddr+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Host = host
 	maps.Copy(req.Header, header)
 	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
