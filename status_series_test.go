@@ -124,3 +124,30 @@ func openDraining(set *live.Set, period time.Duration) {
 	go client.AnswerClose()
 	go backend.AnswerClose()
 }
+
+// The end of a drain is that of its last connection, among however many.
+func TestStatusShowsWhenADrainOfManyEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, set := newStatus(t, false)
+		for range maxLimit {
+			openIdle(set, "0", time.Minute)
+		}
+		openIdle(set, "f", time.Hour)
+		set.SetState("a:1", balance.Drain)
+		drain := s.facts.snapshot(statusQuery{limit: 1}).Drains["a:1"]
+		if left := time.Until(drain.EndsAt); drain.Left != maxLimit+1 || left <= time.Minute || left > time.Hour {
+			t.Errorf("%d connections are drained in %v", drain.Left, left)
+		}
+		set.SetState("a:1", balance.Ready)
+		elapse(time.Hour) // the drain has ended nothing
+	})
+}
+
+// openIdle adds a connection that does nothing, whose ID begins so.
+func openIdle(set *live.Set, begins string, period time.Duration) {
+	details, _, _ := linked()
+	details.ID, details.Gateway, details.Upstream, details.DrainPeriod = begins+live.NewID()[1:], "test", "a:1", period
+	details.OpenedAt = time.Now()
+	set.Add(set.NewConn(details, "a:1", live.NewAuthority("", "k", "", time.Time{}, time.Time{})))
+}

@@ -139,8 +139,13 @@ func (f *statusFacts) drains(gateways []live.GatewayView) map[string]statusDrain
 			drains[up.Address] = drain
 		}
 	}
+	if len(drains) == 0 {
+		return drains
+	}
+	ends := f.set.DrainEnds()
 	for address, drain := range drains {
-		drains[address] = f.drain(address, drain.Left)
+		drain.From, drain.EndsAt = max(drain.Left, f.series.drainedFrom(address)), ends[address]
+		drains[address] = drain
 	}
 	return drains
 }
@@ -152,15 +157,4 @@ func (f *statusFacts) node() statusNode {
 		node.Drain = &statusDrain{From: max(node.Live, f.series.drainedFrom(wholeNode)), Left: node.Live, EndsAt: node.EndsAt}
 	}
 	return node
-}
-
-// drain shows how far the drain of an upstream is.
-func (f *statusFacts) drain(address string, left int) statusDrain {
-	drain := statusDrain{From: max(left, f.series.drainedFrom(address)), Left: left}
-	for _, row := range f.set.Rows(live.Query{Filter: live.Filter{Upstream: address}, Limit: maxLimit}) {
-		if row.Present != nil && row.EndsBecause == live.EndsByDrain && row.EndsAt.After(drain.EndsAt) {
-			drain.EndsAt = row.EndsAt
-		}
-	}
-	return drain
 }

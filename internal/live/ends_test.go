@@ -138,3 +138,27 @@ func TestNodeThatDrainsSaysWhenItsLastConnectionsEnd(t *testing.T) {
 		elapse(time.Minute)
 	})
 }
+
+func TestDrainEndsAreThoseOfTheLastConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSet()
+		now := time.Now()
+		for _, upstream := range []string{"a:1", "b:1", "c:1"} {
+			s.Name(upstream)
+			for range 20 {
+				c := idle(s, Details{Upstream: upstream, OpenedAt: now, DrainPeriod: time.Minute}, Authority{})
+				defer s.Remove(c)
+				if upstream != "c:1" {
+					s.announce(&departure{connection: c, at: now.Add(time.Minute), still: func(c *Conn) bool { return c.Upstream == "a:1" }})
+				}
+			}
+		}
+		late := s.list(func(c *Conn) bool { return c.Upstream == "a:1" })[7]
+		s.announce(&departure{connection: late, at: now.Add(time.Hour), still: func(*Conn) bool { return true }})
+		late.departures = late.departures.without(late.departures.next.departure) // the earlier one
+		if ends := s.DrainEnds(); len(ends) != 1 || !ends["a:1"].Equal(now.Add(time.Hour)) {
+			t.Errorf("the drains end at %v", ends)
+		}
+	})
+}

@@ -16,6 +16,22 @@ func (s *Set) Count(f Filter) int {
 	return n
 }
 
+// DrainEnds returns when the last of the connections that a drain is going to end goes, by
+// the addresses of upstreams. It takes one look at the connections, however many drain.
+func (s *Set) DrainEnds() map[string]time.Time {
+	ends := make(map[string]time.Time)
+	var seen []sight
+	for i := range s.connections.shards {
+		seen = s.see(i, seen[:0], func(c *Conn) bool { return c.departures != nil })
+		for _, c := range seen {
+			if at, because := c.end(); because == EndsByDrain && at.After(ends[c.Upstream]) {
+				ends[c.Upstream] = at
+			}
+		}
+	}
+	return ends
+}
+
 // hasWords reports whether each of the words, in lower case, is in what tells connections
 // apart.
 func (c *Conn) hasWords(words []string) bool {
