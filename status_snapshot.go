@@ -20,7 +20,7 @@ const (
 
 	defaultStatusRows = 50
 	maxStatusRows     = 500
-	maxStatusFilter   = 256
+	maxStatusFilter   = 600 // bytes: 200 characters of any script, as many as the page takes
 
 	statusClosed = 30 // connections that ended last
 )
@@ -30,7 +30,7 @@ const (
 type statusQuery struct {
 	view  string
 	sort  string
-	words string // each of which has to be in a connection that is shown
+	words string // as of wordsOf; each of them has to be in a connection that is shown
 	limit int
 }
 
@@ -58,7 +58,7 @@ func readStatusQuery(u *url.URL) (statusQuery, error) {
 			if len(value) > maxStatusFilter {
 				return asked, errors.New("filter may have at most " + strconv.Itoa(maxStatusFilter) + " bytes")
 			}
-			asked.words = strings.Join(strings.Fields(strings.ToLower(value)), " ")
+			asked.words = wordsOf(value)
 		case "limit":
 			asked.limit, err = strconv.Atoi(value)
 			if err != nil || asked.limit < 1 || asked.limit > maxStatusRows {
@@ -69,6 +69,14 @@ func readStatusQuery(u *url.URL) (statusQuery, error) {
 		}
 	}
 	return asked, nil
+}
+
+// wordsOf are the words of a filter in lower case, each once and in one order: filters that
+// say the same are equal, and none is looked for twice.
+func wordsOf(filter string) string {
+	words := strings.Fields(strings.ToLower(filter))
+	slices.Sort(words)
+	return strings.Join(slices.Compact(words), " ")
 }
 
 // statusSnapshot is how things are.

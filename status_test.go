@@ -6,8 +6,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -179,7 +181,7 @@ func TestStatusRefusesWhatItDoesNotKnow(t *testing.T) {
 		"/?view=events&limit=x":                          "limit must be a number",
 		"/?view=data&user=alice":                         "the parameters are view, sort, filter and limit",
 		"/?view=data&filter=%zz":                         "the query is damaged",
-		"/?view=data&filter=" + strings.Repeat("x", 257): "filter may have at most 256 bytes",
+		"/?view=data&filter=" + strings.Repeat("x", 601): "filter may have at most 600 bytes",
 	} {
 		answer := s.ask(t, "GET", target, "")
 		if body := bodyOf(t, answer); answer.StatusCode != 400 || !strings.Contains(body, want) {
@@ -189,6 +191,33 @@ func TestStatusRefusesWhatItDoesNotKnow(t *testing.T) {
 	answer := s.ask(t, "DELETE", "/", "")
 	if answer.StatusCode != 405 || answer.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("DELETE: %d, %q", answer.StatusCode, answer.Header.Get("Allow"))
+	}
+}
+
+// The page takes so many characters into its filter, of any script.
+var filterLength = regexp.MustCompile(`id="filter" [^>]*maxlength="([0-9]+)"`)
+
+func TestStatusTakesWhateverThePageLetsIntoItsFilter(t *testing.T) {
+	t.Parallel()
+	most, err := strconv.Atoi(filterLength.FindStringSubmatch(string(embeddedStatusPage().html.data))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, character := range []string{"x", "ü", "語"} { // one of two units has four bytes, and counts as two
+		u := &url.URL{RawQuery: url.Values{"view": {"data"}, "filter": {strings.Repeat(character, most)}}.Encode()}
+		if _, err := readStatusQuery(u); err != nil {
+			t.Errorf("%d times %s: %v", most, character, err)
+		}
+	}
+}
+
+func TestStatusFiltersThatSayTheSameAreOne(t *testing.T) {
+	t.Parallel()
+	for filter, want := range map[string]string{" Bob  alice": "alice bob", "alice bob alice ALICE": "alice bob", "a " + strings.Repeat("a ", 250): "a"} {
+		asked, err := readStatusQuery(&url.URL{RawQuery: url.Values{"view": {"data"}, "filter": {filter}}.Encode()})
+		if err != nil || asked.words != want {
+			t.Errorf("%.20q: %q, %v", filter, asked.words, err)
+		}
 	}
 }
 
