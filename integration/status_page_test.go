@@ -165,7 +165,7 @@ func TestStatusPageByKeys(t *testing.T) {
 	p.press(t, "Tab")
 	p.press(t, "Enter")
 	p.waitFor(t, `document.getElementById("closed").textContent`, "token revoked")
-	p.waitFor(t, `document.activeElement.closest("tr")?.className`, "over") // its row stays while the focus is in it
+	p.waitFor(t, `document.activeElement.closest("tr")?.classList.contains("over")`, "true") // its row stays while the focus is in it
 	p.soundly(t)
 }
 
@@ -280,4 +280,54 @@ func TestStatusPageAsksWhereItIsNotTold(t *testing.T) {
 		overWS.open(t, g, "/ws", nil)
 		p.waitFor(t, `document.getElementById("connections-count").textContent`, fmt.Sprint(n+1, " connection"))
 	}
+}
+
+// played shows the page of the quick start what the test says, and nothing else.
+func played(t *testing.T) *page {
+	t.Helper()
+	g := quickstart(t)
+	p := openStatus(t, "http://"+g.httpAddr+"/status")
+	p.eval(t, `[link.source.close(), link.source = null, link.asking = true, link.retry = Infinity]`)
+	p.eval(t, `window.play = (rows, addresses, matching, ended = []) => show({...shown, live: matching, matching,
+		connections: rows.map(id => ({id, remote_ip: "192.0.2.1", upstream: "a:1"})), closed: ended.map(id => ({id})),
+		gateways: [{name: "gw", upstreams: addresses.map(address => ({address, state: "ready", weight: 1, live: 1}))}]})`)
+	return p
+}
+
+// A row that keeps its place, for the viewer is at it, is struck out only where its
+// connection has ended: others may be busier by now. The rows that are kept are bounded.
+func TestStatusPageStrikesOutWhatHasEnded(t *testing.T) {
+	p := played(t)
+	p.eval(t, `play(["one", "two", "three"], ["a:1"], 9)`)
+	p.eval(t, `document.querySelector("#connections td button").focus()`)
+	struck := `[...document.querySelectorAll("#connections tr.over th small")].map(cell => cell.textContent)`
+	for _, row := range []struct{ play, want string }{
+		{`play(["three", "four"], ["a:1"], 9)`, ""},
+		{`play(["three", "four"], ["a:1"], 9, ["two"])`, "two"},
+		{`play(["three", "four"], ["a:1"], 9)`, "two"}, // for good
+		{`play(["three", "four"], ["a:1"], 2)`, "one,two"},
+	} {
+		p.eval(t, row.play)
+		if got := p.eval(t, struck); got != row.want {
+			t.Errorf("after %s, struck out are %q, want %q", row.play, got, row.want)
+		}
+	}
+	p.eval(t, `Array.from({length: 500}, (_, i) => play(["n" + i, "m" + i], ["a:1"], 900))`)
+	if n := p.eval(t, `document.querySelectorAll("#connections tbody tr").length`); n != "100" {
+		t.Errorf("there are %s rows, want twice the limit", n)
+	}
+	p.waitFor(t, `document.activeElement.textContent`, "End")
+	p.soundly(t)
+}
+
+func TestStatusPageKeepsTheFocusWhereOthersGo(t *testing.T) {
+	p := played(t)
+	p.eval(t, `play([], ["a:1", "b:1", "c:1"], 0)`)
+	p.eval(t, `document.querySelectorAll("#gateways tbody tr")[2].querySelector("button").focus()`)
+	p.waitFor(t, focused, "Drain c:1")
+	p.eval(t, `play([], ["b:1", "c:1", "d:1"], 0)`)
+	if at := p.eval(t, focused); at != "Drain c:1" {
+		t.Errorf("the focus is on %.40q", at)
+	}
+	p.soundly(t)
 }

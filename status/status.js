@@ -27,25 +27,25 @@ function mark(node, name, value) {
 	if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
-// reconcile makes the children of a node those of the items, and keeps what is there.
+// reconcile makes the children of a node those of the items, and keeps what is there. What
+// is gone goes first, so that nothing that stays moves, and loses the focus, on account of it.
 function reconcile(parent, items, keyOf, make, update) {
 	const known = parent.known ??= new Map();
-	const wanted = new Set();
+	const wanted = new Set(items.map(keyOf));
+	for (const [key, part] of known) {
+		if (wanted.has(key)) continue;
+		known.delete(key);
+		part.node.remove();
+	}
 	let place = 0;
 	for (const item of items) {
 		const key = keyOf(item);
-		if (wanted.has(key)) continue;
-		wanted.add(key);
+		if (!wanted.delete(key)) continue; // there twice
 		let part = known.get(key);
 		if (!part) known.set(key, part = make(item));
 		update(part, item);
 		if (parent.children[place] !== part.node) parent.insertBefore(part.node, parent.children[place] || null);
 		place++;
-	}
-	for (const [key, part] of known) {
-		if (wanted.has(key)) continue;
-		known.delete(key);
-		part.node.remove();
 	}
 }
 
@@ -255,6 +255,7 @@ function makeTable(caption, columns, keyOf) {
 		});
 		reconcile(body, items, keyOf, make, (row, item) => {
 			row.node.classList.toggle("over", Boolean(item.over));
+			row.node.classList.toggle("away", Boolean(item.away));
 			fill(row, item);
 		});
 	};
@@ -511,9 +512,11 @@ function showConnections(snapshot) {
 	const held = !announce && isHeld();
 	if (held) {
 		const current = new Map(rows.map(row => [row.id, row]));
-		const kept = listed.map(row => current.get(row.id) || {...row, over: true});
+		const ended = new Set((snapshot.closed || []).map(row => row.id));
+		const isOver = row => row.over || ended.has(row.id) || snapshot.matching <= rows.length; // else it may have moved down
+		const kept = listed.map(row => current.get(row.id) || {...row, over: isOver(row), away: true});
 		const before = new Set(listed.map(row => row.id));
-		rows = kept.concat(rows.filter(row => !before.has(row.id)));
+		rows = kept.concat(rows.filter(row => !before.has(row.id))).slice(0, Math.max(kept.length, 2 * want.limit));
 	}
 	listed = rows;
 	connections.update(rows);
