@@ -135,7 +135,10 @@ func (s *Status) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	case asked.view == statusEvents:
 		return s.feeds.serve(w, r, asked)
 	}
-	return answerStatus(w, http.StatusOK, s.facts.snapshot(asked))
+	if shown := s.facts.snapshot(r.Context(), asked); shown != nil {
+		return answerStatus(w, http.StatusOK, shown)
+	}
+	return nil // the client is gone
 }
 
 func statusMethods(actions bool) []string {

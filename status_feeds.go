@@ -25,14 +25,14 @@ const (
 // ask the same.
 type statusFeeds struct {
 	open     context.Context // done when the configuration is unloaded, or the server shuts down
-	snapshot func(statusQuery) *statusSnapshot
+	snapshot func(context.Context, statusQuery) *statusSnapshot
 
 	mu      sync.Mutex // guards the following, and the feeds
 	viewers int
 	feeds   map[statusQuery]*statusFeed
 }
 
-func newStatusFeeds(open context.Context, snapshot func(statusQuery) *statusSnapshot) *statusFeeds {
+func newStatusFeeds(open context.Context, snapshot func(context.Context, statusQuery) *statusSnapshot) *statusFeeds {
 	return &statusFeeds{open: open, snapshot: snapshot, feeds: make(map[statusQuery]*statusFeed)}
 }
 
@@ -119,8 +119,9 @@ func (f *statusFeeds) run(asked statusQuery, feed *statusFeed) {
 	ticker := time.NewTicker(statusInterval)
 	defer ticker.Stop()
 	for {
-		event, err := json.Marshal(f.snapshot(asked))
-		if err != nil {
+		shown := f.snapshot(f.open, asked)
+		event, err := json.Marshal(shown)
+		if shown == nil || err != nil {
 			return
 		}
 		f.tell(feed, event)

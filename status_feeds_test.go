@@ -18,7 +18,7 @@ func newFeeds(t *testing.T) (feeds *statusFeeds, unload context.CancelFunc, comp
 	t.Helper()
 	open, end := context.WithCancel(t.Context())
 	computed = new(atomic.Int64)
-	return newStatusFeeds(open, func(asked statusQuery) *statusSnapshot {
+	return newStatusFeeds(open, func(_ context.Context, asked statusQuery) *statusSnapshot {
 		computed.Add(1)
 		if asked.sort == "panic" {
 			panic("of a snapshot")

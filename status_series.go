@@ -38,7 +38,8 @@ type statusHistory struct {
 // statusSampler notes now and then, while a configuration has a page, what the gateways
 // have counted.
 type statusSampler struct {
-	set *live.Set
+	set  *live.Set
+	turn chan struct{} // full while what a page is shown is computed
 
 	mu      sync.Mutex // guards the following
 	users   int
@@ -60,7 +61,9 @@ type statusPoint struct {
 	handshakes, messages, bytes float64
 }
 
-func newStatusSampler(set *live.Set) *statusSampler { return &statusSampler{set: set} }
+func newStatusSampler(set *live.Set) *statusSampler {
+	return &statusSampler{set: set, turn: make(chan struct{}, 1)}
+}
 
 // start samples until the last of those that started has stopped.
 func (s *statusSampler) start() (stop func()) {

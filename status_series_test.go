@@ -88,26 +88,26 @@ func TestStatusShowsHowFarADrainIs(t *testing.T) {
 		began := time.Now()
 		set.SetState("a:1", balance.Drain)
 		elapse(30 * time.Second)
-		drain := s.facts.snapshot(statusQuery{limit: 1}).Drains["a:1"]
+		drain := s.facts.snapshot(t.Context(), statusQuery{limit: 1}).Drains["a:1"]
 		if drain.From != 4 || drain.Left != 2 {
 			t.Errorf("%d of %d are left", drain.Left, drain.From)
 		}
 		if within := drain.EndsAt.Sub(began); within <= 30*time.Second || within > time.Minute {
 			t.Errorf("it ends after %s", within)
 		}
-		if node := s.facts.snapshot(statusQuery{limit: 1}).Node; node.Drain != nil || node.State != "ready" {
+		if node := s.facts.snapshot(t.Context(), statusQuery{limit: 1}).Node; node.Drain != nil || node.State != "ready" {
 			t.Errorf("the node is %+v", node)
 		}
 		set.SetState("a:1", balance.Ready)
 		elapse(statusStep)
 		set.DrainNode(new(10 * time.Second))
 		elapse(5 * time.Second)
-		node := s.facts.snapshot(statusQuery{limit: 1}).Node
+		node := s.facts.snapshot(t.Context(), statusQuery{limit: 1}).Node
 		if node.State != "drain" || node.Drain.From != 2 || node.Drain.Left != 1 || time.Until(node.Drain.EndsAt) > 5*time.Second {
 			t.Errorf("the node is %+v, %+v", node, node.Drain)
 		}
 		elapse(time.Minute)
-		if drain := s.facts.snapshot(statusQuery{limit: 1}).Drains; len(drain) != 0 {
+		if drain := s.facts.snapshot(t.Context(), statusQuery{limit: 1}).Drains; len(drain) != 0 {
 			t.Errorf("of an upstream without a gateway: %v", drain)
 		}
 		stop()
@@ -135,7 +135,7 @@ func TestStatusShowsWhenADrainOfManyEnds(t *testing.T) {
 		}
 		openIdle(set, "f", time.Hour)
 		set.SetState("a:1", balance.Drain)
-		drain := s.facts.snapshot(statusQuery{limit: 1}).Drains["a:1"]
+		drain := s.facts.snapshot(t.Context(), statusQuery{limit: 1}).Drains["a:1"]
 		if left := time.Until(drain.EndsAt); drain.Left != maxLimit+1 || left <= time.Minute || left > time.Hour {
 			t.Errorf("%d connections are drained in %v", drain.Left, left)
 		}

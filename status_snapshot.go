@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"os"
@@ -114,7 +115,15 @@ type statusFacts struct {
 	actions bool
 }
 
-func (f *statusFacts) snapshot(asked statusQuery) *statusSnapshot {
+// snapshot waits for its turn: however many ask, and whatever for, the process looks at its
+// connections for one of them at a time. It is nil where ctx is done before.
+func (f *statusFacts) snapshot(ctx context.Context, asked statusQuery) *statusSnapshot {
+	select {
+	case f.series.turn <- struct{}{}:
+		defer func() { <-f.series.turn }()
+	case <-ctx.Done():
+		return nil
+	}
 	filter := live.Filter{Words: strings.Fields(asked.words)}
 	s := &statusSnapshot{
 		Now:          time.Now().UTC().Truncate(time.Millisecond),

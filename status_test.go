@@ -221,6 +221,37 @@ func TestStatusFiltersThatSayTheSameAreOne(t *testing.T) {
 	}
 }
 
+// However many ask, and over however many handlers of the page, one is answered at a time;
+// who has gone meanwhile is not.
+func TestStatusAnswersInTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, set := newStatus(t, false)
+		s.facts.series.turn <- struct{}{} // another is answered
+		other := &statusFacts{set: set, series: s.facts.series}
+		ctx, leave := context.WithCancel(t.Context())
+		gone, answered := make(chan *statusSnapshot, 1), make(chan *statusSnapshot, 2)
+		go func() { gone <- s.facts.snapshot(ctx, statusQuery{limit: 1}) }()
+		for _, facts := range []*statusFacts{s.facts, other} {
+			go func() { answered <- facts.snapshot(t.Context(), statusQuery{limit: 1}) }()
+		}
+		synctest.Wait()
+		leave()
+		if shown := <-gone; shown != nil || len(answered) != 0 {
+			t.Errorf("out of turn: %v, and %d others", shown, len(answered))
+		}
+		<-s.facts.series.turn
+		for range 2 {
+			if <-answered == nil {
+				t.Error("not answered in turn")
+			}
+		}
+		if len(s.facts.series.turn) != 0 {
+			t.Error("a turn does not end")
+		}
+	})
+}
+
 func TestStatusShowsWhatMatches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
