@@ -58,6 +58,7 @@ func (f *statusFeeds) serve(w http.ResponseWriter, r *http.Request, asked status
 		return nil
 	}
 	stream := statusStream{w, http.NewResponseController(w)}
+	defer stream.hurry() // the end of the stream is written as well
 	if !stream.send("retry: 1000\n\n") {
 		return nil
 	}
@@ -168,7 +169,8 @@ type statusStream struct {
 
 // send reports whether the client has been sent the texts, as far as that is known.
 func (s statusStream) send(texts ...string) bool {
-	_ = s.SetWriteDeadline(time.Now().Add(statusPatience)) // as far as the server can
+	s.hurry()
+	defer func() { _ = s.SetWriteDeadline(time.Time{}) }() // HTTP/2 ends a stream at its deadline, though nothing is written
 	for _, text := range texts {
 		if _, err := s.w.Write([]byte(text)); err != nil {
 			return false
@@ -176,3 +178,6 @@ func (s statusStream) send(texts ...string) bool {
 	}
 	return s.Flush() == nil
 }
+
+// hurry has what is written be taken soon, as far as the server can.
+func (s statusStream) hurry() { _ = s.SetWriteDeadline(time.Now().Add(statusPatience)) }

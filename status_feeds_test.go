@@ -35,7 +35,8 @@ type waitingPage struct {
 
 	mu     sync.Mutex
 	wrote  bytes.Buffer
-	failed bool // it takes nothing any more
+	failed bool      // it takes nothing any more
+	by     time.Time // when what is written is to be taken
 }
 
 // Header implements http.ResponseWriter.
@@ -48,10 +49,24 @@ func (p *waitingPage) WriteHeader(int) {}
 func (p *waitingPage) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.failed {
+	if p.failed || time.Until(p.by) != statusPatience {
 		return 0, http.ErrHandlerTimeout
 	}
 	return p.wrote.Write(b)
+}
+
+// SetWriteDeadline is for http.ResponseController.
+func (p *waitingPage) SetWriteDeadline(by time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.by = by
+	return nil
+}
+
+func (p *waitingPage) deadline() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.by
 }
 
 // Flush implements http.Flusher.
@@ -147,6 +162,25 @@ func TestStatusStreamEndsWhenNothingIsComputedAnyMore(t *testing.T) {
 		feeds, unload, _ := newFeeds(t)
 		defer unload()
 		<-wait(t, feeds, statusQuery{sort: "panic"}).done
+	})
+}
+
+// HTTP/2 ends a stream whose deadline passes, whether something is written or not: what
+// is shown may take longer to come.
+func TestStatusStreamHasADeadlineOnlyWhileItIsWritten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		feeds, unload, _ := newFeeds(t)
+		page := wait(t, feeds, statusQuery{})
+		elapse(statusInterval / 2)
+		if by := page.deadline(); page.events() == 0 || !by.IsZero() {
+			t.Errorf("after %d events, the deadline is %v", page.events(), by)
+		}
+		unload()
+		<-page.done
+		if left := time.Until(page.deadline()); left != statusPatience {
+			t.Errorf("the end of the stream is to be taken in %v", left)
+		}
 	})
 }
 
