@@ -79,7 +79,7 @@ func (a *statusActions) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = action.handler(a)(withoutLocation{w}, inner)
 	a.logger.Info("action on the status page", append(fields, zap.String("action", name),
-		zap.String("by", userOf(r)), zap.String("remote_ip", peerIP(r)), zap.Error(err))...)
+		zap.String("by", userOf(r)), zap.String("remote_ip", clientIP(r)), zap.Error(err))...)
 	if err != nil {
 		return answerProblem(w, err)
 	}

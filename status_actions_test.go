@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
@@ -67,6 +70,27 @@ func TestStatusActionsAreForThePageAlone(t *testing.T) {
 				t.Errorf("the upstream drains: %t", drains)
 			}
 		})
+	}
+}
+
+// Behind a trusted proxy, the line names the client, as all lines of the gateway do.
+func TestStatusActionsAreLoggedWithTheClient(t *testing.T) {
+	t.Parallel()
+	s, set := newStatus(t, true)
+	set.Ledger.Want("a:1", 1)
+	core, lines := observer.New(zap.InfoLevel)
+	s.actions.logger = zap.New(core)
+	w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(`{"action":"upstream","address":"a:1","state":"drain"}`))
+	for field := range slices.Chunk(pageSends, 2) {
+		r.Header.Set(field[0], field[1])
+	}
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+	caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, "203.0.113.9")
+	if err := s.ServeHTTP(w, r, teapot); err != nil || w.Code != 200 || lines.Len() != 1 {
+		t.Fatalf("%d %s %v, %d lines", w.Code, w.Body, err, lines.Len())
+	}
+	if got := lines.All()[0].ContextMap(); got["remote_ip"] != "203.0.113.9" || got["action"] != "upstream" || got["address"] != "a:1" || got["state"] != "drain" {
+		t.Errorf("the line has %v", got)
 	}
 }
 
