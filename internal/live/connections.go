@@ -1,6 +1,9 @@
 package live
 
-import "iter"
+import (
+	"iter"
+	"runtime"
+)
 
 // connections are the live connections, by their IDs, and what has come over those that
 // are gone. The set's lock guards them. They lie in shards, in the order of their IDs: a
@@ -72,6 +75,21 @@ func (cs *connections) all() iter.Seq[*Conn] {
 				if !yield(c) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// unhurried are the indexes of the shards for a look that is in no hurry: whatever else is
+// ready to run, the relay above all, does so in between.
+func (cs *connections) unhurried() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range cs.shards {
+			if !yield(i) {
+				return
+			}
+			if i%8 == 0 {
+				runtime.Gosched()
 			}
 		}
 	}

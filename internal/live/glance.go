@@ -21,7 +21,7 @@ func (s *Set) Count(f Filter) int {
 func (s *Set) DrainEnds() map[string]time.Time {
 	ends := make(map[string]time.Time)
 	var seen []sight
-	for i := range s.connections.shards {
+	for i := range s.connections.unhurried() {
 		seen = s.see(i, seen[:0], func(c *Conn) bool { return c.departures != nil })
 		for _, c := range seen {
 			if at, because := c.end(); because == EndsByDrain && at.After(ends[c.Upstream]) {

@@ -79,7 +79,7 @@ func (s *Set) largest(q *Query, key func(*Conn, *relay.Look, time.Time) float64)
 	var best ranking
 	var seen []sight
 	var one ranked
-	for i := range s.connections.shards {
+	for i := range s.connections.unhurried() {
 		seen = s.see(i, seen[:0], match)
 		for _, one.sight = range seen {
 			one.look = one.Relay.Look(now)

@@ -5,7 +5,7 @@ package live
 func (s *Set) Pending() map[string]int {
 	pending := make(map[string]int)
 	var seen []sight
-	for i := range s.connections.shards {
+	for i := range s.connections.unhurried() {
 		seen = s.see(i, seen[:0], func(c *Conn) bool { return c.Relay != nil })
 		for _, c := range seen {
 			toClient, toUpstream := c.Relay.Pending()

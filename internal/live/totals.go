@@ -61,7 +61,7 @@ func (s *Set) Totals() map[string]Totals {
 		return sums[gateway]
 	}
 	var live []*Conn
-	for i := range s.connections.shards {
+	for i := range s.connections.unhurried() {
 		live = s.sumEnded(i, live[:0], func(gateway string, ended *Totals) { sum(gateway).add(*ended) })
 		for _, c := range live {
 			sum(c.Gateway).add(c.totals()) // also if it is gone by now: these are all its own
