@@ -36,16 +36,20 @@ func adminNode(set *live.Set) caddy.AdminHandlerFunc {
 			}
 			apply(set)
 		}
-		return answerNode(w, set)
+		return answerJSON(w, nodeOf(set))
 	}
 }
 
-func answerNode(w http.ResponseWriter, set *live.Set) error {
-	name, _ := os.Hostname() // empty where the system does not say
-	return answerJSON(w, struct {
-		Name string `json:"name"`
-		live.NodeView
-	}{name, set.Node()})
+// namedNode is the node with the name of its host, which is empty where the system does
+// not say.
+type namedNode struct {
+	Name string `json:"name"`
+	live.NodeView
+}
+
+func nodeOf(set *live.Set) namedNode {
+	name, _ := os.Hostname()
+	return namedNode{name, set.Node()}
 }
 
 // readNodeState reads {"state": "…", "period": "…"}, and returns what that asks for.

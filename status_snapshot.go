@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,8 +95,7 @@ type statusSnapshot struct {
 
 // statusNode is the process.
 type statusNode struct {
-	Name string `json:"name"`
-	live.NodeView
+	namedNode
 	Drain *statusDrain `json:"drain,omitempty"` // nil while it is ready
 }
 
@@ -168,8 +166,7 @@ func (f *statusFacts) drains(gateways []live.GatewayView) map[string]statusDrain
 }
 
 func (f *statusFacts) node() statusNode {
-	name, _ := os.Hostname() // empty where the system does not say
-	node := statusNode{Name: name, NodeView: f.set.Node()}
+	node := statusNode{namedNode: nodeOf(f.set)}
 	if node.State == balance.Drain.String() {
 		node.Drain = &statusDrain{From: max(node.Live, f.series.drainedFrom(wholeNode)), Left: node.Live, EndsAt: node.EndsAt}
 	}
