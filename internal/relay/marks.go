@@ -27,10 +27,8 @@ func (r *Relay) Look(now time.Time) Look {
 		FromClient:   r.client.scan.Counts(),
 		FromUpstream: r.upstream.scan.Counts(),
 		LastActive:   moment(r.lastActive),
+		RTT:          r.guard.meanRTT(),
 		Pending:      int(r.client.held.Load()) + int(r.upstream.held.Load()),
-	}
-	if r.guard != nil {
-		look.RTT = time.Duration(r.guard.smoothed) * time.Microsecond
 	}
 	if at := monotonic(now); at-r.lastActive < int64(paceQuiet) {
 		look.PaceFromClient, look.PaceFromUpstream = r.marks.pace(at, &look)

@@ -96,7 +96,16 @@ func (r *Relay) RTT() (last, smoothed time.Duration) {
 	if r.guard == nil {
 		return 0, 0
 	}
-	return time.Duration(r.guard.rtt) * time.Microsecond, time.Duration(r.guard.smoothed) * time.Microsecond
+	return time.Duration(r.guard.rtt) * time.Microsecond, r.guard.meanRTT()
+}
+
+// meanRTT is the mean of how long the client takes to answer pings of ours; 0 where that
+// was not measured.
+func (g *guard) meanRTT() time.Duration {
+	if g == nil {
+		return 0
+	}
+	return time.Duration(g.smoothed) * time.Microsecond
 }
 
 // attendsAt returns when attend has something to do, or never. The caller holds mu.

@@ -278,17 +278,13 @@ func (r *Relay) setPumps(p *pumps) {
 func (r *Relay) outcome() Outcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var rtt time.Duration
-	if r.guard != nil {
-		rtt = time.Duration(r.guard.smoothed) * time.Microsecond
-	}
 	return Outcome{
 		By:           r.ending.by,
 		Code:         r.ending.cause.Code,
 		Reason:       r.ending.cause.Reason,
 		Limit:        r.ending.limit,
 		Idle:         r.ending.idle,
-		RTT:          rtt,
+		RTT:          r.guard.meanRTT(),
 		Panic:        r.ending.panicked,
 		FromClient:   r.client.scan.Counts(),
 		FromUpstream: r.upstream.scan.Counts(),
