@@ -84,7 +84,7 @@ func deleteRevocation(set *live.Set, kept *records, id string, w http.ResponseWr
 	if err := allowParameters(r.URL); err != nil {
 		return err
 	}
-	if known := set.Revocations.Get(id); known == nil || !time.Now().Before(known.Until) {
+	if known := set.Revocations.Get(id); known == nil || known.Over(time.Now()) {
 		return adminError(http.StatusNotFound, "there is no revocation %q", id)
 	}
 	if err := kept.pardon(r.Context(), id); err != nil {

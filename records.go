@@ -91,7 +91,7 @@ func (s revocationShelf) Learn(id string, data []byte) (kept []byte, err error) 
 		return nil, errors.New("it is no revocation")
 	}
 	now := time.Now()
-	if known := s.set.Revocations.Get(id); !now.Before(r.Until) && (known == nil || !now.Before(known.Until)) {
+	if known := s.set.Revocations.Get(id); r.Over(now) && (known == nil || known.Over(now)) {
 		return nil, durable.ErrLapsed
 	}
 	known := s.set.Revocations.Learn(r)

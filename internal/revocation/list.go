@@ -24,7 +24,7 @@ type List struct {
 	size atomic.Int64
 
 	mu     sync.RWMutex // guards what follows; the revocations themselves do not change
-	byID   shelves
+	byID   buckets
 	byJTI  map[subject][]*Revocation
 	byUser map[subject][]*Revocation // of each user, the latest IssuedBefore first
 }
@@ -59,7 +59,7 @@ func (l *List) findLocked(gateway string, c Credential) *Revocation {
 	}
 	now := time.Now()
 	for _, r := range byJTI {
-		if r.Covers(c) && !r.over(now) {
+		if r.Covers(c) && !r.Over(now) {
 			return r
 		}
 	}
@@ -67,7 +67,7 @@ func (l *List) findLocked(gateway string, c Credential) *Revocation {
 		if c.Issued > r.IssuedBefore.Unix() {
 			return nil // so it is for the others
 		}
-		if r.Covers(c) && !r.over(now) {
+		if r.Covers(c) && !r.Over(now) {
 			return r
 		}
 	}
@@ -94,7 +94,7 @@ func (l *List) fullLocked(now time.Time) bool {
 			return false
 		}
 		for _, r := range some {
-			if r.over(now) {
+			if r.Over(now) {
 				left++
 			}
 		}
@@ -172,7 +172,7 @@ func (l *List) Remove(id string) {
 func (l *List) Lapse(now time.Time) (ids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	over := func(r *Revocation) bool { return r.over(now) }
+	over := func(r *Revocation) bool { return r.Over(now) }
 	for i, some := range l.byID {
 		for _, r := range some {
 			if over(r) {
@@ -197,7 +197,7 @@ func (l *List) Lapse(now time.Time) (ids []string) {
 func (l *List) All() iter.Seq[*Revocation] {
 	return func(yield func(*Revocation) bool) {
 		for i := range l.byID {
-			for _, r := range l.shelf(i) {
+			for _, r := range l.bucket(i) {
 				if !yield(r) {
 					return
 				}
@@ -214,7 +214,7 @@ func (l *List) InForce() (n int) {
 	}
 	now := time.Now()
 	for r := range l.All() {
-		if !r.over(now) {
+		if !r.Over(now) {
 			n++
 		}
 	}
@@ -231,29 +231,29 @@ func (l *List) Page(after string, limit int, match func(*Revocation) bool) []*Re
 		switch {
 		case len(page) >= limit:
 			return page
-		case r.ID > after && !r.over(now) && match(r):
+		case r.ID > after && !r.Over(now) && match(r):
 			page = append(page, r)
 		}
 	}
 	return page
 }
 
-func (l *List) shelf(i int) []*Revocation {
+func (l *List) bucket(i int) []*Revocation {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return slices.Clone(l.byID[i])
 }
 
-// shelves are revocations in the order of their IDs, on a shelf for each first byte, so
+// buckets are revocations in the order of their IDs, in a bucket for each first byte, so
 // that what is put in between moves few others.
-type shelves [256][]*Revocation
+type buckets [256][]*Revocation
 
-// find returns the shelf for an ID, which must be one that [Revocation.Identify] makes,
-// and the place on it.
-func (s *shelves) find(id string) (shelf *[]*Revocation, at int, found bool) {
-	shelf = &s[digit(id, 0)<<4|digit(id, 1)]
-	at, found = slices.BinarySearchFunc(*shelf, id, func(r *Revocation, id string) int { return cmp.Compare(r.ID, id) })
-	return shelf, at, found
+// find returns the bucket for an ID, which must be one that [Revocation.Identify] makes,
+// and the place in it.
+func (s *buckets) find(id string) (bucket *[]*Revocation, at int, found bool) {
+	bucket = &s[digit(id, 0)<<4|digit(id, 1)]
+	at, found = slices.BinarySearchFunc(*bucket, id, func(r *Revocation, id string) int { return cmp.Compare(r.ID, id) })
+	return bucket, at, found
 }
 
 // digit is the value of a hexadecimal digit; 0 where there is none.
@@ -269,20 +269,20 @@ func digit(id string, at int) int {
 	return 0
 }
 
-func (s *shelves) get(id string) *Revocation {
-	if shelf, at, found := s.find(id); found {
-		return (*shelf)[at]
+func (s *buckets) get(id string) *Revocation {
+	if bucket, at, found := s.find(id); found {
+		return (*bucket)[at]
 	}
 	return nil
 }
 
-func (s *shelves) put(r *Revocation) {
-	shelf, at, _ := s.find(r.ID)
-	*shelf = slices.Insert(*shelf, at, r)
+func (s *buckets) put(r *Revocation) {
+	bucket, at, _ := s.find(r.ID)
+	*bucket = slices.Insert(*bucket, at, r)
 }
 
-func (s *shelves) drop(id string) {
-	if shelf, at, found := s.find(id); found {
-		*shelf = slices.Delete(*shelf, at, at+1)
+func (s *buckets) drop(id string) {
+	if bucket, at, found := s.find(id); found {
+		*bucket = slices.Delete(*bucket, at, at+1)
 	}
 }

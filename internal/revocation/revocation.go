@@ -73,8 +73,8 @@ func (r *Revocation) Covers(c Credential) bool {
 	return r.User == c.User && c.Issued <= r.IssuedBefore.Unix()
 }
 
-// over reports whether the revocation has lapsed.
-func (r *Revocation) over(now time.Time) bool { return !now.Before(r.Until) }
+// Over reports whether the revocation has lapsed.
+func (r *Revocation) Over(now time.Time) bool { return !now.Before(r.Until) }
 
 // mergedInto returns the revocation as it is kept where it was there before as known:
 // the later end counts.
