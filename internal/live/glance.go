@@ -8,11 +8,13 @@ import (
 // Count returns how many live connections the filter chooses.
 func (s *Set) Count(f Filter) int {
 	match, n := f.locked(time.Now()), 0
-	s.walk(func(c *Conn) {
-		if match(c) {
-			n++
-		}
-	})
+	for i := range s.connections.unhurried() {
+		s.walkShard(i, func(c *Conn) {
+			if match(c) {
+				n++
+			}
+		})
+	}
 	return n
 }
 
