@@ -21,7 +21,7 @@ func (h *Handler) admitUser(w http.ResponseWriter, r *http.Request, what handsha
 			return who, rf
 		}
 		setUser(r, who)
-	} else if who, rf = h.inFront(w, r); rf != nil {
+	} else if who, rf = h.identifyInFront(w, r); rf != nil {
 		return who, rf
 	}
 	// A credential that another handler or module verified may be a cookie or not:
@@ -45,10 +45,10 @@ func (h *Handler) isRevoked(g *token.Grant) bool {
 	return h.live.Revocations.Find(credentialOf(h.name, g)) != nil
 }
 
-// inFront is the user of a request to a gateway without auth, where a handler in front has
+// identifyInFront finds the user of a request to a gateway without auth, where a handler in front has
 // found one, or a good token that names nobody: who has been revoked is refused here as
 // well.
-func (h *Handler) inFront(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
+func (h *Handler) identifyInFront(w http.ResponseWriter, r *http.Request) (identity, *refusal) {
 	user := userOf(r)
 	if user == "" && takeGrant(r) == nil {
 		return identity{}, nil
