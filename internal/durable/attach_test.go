@@ -117,7 +117,7 @@ func TestReattachmentKnowsWhatOthersHaveDeleted(t *testing.T) {
 		other.mustPut("a2", "changed")
 		bubble.Elapse(time.Minute)
 		hasEnded := func() bool {
-			j, err := openJournal(d.get(journalKey(a.book.ID())))
+			j, err := openJournal(d.get(journalKey(a.book.id)))
 			return err == nil && j.Ended
 		}
 		if !hasEnded() {

@@ -61,7 +61,7 @@ const timeout = 10 * time.Second
 
 // Book keeps the shelves of one process.
 type Book struct {
-	id      string
+	id      string // what this process is called in the storage; another one after each start
 	shelves map[string]Shelf
 
 	writes health
@@ -97,10 +97,6 @@ func New(shelves map[string]Shelf) *Book {
 		debts:   map[ref]unwritten{},
 	}
 }
-
-// ID returns what this process is called in the storage. Every process has another,
-// also after it was started again.
-func (b *Book) ID() string { return b.id }
 
 // Put writes a record, which the caller has put in force in memory; it teaches it to
 // the shelf again, so that memory ends up as the storage is where several write the

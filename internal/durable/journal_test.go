@@ -45,7 +45,7 @@ func TestIdleProcessesReadLittle(t *testing.T) {
 			a.mustPut(id, "first")
 		}
 		bubble.Elapse(15 * time.Minute)
-		if size := len(d.get(journalKey(a.book.ID()))); size > 200 {
+		if size := len(d.get(journalKey(a.book.id))); size > 200 {
 			t.Errorf("the journal has %d bytes after 15 minutes", size)
 		}
 		loads := b.access.counted("load")
@@ -70,7 +70,7 @@ func TestJournalsOfTheDeadAreDeletedAndThoseOfTheLivingAreNot(t *testing.T) {
 		}
 		b.release()
 		bubble.Elapse(20 * time.Minute)
-		if journals := d.keys("ws_gateway/nodes"); len(journals) != 1 || journals[0] != journalKey(a.book.ID()) {
+		if journals := d.keys("ws_gateway/nodes"); len(journals) != 1 || journals[0] != journalKey(a.book.id) {
 			t.Errorf("there are %q", journals)
 		}
 	})
@@ -104,7 +104,7 @@ func TestChangeOfAProcessThatDiedBeforeItsJournalIsFound(t *testing.T) {
 		bubble.Elapse(10 * time.Second)
 		dead := make(chan struct{})
 		b.access.inject(func(_ context.Context, operation, key string) error {
-			if operation == "store" && key == journalKey(b.book.ID()) {
+			if operation == "store" && key == journalKey(b.book.id) {
 				<-dead
 			}
 			return nil
@@ -121,13 +121,13 @@ func TestChangeOfAProcessThatDiedBeforeItsJournalIsFound(t *testing.T) {
 		bubble.Elapse(10 * time.Second)
 		again := make(chan struct{})
 		b.access.inject(func(_ context.Context, operation, key string) error {
-			if operation == "store" && key == journalKey(b.book.ID()) {
+			if operation == "store" && key == journalKey(b.book.id) {
 				<-again
 			}
 			return nil
 		})
 		b.mustPut("a1", "newest")
-		d.unset(journalKey(b.book.ID())) // as another process does, which has found it old
+		d.unset(journalKey(b.book.id)) // as another process does, which has found it old
 		bubble.Elapse(3 * time.Second)
 		a.wantRecords("a1=newest", "b1=other")
 		close(again)
@@ -190,7 +190,7 @@ func TestProcessThatCouldNotPollForLongLoadsEverything(t *testing.T) {
 		b.mustPut("a1", "new")
 		b.release()
 		bubble.Elapse(time.Hour)
-		d.unset(journalKey(b.book.ID())) // as another process would
+		d.unset(journalKey(b.book.id)) // as another process would
 		a.access.inject(nil)
 		bubble.Elapse(2 * time.Minute)
 		a.wantRecords("a1=new")
