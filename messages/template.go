@@ -1,0 +1,84 @@
+package messages
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Template is a text with placeholders: those of the request that opened the
+// connection, {time.now} and its kin, and of the message {msg.text}, {msg.size},
+// {msg.type} and {msg.direction}. Braces around anything else, as JSON has them, stand
+// for themselves.
+type Template struct {
+	literals []string // around the placeholders
+	names    []string
+}
+
+// placeholder has a dot, as all of Caddy's have.
+var placeholder = regexp.MustCompile(`\{([a-zA-Z0-9_-]+(?:\.[a-zA-Z0-9_:/-]+)+)\}`)
+
+// ParseTemplate makes a template of a text.
+func ParseTemplate(text string) *Template {
+	t := new(Template)
+	at := 0
+	for _, found := range placeholder.FindAllStringSubmatchIndex(text, -1) {
+		t.literals = append(t.literals, text[at:found[0]])
+		t.names = append(t.names, text[found[2]:found[3]])
+		at = found[1]
+	}
+	t.literals = append(t.literals, text[at:])
+	return t
+}
+
+// Placeholders are the names of the placeholders that the request has to tell, as
+// [PlaceholderUser] returns them.
+func (t *Template) Placeholders() []string {
+	return slices.DeleteFunc(slices.Clone(t.names), func(name string) bool {
+		return strings.HasPrefix(name, "msg.") || isTime(name)
+	})
+}
+
+// Expand returns the text with the values of the placeholders.
+func (t *Template) Expand(m *Message) string {
+	if len(t.names) == 0 {
+		return t.literals[0]
+	}
+	var b strings.Builder
+	for i, name := range t.names {
+		b.WriteString(t.literals[i])
+		b.WriteString(Value(m, name))
+	}
+	b.WriteString(t.literals[len(t.names)])
+	return b.String()
+}
+
+// Value returns what a placeholder, without its braces, is for a message.
+func Value(m *Message, name string) string {
+	switch name {
+	case "msg.text":
+		if m.Type == Text {
+			return string(m.Payload)
+		}
+		return ""
+	case "msg.size":
+		return strconv.Itoa(m.Size())
+	case "msg.type":
+		return m.Type.String()
+	case "msg.direction":
+		return m.Direction.String()
+	}
+	if isTime(name) {
+		value, _ := clock.GetString(name)
+		return value
+	}
+	return m.Conn.Placeholder(name)
+}
+
+func isTime(name string) bool { return strings.HasPrefix(name, "time.") }
+
+// clock knows what does not depend on a request.
+var clock = caddy.NewReplacer()
