@@ -58,6 +58,20 @@ func Buffers() (used, most int64) {
 	return processBudget.used.Load(), processBudget.limit()
 }
 
+// Hold counts n bytes that are held from now on for a side that has not sent all of a
+// message. It fails where too much is held in the process: they are not to be held then,
+// and are not counted.
+func Hold(n int) (ok bool) {
+	if processBudget.used.Add(int64(n)) <= processBudget.limit() {
+		return true
+	}
+	processBudget.uncharge(n)
+	return false
+}
+
+// LetGo counts n bytes that are held no longer.
+func LetGo(n int) { processBudget.uncharge(n) }
+
 // set takes effect at the next charge.
 func (b *budget) set(bytes int64) { b.most.Store(max(bytes, 0)) }
 

@@ -161,3 +161,34 @@ func (r *Relay) breach(from, to *side, v *violation) {
 	}
 	r.requestClose(to, Close{Code: codeGoingAway, Reason: c.Reason})
 }
+
+// Reject ends the connection because of what a side has sent, which the caller has seen
+// and the relay cannot. Nothing more of that side is passed on. Each side gets its close
+// frame, unless it has got the beginning of a frame that may not go on. The cause is what
+// the outcome says, and so is the limit; "" for none. Reject does not block, and may be
+// called by what the relay reads from and writes to.
+func (r *Relay) Reject(offender Party, cause, client, upstream Close, limit string) {
+	defer r.containEnd()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from, to, last := &r.client, &r.upstream, upstream
+	if offender == Upstream {
+		from, to, last = &r.upstream, &r.client, client
+	}
+	from.barred = true
+	if !r.decide(Gateway, cause) && !r.overrule(Gateway, cause) {
+		return
+	}
+	r.ending.limit = limit
+	r.arm(r.closeTimeout)
+	if from.party == Client {
+		r.requestClose(from, client)
+	} else {
+		r.requestClose(from, upstream)
+	}
+	if to.mid && !to.writing {
+		r.abandon(to)
+		return
+	}
+	r.requestClose(to, last)
+}

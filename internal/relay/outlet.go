@@ -66,6 +66,9 @@ func (r *Relay) notePiece(from, to *side, err error, now int64) (ping, closing [
 func (r *Relay) pieceWritten(from, to *side, err error, now int64) {
 	to.writing = false
 	to.mid = !from.scan.AtBoundary()
+	if to.mid && from.barred && to.pending != nil {
+		r.abandon(to) // the rest of the frame was rejected
+	}
 	if from.carries {
 		r.lastActive = now
 	}

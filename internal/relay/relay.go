@@ -103,6 +103,11 @@ type Config struct {
 	// What the extensions that the two sides have agreed on use of the reserved bits of
 	// frames, as [wsframe.Discipline] takes it.
 	ReservedBits byte
+
+	// Whether Upstream is no upstream but brings messages together that come from one.
+	// Frames are held to RFC 6455 then, whatever the policy says, for nothing else can be
+	// done with others. Whether texts are UTF-8 is for Upstream to find out.
+	Assembled bool
 }
 
 // Outcome is how a connection ended and what it carried.
@@ -222,8 +227,8 @@ func New(c Config) *Relay {
 	if r.policy.guards() {
 		r.guard = newGuard(now, r.policy)
 	}
-	if r.policy.Strict {
-		r.strict = &strictness{reserved: c.ReservedBits}
+	if r.policy.Strict || c.Assembled {
+		r.strict = &strictness{reserved: c.ReservedBits, opaque: c.Assembled}
 	}
 	r.client.controls, r.upstream.controls = now, now
 	return r

@@ -6,12 +6,13 @@ import "github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 type strictness struct {
 	sides    [2]strictSide // what the client sends, and the upstream
 	reserved byte          // what the extensions use, as wsframe.Discipline wants it
+	opaque   bool          // texts are looked at elsewhere
 }
 
 // judge judges a frame of a side, of which h is the header, with as much of its payload
 // as is to be passed at once.
 func (s *strictness) judge(from Party, h *wsframe.Header, payload []byte) (fate, *violation) {
-	return s.sides[from].judge(h, payload, from == Client, s.reserved)
+	return s.sides[from].judge(h, payload, from == Client, s)
 }
 
 // strictSide is what a side that sends frames is held to.
@@ -22,9 +23,9 @@ type strictSide struct {
 }
 
 // judge is as strictness has it. A close frame is judged as a whole.
-func (d *strictSide) judge(h *wsframe.Header, payload []byte, client bool, reserved byte) (fate, *violation) {
+func (d *strictSide) judge(h *wsframe.Header, payload []byte, client bool, s *strictness) (fate, *violation) {
 	frames, text := d.frames, d.text
-	if v := frames.Judge(*h, client, reserved); v.Found() {
+	if v := frames.Judge(*h, client, s.reserved); v.Found() {
 		return fateBreach, &violation{code: v.Code, reason: v.Reason}
 	}
 	complete := uint64(len(payload)) == h.Length
@@ -35,6 +36,7 @@ func (d *strictSide) judge(h *wsframe.Header, payload []byte, client bool, reser
 		if v := wsframe.CheckClose(unmasked(payload, h.Key)); v.Found() {
 			return fateBreach, &violation{code: v.Code, reason: v.Reason}
 		}
+	case s.opaque:
 	case frames.MustBeUTF8():
 		if !text.Scan(payload, h.Key, 0) || complete && h.Final && !text.Complete() {
 			return fateBreach, notUTF8

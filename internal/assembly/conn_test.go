@@ -1,0 +1,174 @@
+package assembly
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/messages"
+)
+
+func asClose(err error, e *websocket.CloseError) bool { return errors.As(err, e) }
+
+func both(budget time.Duration, handlers ...messages.Handler) [2]Chain {
+	c := chainOf(budget, handlers...)
+	return [2]Chain{c, c}
+}
+
+func TestMessagesPassBothWays(t *testing.T) {
+	t.Parallel()
+	chains := map[string][2]Chain{"assembled": both(time.Second, handlerFunc(pass)), "as they come": both(time.Second, blind{pass}), "empty": {}}
+	for how, chain := range chains {
+		for i := range 8 {
+			s := setup{chains: chain, deflateClient: i&1 > 0, deflateServer: i&2 > 0, takeoverServer: i&6 == 6}
+			if i&6 == 4 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, client %t, upstream %t, takeover %t", how, s.deflateClient, s.deflateServer, s.takeoverServer), func(t *testing.T) {
+				t.Parallel()
+				f := start(t, s)
+				for _, m := range []string{"", "hello", "grüße", long[:1000], long, long[:511], "last"} {
+					for _, kind := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} {
+						go send(t, f.client, kind, m)
+						receive(t, f.upstream, kind, m)
+						go send(t, f.upstream, kind, m)
+						receive(t, f.client, kind, m)
+					}
+				}
+				go closed(t, f.upstream)
+				if err := f.client.Close(4001, "bye"); err != nil {
+					t.Errorf("closing: %v", err)
+				}
+				if o := f.end(t); o.By != relay.Client || o.Code != 4001 || o.Reason != "bye" || o.FromClient.Messages != 14 || o.FromUpstream.Messages != 14 {
+					t.Errorf("ended with %+v", o)
+				}
+			})
+		}
+	}
+}
+
+func TestHandlersDecide(t *testing.T) {
+	t.Parallel()
+	h := handlerFunc(func(m *messages.Message) (messages.Verdict, error) {
+		switch text := string(m.Payload); {
+		case text == "drop":
+			return messages.Drop(), nil
+		case text == "ping":
+			return messages.Reply(messages.Text, []byte("pong from "+m.Direction.String())), nil
+		case strings.HasPrefix(text, "shout "):
+			m.Payload = bytes.ToUpper(m.Payload[6:])
+		case text == "binary":
+			m.Type, m.Payload = messages.Binary, []byte{0xFF}
+		}
+		return messages.Pass, nil
+	})
+	f := start(t, setup{chains: both(0, h), deflateClient: true})
+	for _, way := range [][2]*websocket.Conn{{f.client, f.upstream}, {f.upstream, f.client}} {
+		from, to := way[0], way[1]
+		for range 3 {
+			send(t, from, websocket.MessageText, "drop")
+			send(t, from, websocket.MessageText, "ping")
+			send(t, from, websocket.MessageText, "shout hello")
+			send(t, from, websocket.MessageText, "binary")
+			receive(t, to, websocket.MessageText, "HELLO")
+			receive(t, to, websocket.MessageBinary, "\xFF")
+		}
+		direction := "from_client"
+		if from == f.upstream {
+			direction = "from_upstream"
+		}
+		for range 3 {
+			receive(t, from, websocket.MessageText, "pong from "+direction)
+		}
+	}
+	_ = f.client.CloseNow()
+	f.end(t)
+	if len(f.decided) != 12 {
+		t.Errorf("told of %v", f.decided)
+	}
+}
+
+func TestEndsThatHandlersMake(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		handle           handlerFunc
+		budget           time.Duration
+		client, upstream [2]websocket.StatusCode // by who sends
+		panics, fails    int
+	}{
+		"close": {
+			handle: func(*messages.Message) (messages.Verdict, error) { return messages.Close(1008, "no"), nil },
+			client: [2]websocket.StatusCode{1008, 1008}, upstream: [2]websocket.StatusCode{1001, 1008},
+		},
+		"error": {
+			handle: func(*messages.Message) (messages.Verdict, error) { return messages.Pass, errors.New("no") },
+			client: [2]websocket.StatusCode{1011, 1011}, upstream: [2]websocket.StatusCode{1011, 1011}, fails: 1,
+		},
+		"panic": {
+			handle: func(m *messages.Message) (messages.Verdict, error) {
+				return messages.Pass, errors.New(string(m.Payload[:1000]))
+			},
+			client: [2]websocket.StatusCode{1011, 1011}, upstream: [2]websocket.StatusCode{1011, 1011}, panics: 1,
+		},
+		"wrong text": {
+			handle: func(m *messages.Message) (messages.Verdict, error) {
+				m.Payload = []byte("\xFF")
+				return messages.Pass, nil
+			},
+			client: [2]websocket.StatusCode{1011, 1011}, upstream: [2]websocket.StatusCode{1011, 1011}, fails: 1,
+		},
+		"too slow": {
+			handle: func(m *messages.Message) (messages.Verdict, error) {
+				<-m.Context().Done()
+				<-time.NewTimer(20 * time.Millisecond).C
+				return messages.Pass, nil
+			},
+			budget: 10 * time.Millisecond,
+			client: [2]websocket.StatusCode{1011, 1011}, upstream: [2]websocket.StatusCode{1011, 1011}, fails: 1,
+		},
+	}
+	for name, tt := range tests {
+		for sender := range 2 {
+			t.Run(fmt.Sprintf("%s, %d", name, sender), func(t *testing.T) {
+				t.Parallel()
+				first := handlerFunc(func(m *messages.Message) (messages.Verdict, error) {
+					if string(m.Payload) == "first" {
+						return messages.Pass, nil
+					}
+					return tt.handle(m)
+				})
+				f := start(t, setup{chains: both(tt.budget, first)})
+				from, to := f.client, f.upstream
+				if sender == 1 {
+					from, to = to, from
+				}
+				send(t, from, websocket.MessageText, "first")
+				receive(t, to, websocket.MessageText, "first")
+				send(t, from, websocket.MessageText, "second")
+				codes := make(chan websocket.StatusCode, 1)
+				go func() {
+					code, _ := closed(t, f.upstream)
+					codes <- code
+				}()
+				if code, _ := closed(t, f.client); code != tt.client[sender] {
+					t.Errorf("the client is told %d, want %d", code, tt.client[sender])
+				}
+				if code := <-codes; code != tt.upstream[sender] {
+					t.Errorf("the upstream is told %d, want %d", code, tt.upstream[sender])
+				}
+				if o := f.end(t); o.By != relay.Gateway || o.Code != int(tt.client[sender]) {
+					t.Errorf("ended with %+v", o)
+				}
+				if len(f.failed) != tt.fails || f.panicked != tt.panics {
+					t.Errorf("told of %v and %d panics", f.failed, f.panicked)
+				}
+			})
+		}
+	}
+}

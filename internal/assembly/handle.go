@@ -1,0 +1,170 @@
+package assembly
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/messages"
+)
+
+// handling takes the messages of a direction through its chain.
+type handling struct {
+	conn    *Conn
+	sender  relay.Party
+	chain   Chain
+	end     func(ending)
+	message messages.Message
+	current string // the handler that has the message
+	watch   *watch // nil until the first message
+}
+
+// handle returns what is to become of a message, of which only the header is there where
+// payload is nil and it passes as it comes. What it returns is the message's until release.
+func (h *handling) handle(d messages.Direction, kind messages.Type, payload []byte) (v messages.Verdict, ok bool) {
+	m := &h.message
+	for i := range h.chain {
+		step := &h.chain[i]
+		deadline := time.Time{}
+		if step.Budget > 0 {
+			deadline = time.Now().Add(step.Budget)
+		}
+		m.Begin(d, kind, payload, deadline)
+		if v, ok = h.step(step, deadline); !ok || v.Kind != messages.KindPass {
+			if ok {
+				h.conn.Reporter.Decided(h.conn.Connection, d, v.Kind)
+			}
+			return v, ok
+		}
+		kind, payload = m.Type, m.Payload
+	}
+	if len(h.chain) == 0 {
+		m.Begin(d, kind, payload, time.Time{})
+	}
+	return v, !h.conn.rejected.Load()
+}
+
+// step has the handlers of a step look at the message.
+func (h *handling) step(s *Step, deadline time.Time) (v messages.Verdict, ok bool) {
+	defer h.contain()
+	h.startWatch(deadline)
+	defer h.stopWatch(deadline)
+	for _, handler := range s.Handlers {
+		h.current = handler.Name
+		v, err := handler.HandleMessage(&h.message)
+		if h.conn.rejected.Load() {
+			return v, false
+		}
+		if err == nil {
+			err = h.check(v)
+		}
+		if err != nil {
+			h.fail(err)
+			return v, false
+		}
+		if v.Kind != messages.KindPass {
+			return v, true
+		}
+	}
+	return messages.Pass, true
+}
+
+// check finds what a handler must not do.
+func (h *handling) check(v messages.Verdict) error {
+	m := &h.message
+	switch {
+	case v.Kind == messages.KindClose && !messages.ValidClose(v.Code, v.Reason):
+		return fmt.Errorf("it closes with %d and a reason of %d bytes, which no close frame may say", v.Code, len(v.Reason))
+	case v.Kind == messages.KindReply && !sound(v.Type, v.Payload):
+		return fmt.Errorf("it answers with a %s that is none", v.Type)
+	case v.Kind == messages.KindPass && !sound(m.Type, m.Payload):
+		return fmt.Errorf("it makes a %s that is none", m.Type)
+	}
+	return nil
+}
+
+func sound(t messages.Type, payload []byte) bool {
+	switch t {
+	case messages.Text:
+		return utf8.Valid(payload)
+	case messages.Binary:
+		return true
+	}
+	return false
+}
+
+func (h *handling) fail(err error) {
+	if h.conn.rejected.Load() {
+		return
+	}
+	h.conn.Reporter.Failed(h.conn.Connection, h.message.Direction, h.current, err)
+	h.end(collapse(h.sender))
+}
+
+// contain ends the connection if a handler panics.
+func (h *handling) contain() {
+	value := recover()
+	if value == nil {
+		return
+	}
+	h.conn.Reporter.Panicked(h.conn.Connection, h.message.Direction, h.current, panics.Caught(value))
+	h.end(collapse(h.sender))
+}
+
+// startWatch has somebody watch the time.
+func (h *handling) startWatch(deadline time.Time) {
+	if deadline.IsZero() {
+		return
+	}
+	if h.watch == nil {
+		h.watch = newWatch(h.conn, h.sender)
+	}
+	h.watch.start(deadline)
+}
+
+func (h *handling) stopWatch(deadline time.Time) {
+	if !deadline.IsZero() {
+		h.watch.stop()
+	}
+}
+
+// watch ends a connection whose handlers take too long, while they still do: nothing
+// else could, for they have the goroutine.
+type watch struct {
+	timer *time.Timer
+	until atomic.Int64 // in nanoseconds since began; 0 while nothing is being handled
+	began time.Time
+}
+
+func newWatch(conn *Conn, sender relay.Party) *watch {
+	w := &watch{began: time.Now()}
+	direction := messages.FromClient
+	if sender == relay.Upstream {
+		direction = messages.FromUpstream
+	}
+	w.timer = time.AfterFunc(time.Hour, func() {
+		defer panics.Contain()
+		if until := w.until.Load(); until == 0 || int64(time.Since(w.began)) < until {
+			return // it fired while the message was finished
+		}
+		if !conn.rejected.Load() {
+			conn.Reporter.Failed(conn.Connection, direction, "", ErrBudget)
+		}
+		conn.reject(collapse(sender))
+	})
+	w.timer.Stop()
+	return w
+}
+
+func (w *watch) start(deadline time.Time) {
+	w.until.Store(max(1, int64(deadline.Sub(w.began))))
+	w.timer.Reset(time.Until(deadline))
+}
+
+func (w *watch) stop() {
+	w.timer.Stop()
+	w.until.Store(0)
+}

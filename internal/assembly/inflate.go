@@ -1,0 +1,86 @@
+package assembly
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/flate"
+)
+
+// Why a compressed message cannot be had.
+var (
+	errTooBig = errors.New("assembly: inflates to more than the limit")
+	errBroken = errors.New("assembly: not deflated")
+)
+
+// window is how far back a compressed message may refer (RFC 7692, section 7.1.2).
+const window = 32 << 10
+
+// tail stands for what the sender has cut off (section 7.2.2), and for an end.
+const tail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
+
+// inflater inflates one message after the other, of any connection.
+type inflater struct {
+	from  bytes.Reader
+	flate io.ReadCloser
+}
+
+var inflaters = sync.Pool{New: func() any {
+	i := new(inflater)
+	i.flate = flate.NewReader(&i.from)
+	return i
+}}
+
+// inflate appends to dst, which is empty, what a message says. compressed has room for the
+// tail, or is copied. dict is what the sender has sent before, where that counts.
+func inflate(dst, compressed, dict []byte, most int) ([]byte, error) {
+	i := inflaters.Get().(*inflater) //nolint:forcetypeassert // it holds nothing else
+	defer func() {
+		i.from.Reset(nil)
+		inflaters.Put(i)
+	}()
+	i.from.Reset(append(compressed, tail...))
+	for i.from.Len() > 0 { // a message may have several last blocks (section 7.2.3.4)
+		if err := i.flate.(flate.Resetter).Reset(&i.from, lastOf(dst, dict)); err != nil {
+			return dst, errBroken
+		}
+		var err error
+		if dst, err = readUpTo(i.flate, dst, most); err != nil {
+			return dst, err
+		}
+	}
+	return dst, nil
+}
+
+// lastOf returns what a message may refer to that has said so much, after dict.
+func lastOf(said, dict []byte) []byte {
+	switch {
+	case len(said) == 0:
+		return dict
+	case len(said) >= window || len(dict) == 0:
+		return said[max(0, len(said)-window):]
+	}
+	all := append(bytes.Clone(dict), said...)
+	return all[max(0, len(all)-window):]
+}
+
+// readUpTo appends what r has to dst, until that has more than most.
+func readUpTo(r io.Reader, dst []byte, most int) ([]byte, error) {
+	for {
+		if len(dst) == cap(dst) {
+			dst = append(dst, 0)[:len(dst)]
+		}
+		n, err := r.Read(dst[len(dst):min(cap(dst), most+1)])
+		dst = dst[:len(dst)+n]
+		switch {
+		case len(dst) > most:
+			return dst, errTooBig
+		case errors.Is(err, io.EOF):
+			return dst, nil
+		case err != nil:
+			return dst, errBroken
+		}
+	}
+}
