@@ -38,8 +38,10 @@ func parseGateway(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		if reason, refused := refusedWords[d.Val()]; refused {
 			return nil, d.Errf("%s is not for WebSockets here: %s", d.Val(), reason)
 		}
-		if err := once(d, seen, d.Val()); err != nil {
-			return nil, err
+		if d.Val() != "messages" { // of which there may be several
+			if err := once(d, seen, d.Val()); err != nil {
+				return nil, err
+			}
 		}
 		if err := gatewayWords[d.Val()](gateway, d); err != nil {
 			return nil, err
@@ -66,6 +68,7 @@ var gatewayWords = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"ping":               (*Handler).unmarshalPing,
 	"idle_timeout":       (*Handler).unmarshalIdleTimeout,
 	"strict":             (*Handler).unmarshalStrict,
+	"messages":           (*Handler).unmarshalMessages,
 	"early_close_count":  (*Handler).unmarshalEarlyCloseCount,
 	"early_close_window": (*Handler).unmarshalEarlyCloseWindow,
 	"panic_threshold":    (*Handler).unmarshalPanicThreshold,

@@ -124,6 +124,10 @@ type Handler struct {
 	// Default: 0, for ever.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
 
+	// Handlers that whole messages go through, in the order of the blocks. Default: none,
+	// and bytes pass unchanged.
+	Messages []*MessageBlock `json:"messages,omitempty"`
+
 	// Whether frames are held to RFC 6455: masking, reserved bits against the
 	// extensions that were agreed on, opcodes, control frames, the order of fragments,
 	// lengths, what close frames say, and the UTF-8 of texts that are not compressed.

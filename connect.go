@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
+	"github.com/wsgateway/caddy-ws-gateway/internal/assembly"
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
@@ -22,12 +23,13 @@ import (
 
 // connected is an upstream that answered a handshake, with the lease on it.
 type connected struct {
-	answer   *handshake.Answer
-	lease    *balance.Lease
-	seat     *admission.Seat // once the connection is about to go live
-	upstream *reverseproxy.Upstream
-	address  string
-	member   string
+	answer    *handshake.Answer
+	lease     *balance.Lease
+	seat      *admission.Seat // once the connection is about to go live
+	upstream  *reverseproxy.Upstream
+	address   string
+	assembled *assembly.Conn // instead of the upstream's, where handlers look into messages
+	member    string
 
 	described *described
 	since     time.Time // when the handshake came
@@ -130,6 +132,9 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	t.failed = true
 	t.tried = append(t.tried, address)
 	if err != nil {
+		return nil, h.failedTry(address, err, t)
+	}
+	if err := h.checkExtensions(a); err != nil {
 		return nil, h.failedTry(address, err, t)
 	}
 	took := time.Since(start)
@@ -237,6 +242,7 @@ func (h *Handler) outgoing(r *http.Request) (*http.Request, error) {
 	out.URL.Scheme, out.URL.Host, out.URL.User = "", "", nil
 	handshake.RemoveHopByHop(out.Header)
 	handshake.DropEmptyOffer(out.Header)
+	h.offersItself(out.Header)
 	h.forwarder.forward(r, out.Header)
 	if h.Proxy.Rewrite != nil {
 		h.Proxy.Rewrite.Rewrite(out, replacerOf(r))

@@ -33,6 +33,8 @@ var (
 	pingSeconds = histogramOf("ping_rtt_seconds",
 		"How long clients took to answer pings of the gateway.",
 		.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
+	verdictsTotal = counterOf("message_verdicts_total",
+		"Messages that message handlers did not just pass: dropped, answered, closed for, failed or panicked over.", "direction", "verdict")
 	limitedTotal = counterOf("limited_total",
 		"What limits did: handshakes refused, connections ended, and clients made to wait.", "limit")
 
@@ -52,7 +54,7 @@ type byGateway interface {
 
 // countsByGateway are the collectors whose series belong to a gateway each.
 var countsByGateway = []byGateway{
-	handshakesTotal, handshakeSeconds, queueSeconds, closesTotal, connectionSeconds, pingSeconds, limitedTotal,
+	handshakesTotal, handshakeSeconds, queueSeconds, closesTotal, connectionSeconds, pingSeconds, limitedTotal, verdictsTotal,
 }
 
 func counterOf(name, help string, labels ...string) *prometheus.CounterVec {
@@ -78,6 +80,10 @@ func histogramOf(name, help string, buckets ...float64) *prometheus.HistogramVec
 func countHandshake(gateway, result string, took time.Duration) {
 	handshakesTotal.WithLabelValues(gateway, result).Inc()
 	handshakeSeconds.WithLabelValues(gateway).Observe(took.Seconds())
+}
+
+func countVerdict(gateway, direction, verdict string) {
+	verdictsTotal.WithLabelValues(gateway, direction, verdict).Inc()
 }
 
 func countLimited(gateway, limit string) { limitedTotal.WithLabelValues(gateway, limit).Inc() }

@@ -91,10 +91,25 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		_ = got.answer.Conn.Close()
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
+	dropRevealing(who, got)
+	if rf := h.assemble(r, who, got, id); rf != nil {
+		defer got.lease.Release()
+		defer got.finishAssembly()
+		_ = got.answer.Conn.Close()
+		return h.refuse(w, r, handshake.Sound, since, rf)
+	}
 	handedOver = true
 	got.seat = seat
 	h.goLive(w, r, who, got, id)
 	return nil
+}
+
+// dropRevealing removes the subprotocol that the upstream has chosen if that is the
+// credential. The fallback stands for it.
+func dropRevealing(who identity, got *connected) {
+	if res := got.answer.Res; who.forwarded.Reveals(res.Header[carrier.ProtocolField]) {
+		delete(res.Header, carrier.ProtocolField)
+	}
 }
 
 // goLive upgrades the client and lets the relay take over.
@@ -110,9 +125,6 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 			client.End()
 		}
 	}()
-	if res := got.answer.Res; who.forwarded.Reveals(res.Header[carrier.ProtocolField]) {
-		delete(res.Header, carrier.ProtocolField) // the fallback stands for it
-	}
 	reserved := handshake.ReservedBits(got.answer.Res.Header)
 	subprotocol := answerHeader(w, r, got.answer.Res, who.fallbackProtocol, h.responseOps)
 	if h.Auth != nil && h.Auth.Renew != "" {
@@ -126,7 +138,8 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	}
 	made := h.newConnection(r, who, got)
 	made.ID, made.Subprotocol = id, strings.Clone(subprotocol)
-	made.Relay = h.newRelay(client, got.answer, reserved)
+	made.Relay = h.newRelay(client, got, reserved)
+	made.AtEnd = got.finishAssembly
 	h.note(r, got.since, resultOK, http.StatusSwitchingProtocols)
 	c = made // from here on its end counts
 	h.live.Add(c)
@@ -148,6 +161,8 @@ func (h *Handler) giveUp(got *connected, client upgrade.Side, c *live.Conn) {
 	defer got.lease.Release()
 	if c != nil {
 		defer c.Finish(relay.Outcome{By: relay.Gateway, Code: 1011, Reason: "internal error"})
+	} else {
+		defer got.finishAssembly()
 	}
 	if client.Conn != nil {
 		defer func() { _ = client.Conn.Close() }()
@@ -157,17 +172,20 @@ func (h *Handler) giveUp(got *connected, client upgrade.Side, c *live.Conn) {
 
 // newRelay makes the relay between two sides that have agreed on extensions which use
 // the reserved bits.
-func (h *Handler) newRelay(client upgrade.Side, upstream *handshake.Answer, reserved byte) *relay.Relay {
-	return relay.New(relay.Config{
+func (h *Handler) newRelay(client upgrade.Side, got *connected, reserved byte) *relay.Relay {
+	made := relay.New(relay.Config{
 		Client:            client.Conn,
-		Upstream:          upstream.Conn,
+		Upstream:          got.answer.Conn,
 		EarlyFromClient:   client.Early,
-		EarlyFromUpstream: upstream.Early,
+		EarlyFromUpstream: got.answer.Early,
 		WriteTimeout:      h.writeTimeout(),
 		CloseTimeout:      closeTimeout,
 		Policy:            h.relayPolicy,
 		ReservedBits:      reserved,
+		Assembled:         got.assembled != nil,
 	})
+	got.bind(made)
+	return made
 }
 
 // newConnection describes a connection without holding on to the request or the

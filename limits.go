@@ -45,6 +45,14 @@ func relayPolicy(gateway string, l *Limit, ping *Ping, idleTimeout time.Duration
 	return &p
 }
 
+// messageSize is the most bytes of a message; 0 for no limit.
+func (l *Limit) messageSize() int64 {
+	if l == nil {
+		return 0
+	}
+	return l.MessageSize
+}
+
 func (r *FlowRate) compile() relay.Rate {
 	if r == nil {
 		return relay.Rate{}

@@ -71,6 +71,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.caps = h.Limit.caps()
 	h.relayPolicy = relayPolicy(h.name, h.Limit, h.Ping, time.Duration(h.IdleTimeout), h.Strict)
 	var err error
+	if h.messages, err = loadMessages(ctx, h.Messages, h.Limit.messageSize(), messageReporter{h.name, h.live}); err != nil {
+		return err
+	}
 	if h.Auth != nil {
 		h.auth, err = loadAuth(ctx, h.Auth, h.isRevoked)
 		h.taken.add(h.auth.release)

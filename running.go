@@ -24,7 +24,8 @@ type running struct {
 	authenticator *authenticator // nil without auth
 	originPolicy  *origin.Policy
 	caps          admission.Caps
-	relayPolicy   *relay.Policy // nil for nothing that connections are held to
+	relayPolicy   *relay.Policy  // nil for nothing that connections are held to
+	messages      *messageChains // nil where nobody looks into messages
 	balancer      *balancer
 	probes        *probes // nil where upstreams are not probed
 	transport     *transport

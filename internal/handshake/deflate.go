@@ -48,6 +48,14 @@ func AcceptDeflate(offered http.Header) (answer string, agreed Deflate) {
 	return "", Deflate{}
 }
 
+// SetExtensions makes the answer accept what AcceptDeflate has returned.
+func SetExtensions(answer http.Header, accepted string) {
+	delete(answer, extensionsField)
+	if accepted != "" {
+		answer[extensionsField] = []string{accepted}
+	}
+}
+
 // accept reports whether an offer with these parameters is right (RFC 7692, section 7.1),
 // and what comes of it.
 func accept(params map[string]string) (agreed Deflate, ok bool) {

@@ -29,6 +29,9 @@ type Details struct {
 	Seat        *admission.Seat // taken with RemoteIP and UserID
 	Relay       *relay.Relay
 
+	// Called when the connection is over; nil for nothing.
+	AtEnd func()
+
 	// The server of an HTTP/3 connection, which waits for its clients to hang up
 	// when the process exits; nil over HTTP/1.1 and HTTP/2.
 	Server Server
@@ -85,6 +88,9 @@ func (c *Conn) Finish(outcome relay.Outcome) {
 	defer c.set.Remove(c)
 	defer c.reportClosed(outcome)
 	defer c.set.journal.noteEnd(c, &outcome)
+	if c.AtEnd != nil {
+		defer c.AtEnd()
+	}
 	if outcome.Panic != nil {
 		c.reportPanic(outcome.Panic)
 	}

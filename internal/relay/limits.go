@@ -58,13 +58,22 @@ func (r *Relay) judgeData(from *side, h *wsframe.Header, now int64) (f fate, wai
 			return fateBreach, 0, tooManyParts
 		}
 	}
-	if most := r.policy.MessageSize; most > 0 && (before > most || h.Length > most-before) {
+	if most := r.messageSize(from); most > 0 && (before > most || h.Length > most-before) {
 		return fateBreach, 0, tooBig
 	}
 	if from.party == Client && r.guard != nil {
 		return r.judgeRates(h, now)
 	}
 	return fatePass, 0, nil
+}
+
+// messageSize is the largest message of a side, or 0. What comes in place of an upstream
+// has been looked at, and may have grown by that.
+func (r *Relay) messageSize(from *side) uint64 {
+	if from.party == Upstream && r.strict != nil && r.strict.assembled {
+		return 0
+	}
+	return r.policy.MessageSize
 }
 
 // judgeRates judges a frame of a message of the client.

@@ -228,7 +228,7 @@ func New(c Config) *Relay {
 		r.guard = newGuard(now, r.policy)
 	}
 	if r.policy.Strict || c.Assembled {
-		r.strict = &strictness{reserved: c.ReservedBits, opaque: c.Assembled}
+		r.strict = &strictness{reserved: c.ReservedBits, assembled: c.Assembled}
 	}
 	r.client.controls, r.upstream.controls = now, now
 	return r

@@ -4,9 +4,9 @@ import "github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 
 // strictness holds the two directions to RFC 6455.
 type strictness struct {
-	sides    [2]strictSide // what the client sends, and the upstream
-	reserved byte          // what the extensions use, as wsframe.Discipline wants it
-	opaque   bool          // texts are looked at elsewhere
+	sides     [2]strictSide // what the client sends, and the upstream
+	reserved  byte          // what the extensions use, as wsframe.Discipline wants it
+	assembled bool          // texts are looked at elsewhere
 }
 
 // judge judges a frame of a side, of which h is the header, with as much of its payload
@@ -36,7 +36,7 @@ func (d *strictSide) judge(h *wsframe.Header, payload []byte, client bool, s *st
 		if v := wsframe.CheckClose(unmasked(payload, h.Key)); v.Found() {
 			return fateBreach, &violation{code: v.Code, reason: v.Reason}
 		}
-	case s.opaque:
+	case s.assembled:
 	case frames.MustBeUTF8():
 		if !text.Scan(payload, h.Key, 0) || complete && h.Final && !text.Complete() {
 			return fateBreach, notUTF8

@@ -1,0 +1,99 @@
+package wsgateway
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/assembly"
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/messages"
+)
+
+// offersItself replaces what the client offers the upstream by what the gateway does,
+// where it looks into messages and so speaks with each side for itself.
+func (h *Handler) offersItself(out http.Header) {
+	if h.messages != nil {
+		handshake.OfferDeflate(out)
+	}
+}
+
+// checkExtensions finds out whether the upstream has accepted what the gateway cannot do.
+func (h *Handler) checkExtensions(a *handshake.Answer) error {
+	if h.messages == nil || a.Conn == nil {
+		return nil
+	}
+	if _, ok := handshake.AgreedDeflate(a.Res.Header); !ok {
+		return fmt.Errorf("%w: its Sec-WebSocket-Extensions were not offered like this", handshake.ErrInvalid)
+	}
+	return nil
+}
+
+// assemble puts the handlers of messages between the relay and the upstream, where there
+// are any, and makes the answer of the upstream that of the gateway.
+func (h *Handler) assemble(r *http.Request, who identity, got *connected, id string) *refusal {
+	if h.messages == nil {
+		return nil
+	}
+	res := got.answer.Res
+	server, _ := handshake.AgreedDeflate(res.Header)
+	accepted, client := handshake.AcceptDeflate(r.Header)
+	conn, err := assembly.New(assembly.Config{
+		Upstream:     got.answer.Conn,
+		Early:        got.answer.Early,
+		Connection:   h.messageConnection(r, who, got, id),
+		Chains:       h.messages.chains,
+		Reporter:     h.messages.reporter,
+		Client:       assembly.Deflate(client),
+		Server:       assembly.Deflate(server),
+		MessageSize:  h.messages.size,
+		WriteTimeout: h.writeTimeout(),
+	})
+	got.answer.Conn, got.answer.Early, got.assembled = conn, nil, conn
+	if err != nil {
+		return h.handlerUnprepared(err, conn.Connection)
+	}
+	handshake.SetExtensions(res.Header, accepted)
+	return nil
+}
+
+// handlerUnprepared is the refusal where a handler has failed for the connection already.
+func (h *Handler) handlerUnprepared(err error, c *messages.Connection) *refusal {
+	name := ""
+	if failed, ok := errors.AsType[*assembly.OpenError](err); ok {
+		name, err = failed.Handler, failed.Err
+	}
+	h.messages.reporter.Failed(c, messages.FromClient, name, err)
+	return &refusal{status: http.StatusInternalServerError, result: resultUnavailable, reason: "the message handler " + name + " failed"}
+}
+
+func (h *Handler) messageConnection(r *http.Request, who identity, got *connected, id string) *messages.Connection {
+	c := messages.Connection{
+		ID:          id,
+		Gateway:     h.name,
+		UserID:      strings.Clone(userOf(r)),
+		RemoteIP:    strings.Clone(clientIP(r)),
+		Upstream:    got.address,
+		Subprotocol: strings.Clone(who.fallbackProtocol),
+	}
+	if chosen := got.answer.Res.Header["Sec-Websocket-Protocol"]; len(chosen) > 0 {
+		c.Subprotocol = strings.Clone(chosen[0])
+	}
+	return c.WithPlaceholders(h.messages.snapshot(r))
+}
+
+// finishAssembly lets go of what handlers keep for a connection that has not come about.
+func (got *connected) finishAssembly() {
+	if got.assembled != nil {
+		got.assembled.Finish()
+	}
+}
+
+// bind has the handlers of messages end the connection by its relay.
+func (got *connected) bind(r *relay.Relay) {
+	if got.assembled != nil {
+		got.assembled.Bind(r)
+	}
+}
