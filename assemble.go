@@ -2,7 +2,6 @@ package wsgateway
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -11,25 +10,6 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
-
-// offersItself replaces what the client offers the upstream by what the gateway does,
-// where it looks into messages and so speaks with each side for itself.
-func (h *Handler) offersItself(out http.Header) {
-	if h.messages != nil {
-		handshake.OfferDeflate(out)
-	}
-}
-
-// checkExtensions finds out whether the upstream has accepted what the gateway cannot do.
-func (h *Handler) checkExtensions(a *handshake.Answer) error {
-	if h.messages == nil || a.Conn == nil {
-		return nil
-	}
-	if _, ok := handshake.AgreedDeflate(a.Res.Header); !ok {
-		return fmt.Errorf("%w: its Sec-WebSocket-Extensions were not offered like this", handshake.ErrInvalid)
-	}
-	return nil
-}
 
 // assemble puts the handlers of messages between the relay and the upstream, where there
 // are any, and makes the answer of the upstream that of the gateway.
