@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 )
 
@@ -22,23 +21,43 @@ const pingEvery = 10 * time.Second
 
 // variant is a gateway that is compared with another one.
 type variant struct {
-	name   string
+	on     bool
 	change func(*setup)
 }
 
-var (
-	unlimited = variant{"off", func(*setup) {}}
-	limited   = variant{"on", func(s *setup) { s.Limits, s.Ping = true, pingEvery }}
-)
+func (v variant) String() string {
+	if v.on {
+		return "on"
+	}
+	return "off"
+}
+
+// comparison is two variants.
+type comparison struct{ off, on variant }
+
+// inTurns has another one first each time.
+func (c comparison) inTurns(round int) []variant {
+	if round%2 == 0 {
+		return []variant{c.off, c.on}
+	}
+	return []variant{c.on, c.off}
+}
+
+// with is a comparison of a gateway with itself, changed.
+func with(change func(*setup)) comparison {
+	return comparison{variant{false, func(*setup) {}}, variant{true, change}}
+}
+
+var limits = with(func(s *setup) { s.Limits, s.Ping = true, pingEvery })
 
 // pairs are figures of two variants, taken in turns.
 type pairs struct{ off, on []float64 }
 
 func (p *pairs) add(v variant, value float64) {
-	if v.name == unlimited.name {
-		p.off = append(p.off, value)
-	} else {
+	if v.on {
 		p.on = append(p.on, value)
+	} else {
+		p.off = append(p.off, value)
 	}
 }
 
@@ -79,14 +98,14 @@ func (b *bench) compareLimits(ctx context.Context) error {
 	idle := min(b.idle, b.most())
 	for round := range b.rounds {
 		for i := range loads {
-			if err := b.compareCosts(ctx, round, loads[i].traffic, &loads[i].pairs); err != nil {
+			if err := b.compareCosts(ctx, limits, round, loads[i].traffic, &loads[i].pairs); err != nil {
 				return fmt.Errorf("%s: %w", loads[i].what, err)
 			}
 		}
-		for _, v := range inTurns(round, unlimited, limited) {
-			h, r, err := b.heldBy(ctx, v, idle)
+		for _, v := range limits.inTurns(round) {
+			h, r, err := b.heldBy(ctx, v, idle, 2*pingEvery+b.settle)
 			if err != nil {
-				return fmt.Errorf("quiet connections, limits %s: %w", v.name, err)
+				return fmt.Errorf("quiet connections, limits %s: %w", v, err)
 			}
 			heap.add(v, h)
 			resident.add(v, r)
@@ -111,12 +130,6 @@ func (b *bench) compareLimits(ctx context.Context) error {
 	return nil
 }
 
-// inTurns has another one first each time.
-func inTurns(round int, variants ...variant) []variant {
-	at := round % len(variants)
-	return slices.Concat(variants[at:], variants[:at])
-}
-
 // fine shows a span with so many digits behind the point.
 func fine(s span, digits int) string {
 	return fmt.Sprintf("%.*f (%.*f–%.*f)", digits, s.median, digits, s.low, digits, s.high)
@@ -127,22 +140,22 @@ const turnsInRound = 6
 
 // compareCosts measures the CPU for a message of the traffic, in µs. The two gateways
 // stand beside each other, and only one has anything to do at a time.
-func (b *bench) compareCosts(ctx context.Context, round int, t traffic, costs *pairs) error {
-	gateways := make(map[string]*gateway)
-	for _, v := range inTurns(round, unlimited, limited) {
+func (b *bench) compareCosts(ctx context.Context, c comparison, round int, t traffic, costs *pairs) error {
+	gateways := make(map[bool]*gateway)
+	for _, v := range c.inTurns(round) {
 		g, err := b.startGateway(ctx, false, v.change)
 		if err != nil {
 			return err
 		}
 		defer g.stop()
-		gateways[v.name] = g
+		gateways[v.on] = g
 	}
 	for turn := range turnsInRound {
-		for _, v := range inTurns(round+turn, unlimited, limited) {
-			g := gateways[v.name]
+		for _, v := range c.inTurns(round + turn) {
+			g := gateways[v.on]
 			o, err := g.client.play(t, b.window(&subject{pid: g.pid()}))
 			if err := errors.Join(err, ctx.Err()); err != nil {
-				return fmt.Errorf("limits %s: %w", v.name, err)
+				return fmt.Errorf("%s: %w", v, err)
 			}
 			costs.add(v, float64(b.spent.Nanoseconds())/1e3/float64(o.units))
 		}
@@ -150,9 +163,9 @@ func (b *bench) compareCosts(ctx context.Context, round int, t traffic, costs *p
 	return nil
 }
 
-// heldBy is the live heap and the resident memory for a quiet connection, of n, in
-// bytes.
-func (b *bench) heldBy(ctx context.Context, v variant, n int) (heap, resident float64, err error) {
+// heldBy is the live heap and the resident memory for a quiet connection, of n, after so
+// long, in bytes.
+func (b *bench) heldBy(ctx context.Context, v variant, n int, wait time.Duration) (heap, resident float64, err error) {
 	g, err := b.startGateway(ctx, false, v.change)
 	if err != nil {
 		return 0, 0, err
@@ -167,14 +180,15 @@ func (b *bench) heldBy(ctx context.Context, v variant, n int) (heap, resident fl
 	}
 	residentBefore := rss(g.pid())
 	var failed error
-	wait := 2*pingEvery + b.settle // as long for both of them
 	look := window{wait, 0, func() {
 		if heap, failed = g.heap(); failed == nil {
 			heap, resident = (heap-heapBefore)/float64(n), (rss(g.pid())-residentBefore)*1024/float64(n)
 		}
 	}, func() {}}
 	o, err := g.client.play(traffic{conns: n, size: stampSize, quiet: true}, look)
-	if pinged := o.pings > 0; err == nil && pinged != (v.name == limited.name) {
+	var s setup
+	v.change(&s)
+	if err == nil && o.pings > 0 != (s.Ping > 0) {
 		err = fmt.Errorf("%d pings came", o.pings)
 	}
 	return heap, resident, errors.Join(err, failed, ctx.Err())

@@ -8,6 +8,7 @@
 //	go run . -peers ws_gateway,nginx -scenarios push,storm -transports wss -rounds 5
 //	go run . -soak 20m -conns 5000
 //	go run . -limits
+//	go run . -messages
 //	go run . -pings
 //	go run . -watched
 //	go run . -stalled 45s
@@ -41,7 +42,7 @@ type options struct {
 	secure bool
 	reload time.Duration
 
-	limits, pings, watched bool
+	limits, messages, pings, watched bool
 
 	stalled time.Duration
 }
@@ -73,6 +74,7 @@ func main() {
 	flag.DurationVar(&o.soak, "soak", 0, "instead, keep the gateway under changing connections so long, and watch its memory")
 	flag.IntVar(&o.conns, "conns", 5000, "connections of the soak, or with -pings")
 	flag.BoolVar(&o.limits, "limits", false, "instead, compare the gateway with all limits on with itself without any")
+	flag.BoolVar(&o.messages, "messages", false, "instead, compare the gateway with message handlers with itself without any")
 	flag.BoolVar(&o.pings, "pings", false, "instead, measure what pings to quiet connections cost")
 	flag.BoolVar(&o.watched, "watched", false, "instead, measure what it costs to look at the gateway: metrics and the live page")
 	flag.DurationVar(&o.stalled, "stalled", 0, "instead, flood clients who never read for so long, and watch the gateway's memory")
@@ -111,6 +113,8 @@ func (b *bench) play(ctx context.Context, r roles) error {
 		return b.endure(ctx)
 	case b.limits:
 		return b.compareLimits(ctx)
+	case b.messages:
+		return b.compareMessages(ctx)
 	case b.pings:
 		return b.comparePings(ctx)
 	case b.watched:

@@ -60,10 +60,11 @@ type setup struct {
 	Admin       string
 	Generation  int
 
-	Limits bool          // all of them, and idle_timeout, none of which ends or slows anything
-	Ping   time.Duration // how often clients are sent a ping; 0 for never
-	Page   bool          // the live page is served
-	Budget string        // what stalled sides may hold together; the default if empty
+	Limits   bool          // all of them, and idle_timeout, none of which ends or slows anything
+	Messages string        // handlers that messages go through, a line; "" for none
+	Ping     time.Duration // how often clients are sent a ping; 0 for never
+	Page     bool          // the live page is served
+	Budget   string        // what stalled sides may hold together; the default if empty
 }
 
 const (

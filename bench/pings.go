@@ -20,17 +20,17 @@ func (b *bench) comparePings(ctx context.Context) error {
 	const every = time.Second
 	b.length = max(b.length, 10*every) // so that each connection has its share
 	n := min(b.conns, b.most())
-	pinging := variant{limited.name, func(s *setup) { s.Ping = every }}
+	pinging := with(func(s *setup) { s.Ping = every })
 	var cores pairs
 	var pings []float64
 	for round := range b.rounds {
-		for _, v := range inTurns(round, unlimited, pinging) {
+		for _, v := range pinging.inTurns(round) {
 			used, answered, err := b.quietly(ctx, v, n)
 			if err != nil {
-				return fmt.Errorf("pings %s: %w", v.name, err)
+				return fmt.Errorf("pings %s: %w", v, err)
 			}
 			cores.add(v, used)
-			if v.name == pinging.name {
+			if v.on {
 				pings = append(pings, answered)
 			}
 		}

@@ -34,10 +34,10 @@ func (b *bench) compareWatched(ctx context.Context) error {
 	}
 	defer g.stop()
 	var half, tail, cores pairs
-	looking := variant{limited.name, nil}
+	looking := with(nil)
 	for round := range b.rounds {
-		for _, v := range inTurns(round, unlimited, looking) {
-			o, err := b.whileWatched(ctx, g, n, v.name == looking.name)
+		for _, v := range looking.inTurns(round) {
+			o, err := b.whileWatched(ctx, g, n, v.on)
 			if err != nil {
 				return err
 			}
