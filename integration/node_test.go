@@ -17,7 +17,7 @@ func needNode(t *testing.T) string {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	need(t, err != nil, "node is not installed")
-	for _, name := range []string{"graphql-ws", "jose", "socket.io", "ws"} {
+	for _, name := range []string{"@msgpack/msgpack", "graphql-ws", "jose", "socket.io", "ws"} {
 		_, err = os.Stat("clients/node_modules/" + name)
 		need(t, err != nil, "the npm package "+name+" is missing: run npm ci in integration/clients")
 	}
@@ -36,13 +36,14 @@ type nodeScript struct {
 
 // nodeEvent is what a script tells.
 type nodeEvent struct {
-	Event     string // listening, open, carried, closed, report or error
+	Event     string // listening, open, carried, message, closed, report or error
 	Port      int
 	Session   string
 	Server    string
 	Transport string
 	Code      int
 	Reason    string
+	Text      string // of a message
 	Sessions  int      // in a report: how many there have been
 	Wrong     []string // in a report: what was missed or came twice
 }
