@@ -43,7 +43,7 @@ type nodeEvent struct {
 	Transport string
 	Code      int
 	Reason    string
-	Text      string // of a message
+	Text      string   // of a message
 	Sessions  int      // in a report: how many there have been
 	Wrong     []string // in a report: what was missed or came twice
 }
