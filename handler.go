@@ -139,7 +139,9 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	made := h.newConnection(r, who, got)
 	made.ID, made.Subprotocol = id, strings.Clone(subprotocol)
 	made.Relay = h.newRelay(client, got, reserved)
-	made.AtEnd = got.finishAssembly
+	if got.assembled != nil {
+		made.AtEnd = got.assembled.Finish
+	}
 	h.note(r, got.since, resultOK, http.StatusSwitchingProtocols)
 	c = made // from here on its end counts
 	h.live.Add(c)
