@@ -137,3 +137,15 @@ func cut(reason string) string {
 	}
 	return reason[:end]
 }
+
+// NeedsPayload reports whether the verdict has something of the payload in it, or is a
+// reply: what a [messages.PayloadIgnorer] has to do without.
+func (o *Otherwise) NeedsPayload() bool {
+	switch {
+	case o == nil || o.Drop:
+		return false
+	case o.Close != nil:
+		return strings.Contains(o.Close.Reason, "{msg.text}") || strings.Contains(o.Close.Reason, "{msg.size}")
+	}
+	return true
+}

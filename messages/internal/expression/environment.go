@@ -1,0 +1,142 @@
+package expression
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/ext"
+)
+
+// The names of the variables.
+const (
+	msgText      = "msg.text"
+	msgSize      = "msg.size"
+	msgType      = "msg.type"
+	msgJSON      = "msg.json"
+	msgBinary    = "msg.binary"
+	direction    = "direction"
+	user         = "user"
+	connectionID = "connection"
+	upstream     = "upstream"
+	gateway      = "gateway"
+	remoteIP     = "remote_ip"
+)
+
+// standard is the environment without placeholders. Its functions take no more time and
+// memory than grows with their arguments, with the exceptions that bounded knows.
+var standard = sync.OnceValues(func() (*cel.Env, error) {
+	options := []cel.EnvOption{
+		cel.Variable(msgText, cel.StringType),
+		cel.Variable(msgSize, cel.IntType),
+		cel.Variable(msgType, cel.StringType),
+		cel.Variable(msgJSON, cel.DynType),
+		cel.Variable(msgBinary, cel.BytesType),
+		cel.CrossTypeNumericComparisons(true),
+		cel.OptionalTypes(),
+		ext.Strings(),
+		ext.Math(),
+		ext.Bindings(),
+		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
+	}
+	for _, name := range []string{direction, user, connectionID, upstream, gateway, remoteIP} {
+		options = append(options, cel.Variable(name, cel.StringType))
+	}
+	return cel.NewEnv(options...)
+})
+
+// environment is the standard one with variables for the placeholders.
+func environment(placeholders []placeholder) (*cel.Env, error) {
+	env, err := standard()
+	if err != nil || len(placeholders) == 0 {
+		return env, err
+	}
+	options := make([]cel.EnvOption, 0, len(placeholders))
+	for _, p := range placeholders {
+		options = append(options, cel.Variable(p.variable, cel.StringType))
+	}
+	return env.Extend(options...)
+}
+
+// known is what an undeclared reference may have been meant to be.
+const known = "msg.text, msg.size, msg.type, msg.json, msg.binary, direction, user, connection, upstream, gateway and remote_ip"
+
+// explain is the first of the issues, with its place in the source.
+func explain(source string, issues *cel.Issues) error {
+	if len(issues.Errors()) == 0 {
+		return issues.Err()
+	}
+	first := issues.Errors()[0]
+	place := fmt.Sprintf("column %d", max(1, first.Location.Column()+1))
+	if strings.Contains(source, "\n") {
+		place = fmt.Sprintf("line %d, %s", first.Location.Line(), place)
+	}
+	message := strings.ReplaceAll(first.Message, " (in container '')", "")
+	if strings.HasPrefix(message, "undeclared reference") {
+		message += ": there are " + known
+	}
+	return fmt.Errorf("%s of the expression: %s", place, message)
+}
+
+// findings are what there is in an expression.
+type findings struct {
+	loops        bool
+	needsPayload bool
+}
+
+// look looks at a checked expression, and refuses what is not bounded, and placeholders
+// that have not become variables.
+func look(checked *cel.Ast, placeholders []placeholder) (findings, error) {
+	var found findings
+	var errs []error
+	used := make(map[string]bool)
+	ast.PostOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.ComprehensionKind:
+			found.loops = true
+		case ast.IdentKind:
+			used[e.AsIdent()] = true
+		case ast.CallKind:
+			if err := bounded(e.AsCall()); err != nil {
+				errs = append(errs, err)
+			}
+		default:
+		}
+	}))
+	for _, p := range placeholders {
+		if !used[p.variable] {
+			errs = append(errs, fmt.Errorf("the placeholder {%s} stands in quotes: write it without, as in {%s} == \"…\"", p.name, p.name))
+		}
+		found.needsPayload = found.needsPayload || p.name == msgText || p.name == msgSize
+	}
+	for _, name := range []string{msgText, msgSize, msgJSON, msgBinary} {
+		found.needsPayload = found.needsPayload || used[name]
+	}
+	if len(errs) > 0 {
+		return found, errs[0]
+	}
+	return found, nil
+}
+
+// bounded refuses calls that may take as much as the product of their arguments, which
+// clients choose.
+func bounded(call ast.CallExpr) error {
+	switch name := call.FunctionName(); name {
+	case "join", "format":
+		return fmt.Errorf("%s cannot be used in an expression about messages: what it makes may be far larger than the message", name)
+	case "replace", "matches":
+		args := call.Args()
+		if !call.IsMemberFunction() {
+			args = args[1:]
+		}
+		for _, arg := range args {
+			if arg.Kind() != ast.LiteralKind {
+				return errors.New(name + " takes literals only, which no client chooses: write its arguments in quotes")
+			}
+		}
+	}
+	return nil
+}
