@@ -29,23 +29,25 @@ const (
 // standard is the environment without placeholders. Its functions take no more time and
 // memory than grows with their arguments, with the exceptions that bounded knows.
 var standard = sync.OnceValues(func() (*cel.Env, error) {
-	options := []cel.EnvOption{
+	return cel.NewEnv(
 		cel.Variable(msgText, cel.StringType),
 		cel.Variable(msgSize, cel.IntType),
 		cel.Variable(msgType, cel.StringType),
 		cel.Variable(msgJSON, cel.DynType),
 		cel.Variable(msgBinary, cel.BytesType),
+		cel.Variable(direction, cel.StringType),
+		cel.Variable(user, cel.StringType),
+		cel.Variable(connectionID, cel.StringType),
+		cel.Variable(upstream, cel.StringType),
+		cel.Variable(gateway, cel.StringType),
+		cel.Variable(remoteIP, cel.StringType),
 		cel.CrossTypeNumericComparisons(true),
 		cel.OptionalTypes(),
 		ext.Strings(),
 		ext.Math(),
 		ext.Bindings(),
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
-	}
-	for _, name := range []string{direction, user, connectionID, upstream, gateway, remoteIP} {
-		options = append(options, cel.Variable(name, cel.StringType))
-	}
-	return cel.NewEnv(options...)
+	)
 })
 
 // environment is the standard one with variables for the placeholders.

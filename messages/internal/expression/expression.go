@@ -61,7 +61,7 @@ func Compile(source string) (*Expression, error) {
 // Placeholders are those that the request has to tell, as [messages.PlaceholderUser]
 // returns them.
 func (e *Expression) Placeholders() []string {
-	var names []string
+	names := make([]string, 0, len(e.placeholders))
 	for _, p := range e.placeholders {
 		names = append(names, messages.ParseTemplate("{"+p.name+"}").Placeholders()...)
 	}

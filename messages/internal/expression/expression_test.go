@@ -1,8 +1,10 @@
 package expression
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -157,4 +159,23 @@ func TestExpressionsSayWhatTheyNeed(t *testing.T) {
 			t.Errorf("%s: got %v, %q", test.source, e.NeedsPayload(), e.Placeholders())
 		}
 	}
+}
+
+func TestExpressionsAreEvaluatedAtTheSameTime(t *testing.T) {
+	e, err := Compile(`msg.json.items.exists(i, i.id == msg.size) && {http.request.header.X} == "yes"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for i := range 200 {
+				payload := fmt.Sprintf(`{"items":[{"id":%d}]}`, 21+i%2)
+				if holds, err := e.Holds(message(messages.Text, payload)); err != nil || holds != (i%2 == 0) {
+					t.Errorf("%s: got %v, %v", payload, holds, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -20,7 +20,7 @@ import (
 // are written as such and have room in 64 bits, and else doubles; beyond their range,
 // these are infinite.
 func parse(document []byte) ref.Val {
-	if !json.Valid(document) {
+	if !valid(document) {
 		return types.NullValue
 	}
 	return value(document[skipBlanks(document, 0):])
