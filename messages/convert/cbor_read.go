@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	notCBOR     fault = "not valid cbor"
-	faultTag    fault = "not convertible: a tag of cbor"
-	faultSimple fault = "not convertible: a simple value of cbor"
+	errCBOR   fault = "not valid cbor"
+	errTag    fault = "not convertible: a tag of cbor"
+	errSimple fault = "not convertible: a simple value of cbor"
 )
 
 // The major types of CBOR (RFC 8949, section 3.1).
@@ -48,7 +48,7 @@ func readCBOR(c *conversion, payload []byte) error {
 		return err
 	}
 	if len(r.rest) > 0 {
-		return notCBOR
+		return errCBOR
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func readCBOR(c *conversion, payload []byte) error {
 // the argument.
 func (r *cborReader) head() (major, info byte, n uint64, err error) {
 	if len(r.rest) == 0 {
-		return 0, 0, 0, notCBOR
+		return 0, 0, 0, errCBOR
 	}
 	major, info = r.rest[0]>>5, r.rest[0]&31
 	r.rest = r.rest[1:]
@@ -68,11 +68,11 @@ func (r *cborReader) head() (major, info byte, n uint64, err error) {
 		return major, info, 0, nil
 	}
 	if info > 27 {
-		return 0, 0, 0, notCBOR
+		return 0, 0, 0, errCBOR
 	}
 	size := 1 << (info - 24)
 	if len(r.rest) < size {
-		return 0, 0, 0, notCBOR
+		return 0, 0, 0, errCBOR
 	}
 	var argument [8]byte
 	copy(argument[8-size:], r.rest)
@@ -107,7 +107,7 @@ func (r *cborReader) value(depth int) error {
 		return r.simple(info, n)
 	}
 	if depth > deepest {
-		return faultDeep
+		return errDeep
 	}
 	switch major {
 	case majorArray:
@@ -132,7 +132,7 @@ func (r *cborReader) str(major, info byte, n uint64) ([]byte, error) {
 		}
 		m, info, n, err := r.head()
 		if err != nil || m != major || info == indefinite {
-			return nil, notCBOR
+			return nil, errCBOR
 		}
 		chunk, err := r.chunk(major, n)
 		if err != nil {
@@ -144,12 +144,12 @@ func (r *cborReader) str(major, info byte, n uint64) ([]byte, error) {
 
 func (r *cborReader) chunk(major byte, n uint64) ([]byte, error) {
 	if n > uint64(len(r.rest)) {
-		return nil, notCBOR
+		return nil, errCBOR
 	}
 	chunk := r.rest[:n]
 	r.rest = r.rest[n:]
 	if major == majorText && !utf8.Valid(chunk) {
-		return nil, notCBOR
+		return nil, errCBOR
 	}
 	return chunk, nil
 }
@@ -213,7 +213,7 @@ func (r *cborReader) key() error {
 			err = r.c.bytesKey(b)
 		}
 	default:
-		err = faultKey
+		err = errKey
 	}
 	if err == nil {
 		r.c.key(start)
@@ -228,9 +228,9 @@ func (r *cborReader) simple(info byte, n uint64) error {
 	case n == 22 && info < 24, n == 23 && info < 24:
 		r.c.null()
 	case info == 24 && n < 32:
-		return notCBOR
+		return errCBOR
 	case info <= 24:
-		return faultSimple
+		return errSimple
 	default:
 		return r.c.float(float(info, n))
 	}
@@ -265,7 +265,7 @@ func (r *cborReader) tag(depth int, n uint64) error {
 		r.spelling = base16
 	case n == 4, n == 5, n == 30, 264 <= n && n <= 270, // parts of numbers
 		n == 6, n == 25, n == 29, n == 105, 57337 <= n && n <= 57343: // references
-		return faultTag
+		return errTag
 	}
 	return r.value(depth + 1)
 }
@@ -273,7 +273,7 @@ func (r *cborReader) tag(depth int, n uint64) error {
 func (r *cborReader) bignum(negative bool) error {
 	major, info, n, err := r.head()
 	if err != nil || major != majorBytes {
-		return notCBOR
+		return errCBOR
 	}
 	b, err := r.str(major, info, n)
 	if err != nil {
@@ -301,7 +301,7 @@ func (r *cborReader) instant(tag uint64) error {
 		}
 		t, err := time.Parse(time.RFC3339Nano, string(text))
 		if err != nil {
-			return notCBOR
+			return errCBOR
 		}
 		return r.c.instant(t)
 	case tag == 1 && major <= majorNegative && n <= farthest:
@@ -311,16 +311,16 @@ func (r *cborReader) instant(tag uint64) error {
 		}
 		return r.c.instant(time.Unix(seconds, 0))
 	case tag == 1 && major <= majorNegative:
-		return faultTime
+		return errTime
 	case tag == 1 && major == majorSimple && info > 24:
 		f := float(info, n)
 		if !(math.Abs(f) <= farthest) { // nor is NaN
-			return faultTime
+			return errTime
 		}
 		seconds := math.Floor(f)
 		return r.c.instant(time.Unix(int64(seconds), int64(math.Round((f-seconds)*1e9))))
 	}
-	return notCBOR
+	return errCBOR
 }
 
 // farthest is more seconds than there are from 1970 to the years 0 and 9999.

@@ -183,7 +183,7 @@ func (c *conversion) unique(first int) error {
 		for i, a := range keys {
 			for _, b := range keys[:i] {
 				if c.equal(a, b) {
-					return faultDuplicate
+					return errDuplicate
 				}
 			}
 		}
@@ -196,7 +196,7 @@ func (c *conversion) unique(first int) error {
 		slot := int(maphash.Bytes(seed, c.out[a.start:a.end])) & (size - 1)
 		for c.table[slot] != 0 {
 			if c.equal(a, keys[c.table[slot]-1]) {
-				return faultDuplicate
+				return errDuplicate
 			}
 			slot = (slot + 1) & (size - 1)
 		}
@@ -230,7 +230,7 @@ func (c *conversion) bytesKey(b []byte) error    { return c.put(c.to.bytesKey(c.
 func (c *conversion) instant(t time.Time) error {
 	t = t.UTC()
 	if year := t.Year(); year < 0 || year > 9999 {
-		return faultTime
+		return errTime
 	}
 	c.out = c.to.instant(c.out, t)
 	return nil

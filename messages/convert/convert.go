@@ -140,8 +140,7 @@ func (c *Convert) HandleMessage(m *messages.Message) (messages.Verdict, error) {
 	}
 	converted, err := convert(m.Payload, from, to)
 	if err != nil {
-		var f fault
-		if errors.As(err, &f) {
+		if f, ok := errors.AsType[fault](err); ok {
 			return c.refuse(m, 1007, string(f)), nil
 		}
 		return messages.Verdict{}, err
@@ -166,12 +165,12 @@ func (f fault) Error() string { return string(f) }
 
 // What cannot be converted, whatever its format is.
 const (
-	faultDeep      fault = "not convertible: nested too deep"
-	faultDuplicate fault = "not convertible: duplicate key"
-	faultKey       fault = "not convertible: a key that is no text"
-	faultNumber    fault = "not convertible: number too large"
-	faultNaN       fault = "not convertible: NaN or infinity"
-	faultTime      fault = "not convertible: timestamp out of range"
+	errDeep      fault = "not convertible: nested too deep"
+	errDuplicate fault = "not convertible: duplicate key"
+	errKey       fault = "not convertible: a key that is no text"
+	errNumber    fault = "not convertible: number too large"
+	errNaN       fault = "not convertible: NaN or infinity"
+	errTime      fault = "not convertible: timestamp out of range"
 )
 
 // Interface guards

@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/big"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,12 +177,7 @@ func foreign(v any) bool {
 	case nil, bool, string, *big.Int, float64, []byte:
 		return false
 	case []any:
-		for _, element := range v {
-			if foreign(element) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(v, foreign)
 	case map[string]any:
 		for _, value := range v {
 			if foreign(value) {

@@ -25,7 +25,7 @@ func largeInteger(negative bool, n *big.Int) (integer, error) {
 	case n.IsUint64():
 		return integer{negative: negative, n: n.Uint64()}, nil
 	case n.BitLen() > mostBits:
-		return integer{}, faultNumber
+		return integer{}, errNumber
 	}
 	return integer{negative: negative, large: n}, nil
 }
@@ -51,11 +51,11 @@ func parseInteger(digits []byte) (integer, error) {
 	case err == nil:
 		return integer{n: n}, nil
 	case len(digits) > mostDigits:
-		return integer{}, faultNumber
+		return integer{}, errNumber
 	}
 	large, ok := new(big.Int).SetString(string(digits), 10)
 	if !ok {
-		return integer{}, faultNumber
+		return integer{}, errNumber
 	}
 	if negative {
 		large.Sub(large, one)

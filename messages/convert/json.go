@@ -13,7 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-const notJSON fault = "not valid json"
+const errJSON fault = "not valid json"
 
 // jsonReader reads a payload of JSON. Its decoder knows invalid UTF-8 and half a
 // surrogate pair; the conversion knows duplicate keys.
@@ -32,7 +32,7 @@ func readJSON(c *conversion, payload []byte) error {
 	err := r.value(1)
 	if err == nil {
 		if _, end := c.json.ReadToken(); !errors.Is(end, io.EOF) {
-			err = notJSON
+			err = errJSON
 		}
 	}
 	c.payload = bytes.Buffer{}
@@ -42,24 +42,28 @@ func readJSON(c *conversion, payload []byte) error {
 
 // value reads a value, the depth-th of those that are in each other.
 func (r jsonReader) value(depth int) error {
-	switch kind := r.dec.PeekKind(); kind {
-	case '[', '{':
-		if depth > deepest {
-			return faultDeep
-		}
-		if _, err := r.dec.ReadToken(); err != nil {
-			return notJSON
-		}
-		if kind == '{' {
-			return r.object(depth)
-		}
-		return r.array(depth)
+	kind := r.dec.PeekKind()
+	if kind != '[' && kind != '{' {
+		return r.scalar()
 	}
+	if depth > deepest {
+		return errDeep
+	}
+	if _, err := r.dec.ReadToken(); err != nil {
+		return errJSON
+	}
+	if kind == '{' {
+		return r.object(depth)
+	}
+	return r.array(depth)
+}
+
+func (r jsonReader) scalar() error {
 	raw, err := r.dec.ReadValue()
 	if err != nil {
-		return notJSON
+		return errJSON
 	}
-	switch raw.Kind() {
+	switch raw[0] {
 	case 'n':
 		r.c.null()
 	case 't', 'f':
@@ -81,7 +85,7 @@ func (r jsonReader) array(depth int) error {
 		}
 	}
 	if _, err := r.dec.ReadToken(); err != nil {
-		return notJSON
+		return errJSON
 	}
 	r.c.close(array, at, n)
 	return nil
@@ -93,7 +97,7 @@ func (r jsonReader) object(depth int) error {
 		r.c.next(n)
 		name, err := r.dec.ReadValue()
 		if err != nil || name.Kind() != '"' {
-			return notJSON
+			return errJSON
 		}
 		start := len(r.c.out)
 		if err := r.text(name); err != nil {
@@ -105,7 +109,7 @@ func (r jsonReader) object(depth int) error {
 		}
 	}
 	if _, err := r.dec.ReadToken(); err != nil {
-		return notJSON
+		return errJSON
 	}
 	r.c.close(object, at, n)
 	return r.c.unique(first)
@@ -117,7 +121,7 @@ func (r jsonReader) text(quoted []byte) error {
 		unquoted, err := jsontext.AppendUnquote(r.c.scratch[:0], quoted)
 		r.c.scratch = unquoted
 		if err != nil {
-			return notJSON
+			return errJSON
 		}
 		text = unquoted
 	}
@@ -129,7 +133,7 @@ func (r jsonReader) number(digits []byte) error {
 	if bytes.ContainsAny(digits, ".eE") || string(digits) == "-0" {
 		f, err := strconv.ParseFloat(string(digits), 64)
 		if err != nil {
-			return faultNumber
+			return errNumber
 		}
 		return r.c.float(f)
 	}
@@ -164,7 +168,7 @@ const wholes = 1 << 53
 func (jsonWriter) float(out []byte, f float64) ([]byte, error) {
 	switch a := math.Abs(f); {
 	case math.IsNaN(f) || math.IsInf(f, 0):
-		return nil, faultNaN
+		return nil, errNaN
 	case a != 0 && a < 1e-6 || a >= wholes:
 		return strconv.AppendFloat(out, f, 'e', -1, 64), nil
 	}
@@ -202,7 +206,7 @@ func (jsonWriter) integerKey(out []byte, i integer) ([]byte, error) {
 	return append(i.append(out), '"'), nil
 }
 
-func (jsonWriter) bytesKey(_, _ []byte) ([]byte, error) { return nil, faultKey }
+func (jsonWriter) bytesKey(_, _ []byte) ([]byte, error) { return nil, errKey }
 
 func (jsonWriter) open(out []byte, k kind) []byte { return append(out, "[{"[k]) }
 func (jsonWriter) comma(out []byte) []byte        { return append(out, ',') }

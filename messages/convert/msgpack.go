@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	notMsgpack     fault = "not valid msgpack"
-	faultExtension fault = "not convertible: an extension type of msgpack"
+	errMsgpack   fault = "not valid msgpack"
+	errExtension fault = "not convertible: an extension type of msgpack"
 )
 
 // msgpackReader reads a payload of MessagePack.
@@ -24,7 +24,7 @@ func readMsgpack(c *conversion, payload []byte) error {
 		return err
 	}
 	if len(r.rest) > 0 {
-		return notMsgpack
+		return errMsgpack
 	}
 	return nil
 }
@@ -32,7 +32,7 @@ func readMsgpack(c *conversion, payload []byte) error {
 // take is what a function of msgp returns, which has read from r.rest.
 func take[V any](r *msgpackReader, v V, rest []byte, err error) (V, error) {
 	if err != nil {
-		return v, notMsgpack
+		return v, errMsgpack
 	}
 	r.rest = rest
 	return v, nil
@@ -69,9 +69,10 @@ func (r *msgpackReader) value(depth int) error {
 	case msgp.MapType:
 		return r.object(depth)
 	case msgp.InvalidType:
-		return notMsgpack
+		return errMsgpack
+	default:
+		return r.extension()
 	}
-	return r.extension()
 }
 
 func (r *msgpackReader) boolean() error {
@@ -110,7 +111,7 @@ func (r *msgpackReader) text() error {
 		return err
 	}
 	if !utf8.Valid(text) {
-		return notMsgpack
+		return errMsgpack
 	}
 	r.c.text(text)
 	return nil
@@ -123,7 +124,7 @@ func (r *msgpackReader) bytes() ([]byte, error) {
 
 func (r *msgpackReader) array(depth int) error {
 	if depth > deepest {
-		return faultDeep
+		return errDeep
 	}
 	v, rest, err := msgp.ReadArrayHeaderBytes(r.rest)
 	n, err := take(r, int(v), rest, err)
@@ -143,7 +144,7 @@ func (r *msgpackReader) array(depth int) error {
 
 func (r *msgpackReader) object(depth int) error {
 	if depth > deepest {
-		return faultDeep
+		return errDeep
 	}
 	v, rest, err := msgp.ReadMapHeaderBytes(r.rest)
 	n, err := take(r, int(v), rest, err)
@@ -181,9 +182,9 @@ func (r *msgpackReader) key() error {
 			err = r.c.bytesKey(b)
 		}
 	case msgp.InvalidType:
-		err = notMsgpack
+		err = errMsgpack
 	default:
-		err = faultKey
+		err = errKey
 	}
 	if err == nil {
 		r.c.key(start)
@@ -200,13 +201,13 @@ func (r *msgpackReader) extension() error {
 	case ext8:
 		at = 2
 	default:
-		return faultExtension
+		return errExtension
 	}
 	switch {
 	case len(r.rest) <= at:
-		return notMsgpack
+		return errMsgpack
 	case r.rest[at] != 0xff:
-		return faultExtension
+		return errExtension
 	}
 	v, rest, err := msgp.ReadTimeUTCBytes(r.rest)
 	t, err := take(r, v, rest, err)
@@ -231,7 +232,7 @@ func (msgpackWriter) boolean(out []byte, b bool) []byte { return msgp.AppendBool
 func (msgpackWriter) integer(out []byte, i integer) ([]byte, error) {
 	switch {
 	case i.large != nil || i.negative && i.n > 1<<63-1:
-		return nil, faultNumber
+		return nil, errNumber
 	case i.negative:
 		return msgp.AppendInt64(out, -1-int64(i.n)), nil
 	}
