@@ -74,6 +74,7 @@ type conversion struct {
 	keys []span // in out: those of the objects that are being read
 	late []head // of what is longer than one byte tells
 
+	room    [9]byte  // for a head
 	scratch []byte   // the text that is being read
 	table   []uint32 // of unique
 
@@ -115,10 +116,9 @@ func convert(payload []byte, from, to *format) ([]byte, error) {
 
 // finish returns what was written, with the heads that were put off.
 func (c *conversion) finish(payload []byte) []byte {
-	var room [9]byte
 	size := len(c.out)
 	for _, h := range c.late {
-		size += len(c.to.head(room[:0], h.kind, h.n)) - 1
+		size += len(c.to.head(c.room[:0], h.kind, h.n)) - 1
 	}
 	converted := payload[:0]
 	if size > len(payload) {
@@ -152,8 +152,7 @@ func (c *conversion) next(i int) {
 // close ends the array or the object that has begun at a place, and has n elements.
 func (c *conversion) close(k kind, at, n int) {
 	c.out = c.to.close(c.out, k)
-	var room [9]byte
-	switch h := c.to.head(room[:0], k, n); len(h) {
+	switch h := c.to.head(c.room[:0], k, n); len(h) {
 	case 0:
 	case 1:
 		c.out[at] = h[0]

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/ugorji/go/codec"
@@ -101,6 +102,9 @@ func plain(v any) any {
 		m := map[string]any{}
 		for key, value := range v {
 			m[fmt.Sprint(plain(key))] = plain(value)
+		}
+		if len(m) < len(v) {
+			return v // foreign: 1 is another key than "1"
 		}
 		return m
 	}
@@ -207,7 +211,14 @@ func checked(t testing.TB, from, to string, payload []byte) ([]byte, error) {
 	if err != nil {
 		t.Fatalf("%s to %s, %q: made %q: %v", from, to, payload, got, err)
 	}
+	if to == "json" && !utf8.Valid(got) {
+		t.Fatalf("%s to %s, %q: made %q, which is not UTF-8", from, to, payload, got)
+	}
 	before, err := independent(from, payload)
+	var twice *cbor.DupMapKeyError
+	if err != nil && from == "cbor" && cbor.Wellformed(payload) == nil && !errors.As(err, &twice) {
+		return got, nil // what tags are around is not looked at where they are dropped
+	}
 	if err != nil {
 		t.Fatalf("%s to %s, %q: is not valid: %v", from, to, payload, err)
 	}
