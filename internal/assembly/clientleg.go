@@ -60,26 +60,27 @@ func (c *clientLeg) full() bool {
 	return c.out != nil && len(c.out.p) >= mostOut || c.err != nil || c.conn.rejected.Load()
 }
 
-// collected returns what to append frames to.
-func (c *clientLeg) collected() *room {
+// collected returns what to append frames to, of which the next has n bytes of payload.
+func (c *clientLeg) collected(n int) *room {
 	if c.out == nil {
-		c.out = scratch.get()
+		c.out = scratch.get(n)
 	}
 	return c.out
 }
 
 func (c *clientLeg) begin(_ *leg, kind messages.Type) bool {
+	defer c.message.Finish()
 	return c.decide(kind, nil)
 }
 
 func (c *clientLeg) fragment(_ *leg, op wsframe.Opcode, final bool, payload []byte) {
-	out := c.collected()
+	out := c.collected(sizeOf(payload))
 	out.p = wsframe.AppendFrame(out.p, op, final, false, payload, true)
 }
 
 func (c *clientLeg) complete(_ *leg, kind messages.Type, payload []byte) {
 	if c.decide(kind, payload) {
-		out := c.collected()
+		out := c.collected(sizeOf(c.message.Payload))
 		out.p = appendMessage(out.p, c.message.Type, c.message.Payload, c.conn.Server, true)
 	}
 	c.message.Finish()
@@ -92,7 +93,7 @@ func (c *clientLeg) decide(kind messages.Type, payload []byte) bool {
 	case !ok:
 		return false
 	case v.Kind == messages.KindReply:
-		b := scratch.get()
+		b := scratch.get(sizeOf(v.Payload))
 		defer b.release()
 		b.p = appendMessage(b.p, v.Type, v.Payload, c.conn.Client, false)
 		c.conn.toClient.answer(b.p)
@@ -105,9 +106,9 @@ func (c *clientLeg) decide(kind messages.Type, payload []byte) bool {
 func (c *clientLeg) control(_ *leg, op wsframe.Opcode, payload []byte) {
 	switch op {
 	case wsframe.Ping:
-		c.conn.toClient.answer(wsframe.AppendFrame(nil, wsframe.Pong, true, false, payload, false))
+		c.conn.toClient.answerPing(payload)
 	case wsframe.Close:
-		out := c.collected()
+		out := c.collected(sizeOf(payload))
 		out.p = wsframe.AppendFrame(out.p, wsframe.Close, true, false, payload, true)
 		c.flush(true)
 		c.over = true
@@ -119,11 +120,14 @@ func (c *clientLeg) violated(_ *leg, v violation) {
 	c.end(fault(relay.Client, v))
 }
 
+// sizeOf is how many bytes the frame has, at most.
+func sizeOf(payload []byte) int { return len(payload) + 14 }
+
 // appendMessage appends a message to dst, compressed if the receiver takes that and it
 // is worth it.
 func appendMessage(dst []byte, kind messages.Type, payload []byte, d Deflate, masked bool) []byte {
 	if d.Agreed && len(payload) >= worthIt {
-		b := scratch.get()
+		b := scratch.get(len(payload))
 		defer b.release()
 		var smaller bool
 		if b.p, smaller = deflate(b.p, payload, d.Bits); smaller {

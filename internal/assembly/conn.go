@@ -3,6 +3,7 @@ package assembly
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
-	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
 
@@ -94,11 +94,31 @@ func (c *Conn) Read(p []byte) (int, error) { return c.fromServer.read(p) }
 
 // SetWriteDeadline implements relay.Conn. A write that makes progress outlasts the
 // deadline unless that has passed when it is set.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.upstream.setDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if c.upstream.setDeadline(t) {
+		c.toClient.close() // the connection ends
+	}
+	return nil
+}
+
+// NetConn returns the upstream, so that the relay finds out whether that takes something.
+func (c *Conn) NetConn() net.Conn {
+	upstream, _ := c.Config.Upstream.(net.Conn)
+	return upstream
+}
+
+// Wait returns when Read has something to return.
+func (c *Conn) Wait() { _ = c.fromServer.wait() }
+
+// Tell implements relay.Teller.
+func (c *Conn) Tell(last relay.Close, within time.Duration) error {
+	return c.upstream.tell(last, within)
+}
 
 // Close ends a Read and a Write that are in progress, once the handlers have returned.
 func (c *Conn) Close() error {
 	c.toClient.close()
+	c.toClient.stop()
 	c.upstream.close()
 	return c.Config.Upstream.Close()
 }
@@ -111,6 +131,9 @@ func (c *Conn) Finish() {
 		}
 		c.fromClient.leg.partial.letGo()
 		c.fromServer.leg.partial.letGo()
+		c.fromServer.uncharge()
+		c.fromClient.watch.finish()
+		c.fromServer.watch.finish()
 	})
 }
 
@@ -133,7 +156,7 @@ func (c *Conn) reject(e ending) {
 		return
 	}
 	c.ender.Reject(e.offender, e.cause, e.client, e.upstream, e.limit)
-	c.upstream.sayGoodbye(wsframe.AppendClose(nil, e.upstream.Code, e.upstream.Reason, true))
+	c.upstream.sayGoodbye(e.upstream)
 }
 
 // fault is the end for what no handler has decided.

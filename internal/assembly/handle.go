@@ -2,7 +2,6 @@ package assembly
 
 import (
 	"fmt"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -129,42 +128,4 @@ func (h *handling) stopWatch(deadline time.Time) {
 	if !deadline.IsZero() {
 		h.watch.stop()
 	}
-}
-
-// watch ends a connection whose handlers take too long, while they still do: nothing
-// else could, for they have the goroutine.
-type watch struct {
-	timer *time.Timer
-	until atomic.Int64 // in nanoseconds since began; 0 while nothing is being handled
-	began time.Time
-}
-
-func newWatch(conn *Conn, sender relay.Party) *watch {
-	w := &watch{began: time.Now()}
-	direction := messages.FromClient
-	if sender == relay.Upstream {
-		direction = messages.FromUpstream
-	}
-	w.timer = time.AfterFunc(time.Hour, func() {
-		defer panics.Contain()
-		if until := w.until.Load(); until == 0 || int64(time.Since(w.began)) < until {
-			return // it fired while the message was finished
-		}
-		if !conn.rejected.Load() {
-			conn.Reporter.Failed(conn.Connection, direction, "", ErrBudget)
-		}
-		conn.reject(collapse(sender))
-	})
-	w.timer.Stop()
-	return w
-}
-
-func (w *watch) start(deadline time.Time) {
-	w.until.Store(max(1, int64(deadline.Sub(w.began))))
-	w.timer.Reset(time.Until(deadline))
-}
-
-func (w *watch) stop() {
-	w.timer.Stop()
-	w.until.Store(0)
 }

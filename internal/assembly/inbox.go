@@ -8,6 +8,7 @@ import (
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
 // mostAnswers is how many bytes of answers may wait for a client before the next waits.
@@ -16,19 +17,22 @@ const mostAnswers = 64 << 10
 // inbox is what the upstream sends, and what answers the client in its place: the reader
 // of the first is woken for the second.
 type inbox struct {
-	from io.Reader
+	from relay.Reader
 	wake func(time.Time) error // by a deadline for reads
 	stop func()
 
 	mu      sync.Mutex // guards the rest
 	room    *sync.Cond
 	answers []byte // frames
-	closed  bool
+	pong    []byte // answers the latest ping; nil for none
+	closed  bool   // nobody takes answers any more
 }
 
 func newInbox(upstream relay.Conn) *inbox {
 	i := new(inbox)
-	i.from, i.wake, i.stop = interruptible(upstream)
+	var from relay.Conn
+	from, i.wake, i.stop = interruptible(upstream)
+	i.from = relay.NewReader(from)
 	i.room = sync.NewCond(&i.mu)
 	return i
 }
@@ -45,45 +49,65 @@ func (i *inbox) answer(frames []byte) {
 		return
 	}
 	i.answers = append(i.answers, frames...)
+	relay.Charge(len(frames))
+	_ = i.wake(time.Unix(1, 0))
+}
+
+// answerPing answers a ping. Of pings that come before the client takes the answer, the
+// latest is answered (RFC 6455, section 5.5.3).
+func (i *inbox) answerPing(payload []byte) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return
+	}
+	i.pong = wsframe.AppendFrame(i.pong[:0], wsframe.Pong, true, false, payload, false)
 	_ = i.wake(time.Unix(1, 0))
 }
 
 // take returns the answers that are there.
-func (i *inbox) take() (frames []byte) {
+func (i *inbox) take() (answers, pong []byte) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if len(i.answers) == 0 {
-		return nil
+	if len(i.answers) == 0 && i.pong == nil {
+		return nil, nil
 	}
-	frames, i.answers = i.answers, nil
+	answers, pong = i.answers, i.pong
+	i.forget()
 	_ = i.wake(time.Time{})
 	i.room.Broadcast()
-	return frames
+	return answers, pong
+}
+
+func (i *inbox) forget() {
+	relay.LetGo(len(i.answers))
+	i.answers, i.pong = nil, nil
 }
 
 // read reads from the upstream. It returns nothing, and no error, where there are answers.
-func (i *inbox) read(p []byte) (int, error) {
-	n, err := i.from.Read(p)
-	if n == 0 && err != nil && isDeadline(err) {
-		return 0, nil
-	}
+func (i *inbox) read() ([]byte, error) {
+	p, err := i.from.Read()
 	if isDeadline(err) {
 		err = nil
 	}
-	return n, err
+	return p, err
 }
 
+// release gives back what read has returned.
+func (i *inbox) release() { i.from.Release() }
+
+// close has nobody wait for answers to be taken.
 func (i *inbox) close() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.closed = true
+	i.forget()
 	i.room.Broadcast()
-	i.stop()
 }
 
 // interruptible returns what to read the conn from, how to set deadlines for that, and
 // how to end it. Conns of the transports of other modules may have no deadlines.
-func interruptible(c relay.Conn) (from io.Reader, wake func(time.Time) error, stop func()) {
+func interruptible(c relay.Conn) (from relay.Conn, wake func(time.Time) error, stop func()) {
 	if d, ok := c.(interface{ SetReadDeadline(t time.Time) error }); ok && d.SetReadDeadline(time.Time{}) == nil {
 		return c, d.SetReadDeadline, func() {}
 	}

@@ -21,6 +21,13 @@ const window = 32 << 10
 // tail stands for what the sender has cut off (section 7.2.2), and for an end.
 const tail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
 
+// Blocks that say they are the last cost much more than others: what went before has to be
+// put in place anew. So a message may have a few, and one more for each so many bytes.
+const (
+	mostLasts    = 16
+	bytesPerLast = 1 << 10
+)
+
 // inflater inflates one message after the other, of any connection.
 type inflater struct {
 	from  bytes.Reader
@@ -41,14 +48,24 @@ func inflate(dst, compressed, dict []byte, most int) ([]byte, error) {
 		i.from.Reset(nil)
 		inflaters.Put(i)
 	}()
+	if len(compressed) == 0 {
+		return dst, nil // which some make of an empty message
+	}
 	i.from.Reset(append(compressed, tail...))
-	for i.from.Len() > 0 { // a message may have several last blocks (section 7.2.3.4)
+	lasts := mostLasts + len(compressed)/bytesPerLast
+	for ; i.from.Len() > 0; lasts-- { // a message may have several last blocks (section 7.2.3.4)
+		if lasts < 0 {
+			return dst, errBroken
+		}
 		if err := i.flate.(flate.Resetter).Reset(&i.from, lastOf(dst, dict)); err != nil {
 			return dst, errBroken
 		}
 		var err error
 		if dst, err = readUpTo(i.flate, dst, most); err != nil {
 			return dst, err
+		}
+		if i.from.Len() == len(tail) {
+			break // the sender has cut off more than it should, behind a last block
 		}
 	}
 	return dst, nil

@@ -49,8 +49,8 @@ type partialMessage struct {
 	continues  bool // a fragment of it has passed
 	size       uint64
 	text       wsframe.UTF8
-	held       []byte
-	charged    int // to what may be held in the process
+	held       *room // nil for nothing
+	charged    int   // to what may be held in the process
 }
 
 // taker takes what comes of a stream.
@@ -175,7 +175,7 @@ func (l *leg) payload(p []byte) {
 		l.passFragment(p)
 	default:
 		wsframe.Mask(p, l.frame.Key, offset)
-		if len(m.held) == 0 && l.left == 0 && l.frame.Final && !m.compressed {
+		if m.held == nil && l.left == 0 && l.frame.Final && !m.compressed {
 			l.finish(p) // it need not be held
 			m.dropped = true
 			return
@@ -187,6 +187,16 @@ func (l *leg) payload(p []byte) {
 // passFragment passes a part of a message as it comes.
 func (l *leg) passFragment(p []byte) {
 	m := &l.partial
+	if l.left > 0 && len(m.bytes())+len(p) < wsframe.SmallFragment {
+		l.hold(p) // else a frame that comes bit by bit became very many
+		return
+	}
+	if m.held != nil {
+		if l.hold(p); m.dropped {
+			return
+		}
+		p = m.bytes()
+	}
 	final := l.left == 0 && l.frame.Final
 	if m.kind == messages.Text && (!m.text.Scan(p, [4]byte{}, 0) || final && !m.text.Complete()) {
 		l.violate(notUTF8)
@@ -198,36 +208,57 @@ func (l *leg) passFragment(p []byte) {
 	}
 	m.continues = true
 	l.to.fragment(l, op, final, p)
+	m.letGo()
 }
 
 // hold keeps a part of a message until the rest has come.
 func (l *leg) hold(p []byte) {
 	m := &l.partial
-	if need := len(m.held) + len(p); need > cap(m.held) {
-		// Nobody gets room for what is only announced.
-		room := min(need+int(min(l.left, uint64(need))), max(need, l.most)) + len(tail)
-		if !m.charge(room) {
-			l.violate(tooMuchHeld)
-			return
-		}
-		m.held = append(make([]byte, 0, room), m.held...)
+	if !m.makeRoom(len(p), l.left, l.most) {
+		l.violate(tooMuchHeld)
+		return
 	}
-	m.held = append(m.held, p...)
+	m.held.p = append(m.held.p, p...)
 }
 
-// charge has the room count that a message takes.
-func (m *partialMessage) charge(room int) (ok bool) {
-	if !relay.Hold(room) {
+// makeRoom has room for n bytes more, and for a tail. Nobody gets room for what is only
+// announced, but for as much again as has come. It fails where too much is held.
+func (m *partialMessage) makeRoom(n int, announced uint64, most int) (ok bool) {
+	have := m.bytes()
+	need := len(have) + n + len(tail)
+	if m.held != nil && need <= cap(m.held.p) {
+		return true
+	}
+	wanted := need + int(min(announced, uint64(need)))
+	if len(have) > 0 {
+		wanted = max(wanted, 2*need) // many small parts must not be moved each time
+	}
+	larger := scratch.frugal(max(need, min(wanted, most+len(tail))))
+	if !relay.Hold(cap(larger.p)) {
+		larger.release()
 		return false
 	}
-	relay.LetGo(m.charged)
-	m.charged = room
+	larger.p = append(larger.p, have...)
+	m.letGo()
+	m.held, m.charged = larger, cap(larger.p)
 	return true
+}
+
+// bytes returns what is held of the message.
+func (m *partialMessage) bytes() []byte {
+	if m.held == nil {
+		return nil
+	}
+	return m.held.p
 }
 
 // letGo forgets what is held of a message.
 func (m *partialMessage) letGo() {
+	if m.held == nil {
+		return
+	}
 	relay.LetGo(m.charged)
+	m.held.release()
 	m.held, m.charged = nil, 0
 }
 
@@ -251,7 +282,7 @@ func (l *leg) endFrame() {
 	case m.compressed:
 		l.inflate()
 	default:
-		l.finish(m.held)
+		l.finish(m.bytes())
 	}
 	if l.frame.Final && !l.frame.Control() {
 		m.letGo()
@@ -269,10 +300,12 @@ func (l *leg) closes(payload []byte) (ok bool) {
 
 func (l *leg) inflate() {
 	m := &l.partial
-	b := scratch.get()
+	b := scratch.get(min(4*len(m.bytes()), l.most))
 	defer b.release()
 	var err error
-	b.p, err = inflate(b.p[:0], m.held, l.window, l.most)
+	b.p, err = inflate(b.p, m.bytes(), l.window, l.most)
+	relay.Charge(cap(b.p))
+	defer relay.LetGo(cap(b.p))
 	switch {
 	case errors.Is(err, errTooBig):
 		l.violate(tooBig)

@@ -2,15 +2,12 @@ package assembly
 
 import (
 	"io"
-	"slices"
+	"os"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
-
-// readSize is how much is read at once where there is much.
-const readSize = 32 << 10
 
 // serverLeg takes the messages of the upstream to the client.
 type serverLeg struct {
@@ -21,7 +18,9 @@ type serverLeg struct {
 	out  *room   // frames for the client; nil for none
 	at   int     // of them are taken
 	last *ending // to come when the client has taken what came before
-	err  error   // of reading
+	err  error   // of reading, or of answering
+
+	charged int // to what may be held in the process, while the client is slow
 }
 
 func (s *serverLeg) init(conn *Conn) {
@@ -32,15 +31,20 @@ func (s *serverLeg) init(conn *Conn) {
 	s.rest = conn.Early
 }
 
-// read fills p with frames for the client. It uses p to read into, too.
+// read fills p with frames for the client.
 func (s *serverLeg) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	for large := false; ; {
-		if n := s.drain(p); n > 0 {
-			return n, nil
-		}
+	if err := s.wait(); err != nil {
+		return 0, err
+	}
+	return s.drain(p), nil
+}
+
+// wait follows the stream of the upstream until there is something for the client.
+func (s *serverLeg) wait() error {
+	for s.out == nil {
 		switch {
 		case s.last != nil:
 			e := *s.last
@@ -50,37 +54,47 @@ func (s *serverLeg) read(p []byte) (int, error) {
 			rest := s.rest
 			s.rest = nil
 			s.follow(rest)
-			continue
+		case s.over && s.err == nil:
+			s.err = io.EOF // for nothing can be told from what may come
 		case s.err != nil:
-			return 0, s.err
-		case s.over:
-			return 0, io.EOF // for nothing can be told from what may come
+			s.conn.toClient.close() // nobody takes answers any more
+			return s.err
+		default:
+			s.receive()
 		}
-		n := 0
-		if large && len(p) < readSize {
-			b := scratch.get()
-			b.p = slices.Grow(b.p, readSize)
-			n = s.receive(b.p[:readSize])
-			b.release()
-		} else {
-			n = s.receive(p)
-			large = n == len(p)
-		}
+	}
+	return nil
+}
+
+// receive reads from the upstream, and follows what came.
+func (s *serverLeg) receive() {
+	if s.emitAnswers() {
+		return
+	}
+	p, err := s.conn.toClient.read()
+	if len(p) > 0 {
+		s.follow(p)
+	}
+	s.conn.toClient.release()
+	switch {
+	case s.err != nil:
+	case s.conn.upstream.stuck.Load():
+		s.err = os.ErrDeadlineExceeded
+	default:
+		s.err = err
 	}
 }
 
-// receive reads from the upstream into p, and follows what came.
-func (s *serverLeg) receive(p []byte) int {
-	if answers := s.conn.toClient.take(); answers != nil {
-		s.emit(answers)
-		return 0
+// emitAnswers has the answers that there are go to the client.
+func (s *serverLeg) emitAnswers() (any bool) {
+	answers, pong := s.conn.toClient.take()
+	for _, frames := range [][]byte{answers, pong} {
+		if frames != nil {
+			s.emit(frames)
+			any = true
+		}
 	}
-	n, err := s.conn.toClient.read(p)
-	if n > 0 {
-		s.follow(p[:n])
-	}
-	s.err = err
-	return n
+	return any
 }
 
 // follow takes some of the stream. What has to wait until the client has taken what has
@@ -91,35 +105,43 @@ func (s *serverLeg) follow(p []byte) {
 	}
 }
 
-// drain returns frames that wait for the client.
+// drain returns frames that wait for the client. What a client does not take at once is
+// charged.
 func (s *serverLeg) drain(p []byte) (n int) {
-	if s.out == nil {
-		return 0
-	}
 	n = copy(p, s.out.p[s.at:])
 	s.at += n
 	if s.at == len(s.out.p) {
+		s.uncharge()
 		s.out.release()
 		s.out, s.at = nil, 0
+	} else if s.charged == 0 {
+		s.charged = cap(s.out.p) + cap(s.rest)
+		relay.Charge(s.charged)
 	}
 	return n
 }
 
+func (s *serverLeg) uncharge() {
+	relay.LetGo(s.charged)
+	s.charged = 0
+}
+
 func (s *serverLeg) full() bool { return s.out != nil && len(s.out.p) >= mostOut || s.last != nil }
 
-func (s *serverLeg) collected() *room {
+func (s *serverLeg) collected(n int) *room {
 	if s.out == nil {
-		s.out = scratch.get()
+		s.out = scratch.get(n)
 	}
 	return s.out
 }
 
 func (s *serverLeg) emit(frames []byte) {
-	out := s.collected()
+	out := s.collected(len(frames))
 	out.p = append(out.p, frames...)
 }
 
 func (s *serverLeg) begin(_ *leg, kind messages.Type) bool {
+	defer s.message.Finish()
 	return !s.conn.rejected.Load() && s.decide(kind, nil)
 }
 
@@ -127,7 +149,7 @@ func (s *serverLeg) fragment(_ *leg, op wsframe.Opcode, final bool, payload []by
 	if s.conn.rejected.Load() {
 		return
 	}
-	out := s.collected()
+	out := s.collected(sizeOf(payload))
 	out.p = wsframe.AppendFrame(out.p, op, final, false, payload, false)
 }
 
@@ -136,7 +158,7 @@ func (s *serverLeg) complete(_ *leg, kind messages.Type, payload []byte) {
 		return
 	}
 	if s.decide(kind, payload) {
-		out := s.collected()
+		out := s.collected(sizeOf(s.message.Payload))
 		out.p = appendMessage(out.p, s.message.Type, s.message.Payload, s.conn.Client, false)
 	}
 	s.message.Finish()
@@ -149,7 +171,7 @@ func (s *serverLeg) decide(kind messages.Type, payload []byte) bool {
 	case !ok:
 		return false
 	case v.Kind == messages.KindReply:
-		b := scratch.get()
+		b := scratch.get(sizeOf(v.Payload))
 		defer b.release()
 		b.p = appendMessage(b.p, v.Type, v.Payload, s.conn.Server, true)
 		s.answer(b.p)
@@ -159,9 +181,10 @@ func (s *serverLeg) decide(kind messages.Type, payload []byte) bool {
 	return v.Kind == messages.KindPass
 }
 
-// answer writes a frame to the upstream.
+// answer writes a frame to the upstream. Where the upstream has gone, what it has said
+// before still counts.
 func (s *serverLeg) answer(frame []byte) {
-	if err := s.conn.upstream.write(frame, false); err != nil && s.err == nil {
+	if err := s.conn.upstream.write(frame, false); isDeadline(err) && s.err == nil {
 		s.err = err
 	}
 }
@@ -169,7 +192,7 @@ func (s *serverLeg) answer(frame []byte) {
 func (s *serverLeg) control(_ *leg, op wsframe.Opcode, payload []byte) {
 	switch op {
 	case wsframe.Ping:
-		s.answer(wsframe.AppendFrame(nil, wsframe.Pong, true, false, payload, true))
+		s.conn.upstream.answerPing(payload)
 	case wsframe.Close:
 		s.emit(wsframe.AppendFrame(nil, wsframe.Close, true, false, payload, false))
 		s.over = true

@@ -240,6 +240,13 @@ func (r *Relay) noteGivenUp(from, to *side, p []byte, begun, written int) (over 
 		return r.settle()
 	}
 	to.writing = false
+	if teller, ok := to.conn.(Teller); ok {
+		c := *to.pending
+		to.pending, to.shut, to.writing = nil, true, true
+		r.pumps.work.Add(1)
+		go r.tell(to, teller, c)
+		return false
+	}
 	rest := restOfFrame(p, begun, written)
 	if rest < 0 || rest > smallPiece || !goesOnAfterDeadline(to.conn) {
 		r.abandon(to)
@@ -251,6 +258,20 @@ func (r *Relay) noteGivenUp(from, to *side, p []byte, begun, written int) (over 
 	r.pumps.work.Add(1)
 	go r.writeInjected(to, last)
 	return false
+}
+
+// Teller is a Conn in place of a peer that knows by itself where a frame may follow what
+// the peer has got. Tell writes a close frame, even after a write was given up, and may
+// take so long.
+type Teller interface {
+	Conn
+	Tell(c Close, within time.Duration) error
+}
+
+func (r *Relay) tell(to *side, teller Teller, c Close) {
+	defer r.pumps.work.Done()
+	defer r.contain()
+	r.closeIf(r.noteClose(to, teller.Tell(c, r.closeTimeout)))
 }
 
 // goesOnAfterDeadline reports whether more can be written to a conn after a write that

@@ -69,6 +69,15 @@ func Hold(n int) (ok bool) {
 	return false
 }
 
+// Charge counts n bytes that are held from now on for a side that does not take them. If
+// too much is held in the process, the side is ended that has taken nothing for longest.
+func Charge(n int) {
+	processBudget.charge(n)
+	if processBudget.exceeded() {
+		processWrites.lookLater()
+	}
+}
+
 // LetGo counts n bytes that are held no longer.
 func LetGo(n int) { processBudget.uncharge(n) }
 

@@ -149,7 +149,7 @@ func (r *Relay) nextPayload(from *side, p []byte, now int64) (n int, fate fate, 
 			p = p[:allowed]
 			r.policy.Bytes.take(&r.guard.bytes, uint64(allowed), now, r.lateness())
 		}
-		if r.strict != nil && !r.strict.assembled {
+		if r.strict != nil && !r.assembles() {
 			ends := uint64(len(p)) == from.scan.Left() && from.scan.Final()
 			if v = r.strict.sides[from.party].judgeRest(p, from.scan.Key(), ends); v != nil {
 				return 0, fateBreach, v

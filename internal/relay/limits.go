@@ -40,7 +40,7 @@ func (r *Relay) judgeControl(from *side, h *wsframe.Header, p []byte, now int64)
 	if h.Opcode == wsframe.Close {
 		return fatePass, nil
 	}
-	if r.ending == nil && controlRate.wait(from.controls, 1, now, 0) > 0 {
+	if r.ending == nil && !r.replaces(from) && controlRate.wait(from.controls, 1, now, 0) > 0 {
 		return fateBreach, tooManyControls
 	}
 	if from.party == Client {
@@ -58,7 +58,7 @@ func (r *Relay) judgeData(from *side, h *wsframe.Header, now int64) (f fate, wai
 			return fateBreach, 0, tooManyParts
 		}
 	}
-	if most := r.messageSize(from); most > 0 && (before > most || h.Length > most-before) {
+	if most := r.policy.MessageSize; most > 0 && !r.assembles() && (before > most || h.Length > most-before) {
 		return fateBreach, 0, tooBig
 	}
 	if from.party == Client && r.guard != nil {
@@ -67,14 +67,14 @@ func (r *Relay) judgeData(from *side, h *wsframe.Header, now int64) (f fate, wai
 	return fatePass, 0, nil
 }
 
-// messageSize is the largest message of a side, or 0. What comes in place of an upstream
-// has been looked at, and may have grown by that.
-func (r *Relay) messageSize(from *side) uint64 {
-	if from.party == Upstream && r.strict != nil && r.strict.assembled {
-		return 0
-	}
-	return r.policy.MessageSize
-}
+// assembles reports whether messages are brought together in place of the upstream: how
+// large they are is found out there, once they are inflated, and they may grow by what is
+// done with them.
+func (r *Relay) assembles() bool { return r.strict != nil && r.strict.assembled }
+
+// replaces reports whether a side is no upstream but what brings messages together: its
+// pongs answer pings that were judged when they came.
+func (r *Relay) replaces(s *side) bool { return s.party == Upstream && r.assembles() }
 
 // judgeRates judges a frame of a message of the client.
 func (r *Relay) judgeRates(h *wsframe.Header, now int64) (f fate, wait int64, v *violation) {

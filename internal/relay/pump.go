@@ -15,7 +15,7 @@ func (r *Relay) pump(from, to *side) {
 		from.kept = nil // else it would be held for as long as the connection lives
 		short = bytes.Clone(r.pass(from, to, early.data, flow))
 	}
-	in := newReader(from.conn, r.pumps.buffers)
+	in := readerOf(from.conn, r.pumps.buffers)
 	for {
 		p, err := in.read()
 		if len(p) > 0 {

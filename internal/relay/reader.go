@@ -14,6 +14,54 @@ type reader interface {
 	release()
 }
 
+// Waiter is a Conn whose Wait returns when Read has something to return at once, or an
+// error. It needs no buffer while it waits.
+type Waiter interface {
+	Conn
+	Wait()
+}
+
+// readerOf returns the reader that suits the conn.
+func readerOf(c Conn, buffers *bufferSource) reader {
+	if w, ok := c.(Waiter); ok {
+		return &waitingReader{conn: w, buffers: buffers}
+	}
+	return newReader(c, buffers)
+}
+
+// Reader reads a conn in chunks, as the relay does. It holds no buffer while it waits on a
+// plain socket.
+type Reader struct{ reader }
+
+// NewReader returns a Reader.
+func NewReader(c Conn) Reader { return Reader{newReader(c, &sharedBuffers)} }
+
+// Read waits for something to read. The bytes are valid until Release, and may come
+// together with an error.
+func (r Reader) Read() ([]byte, error) { return r.read() }
+
+// Release gives back what Read has returned.
+func (r Reader) Release() { r.release() }
+
+// waitingReader borrows a buffer when there is something to read.
+type waitingReader struct {
+	conn    Waiter
+	buffers *bufferSource
+	lent    *buffer
+}
+
+func (w *waitingReader) read() ([]byte, error) {
+	w.conn.Wait()
+	w.lent = w.buffers.get()
+	n, err := w.conn.Read(w.lent[:])
+	return w.lent[:n], err
+}
+
+func (w *waitingReader) release() {
+	w.buffers.put(w.lent)
+	w.lent = nil
+}
+
 // bufferedReader waits on any conn with a small buffer of its own. A read that fills
 // the buffer shows that more is there, and the next reads get a lent buffer for as long
 // as they fill that too.
