@@ -63,7 +63,7 @@ func (c *clientLeg) full() bool {
 // collected returns what to append frames to, of which the next has n bytes of payload.
 func (c *clientLeg) collected(n int) *room {
 	if c.out == nil {
-		c.out = scratch.get(n)
+		c.out = scratch.get(max(n, c.chunk))
 	}
 	return c.out
 }

@@ -33,6 +33,7 @@ type leg struct {
 	frame  wsframe.Header
 	left   uint64 // of the payload of the frame
 	within bool   // a frame
+	chunk  int    // how much is being followed
 
 	control []byte // payload of a control frame
 	partial partialMessage
@@ -74,6 +75,7 @@ type violation struct {
 
 // feed follows the stream over p, whose bytes may be overwritten, until the taker is full.
 func (l *leg) feed(p []byte) (n int) {
+	l.chunk = len(p)
 	for !l.over && !l.to.full() {
 		if !l.within {
 			if n == len(p) {

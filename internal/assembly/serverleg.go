@@ -130,7 +130,7 @@ func (s *serverLeg) full() bool { return s.out != nil && len(s.out.p) >= mostOut
 
 func (s *serverLeg) collected(n int) *room {
 	if s.out == nil {
-		s.out = scratch.get(n)
+		s.out = scratch.get(max(n, s.chunk))
 	}
 	return s.out
 }
