@@ -16,9 +16,19 @@ type Message struct {
 	Direction Direction
 	Conn      *Connection
 
+	// What a handler has found wrong with the message, for its own templates.
+	Fault Fault
+
 	deadline time.Time
 	ctx      context.Context //nolint:containedctx // the message is what it belongs to
 	cancel   context.CancelFunc
+}
+
+// Fault is what is wrong with a message, as the placeholders {msg.error} and
+// {msg.error.path} have it. Neither may hold values of the message.
+type Fault struct {
+	Text string
+	Path string // where, as a JSON pointer (RFC 6901); "" for the whole message
 }
 
 // Begin makes m a message that has to be handled by the deadline, zero for whenever.
@@ -33,7 +43,7 @@ func (m *Message) Finish() {
 	if m.cancel != nil {
 		m.cancel()
 	}
-	m.Payload, m.ctx, m.cancel = nil, nil, nil
+	m.Payload, m.ctx, m.cancel, m.Fault = nil, nil, nil, Fault{}
 }
 
 // Size is how many bytes of payload the message has.

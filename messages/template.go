@@ -11,8 +11,9 @@ import (
 
 // Template is a text with placeholders: those of the request that opened the
 // connection, {time.now} and its kin, and of the message {msg.text}, {msg.size},
-// {msg.type} and {msg.direction}. Braces around anything else, as JSON has them, stand
-// for themselves.
+// {msg.type} and {msg.direction}, and {msg.error} and {msg.error.path} where a handler
+// says what is wrong with it. Braces around anything else, as JSON has them, stand for
+// themselves.
 type Template struct {
 	literals []string // around the placeholders
 	names    []string
@@ -70,6 +71,10 @@ func Value(m *Message, name string) string {
 		return m.Type.String()
 	case "msg.direction":
 		return m.Direction.String()
+	case "msg.error":
+		return m.Fault.Text
+	case "msg.error.path":
+		return m.Fault.Path
 	}
 	if isTime(name) {
 		value, _ := clock.GetString(name)
