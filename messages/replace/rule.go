@@ -94,8 +94,9 @@ func matchesEmpty(re *syntax.Regexp) bool {
 		return !slices.ContainsFunc(re.Sub, func(part *syntax.Regexp) bool { return !matchesEmpty(part) })
 	case syntax.OpAlternate:
 		return slices.ContainsFunc(re.Sub, matchesEmpty)
+	default:
+		return true // assertions, and what may be left out
 	}
-	return true // assertions, and what may be left out
 }
 
 // reference is what regexp takes for a reference to a group, or a dollar sign.
