@@ -30,7 +30,7 @@ type Log struct {
 	Size *int64 `json:"size,omitempty"`
 
 	// What is replaced in payloads before they are logged, one after the other. Only what
-	// is logged and 64 KiB behind it are looked at: a secret which begins in what is
+	// is logged and 16 KiB behind it are looked at: a secret which begins in what is
 	// logged has to end there.
 	Redact []*replace.Rule `json:"redact,omitempty"`
 
@@ -41,7 +41,7 @@ type Log struct {
 const (
 	defaultSize = 1 << 10
 	maxSize     = 1 << 20
-	lookBehind  = 64 << 10
+	lookBehind  = 16 << 10
 )
 
 // redacted is what stands in place of secrets if nothing else is said.
