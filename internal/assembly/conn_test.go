@@ -11,6 +11,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
 
@@ -170,5 +171,21 @@ func TestEndsThatHandlersMake(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestClientIsToldWhatItDidWrongBeforeItsCloseFrame(t *testing.T) {
+	t.Parallel()
+	f := start(t, setup{chains: both(time.Second, handlerFunc(pass)), raw: true})
+	f.upstream = acceptCoder(t, f.rawUpstream, false, false)
+	go func() { closed(t, f.upstream) }()
+	wrong := wsframe.AppendFrame(nil, wsframe.Text, true, false, []byte("\xff"), true)
+	if _, err := f.rawClient.Write(wsframe.AppendClose(wrong, 1000, "bye", true)); err != nil {
+		t.Fatal(err)
+	}
+	readAll(t, f.rawClient, wsframe.AppendClose(nil, 1007, "client: text message is not UTF-8", false))
+	_ = f.rawClient.Close()
+	if o := f.end(t); o.By != relay.Gateway || o.Code != 1007 {
+		t.Errorf("ended with %+v", o)
 	}
 }

@@ -79,6 +79,16 @@ func (r *Relay) overrule(by Party, c Close) bool {
 	return true
 }
 
+// overtake records another cause in place of a side's close frame, which has come behind
+// what is the other cause and is not passed on. It reports whether that was so.
+func (r *Relay) overtake(from *side, c Close) bool {
+	if r.finished || r.ending.by != from.party || !from.scan.Closed() {
+		return false
+	}
+	r.ending.by, r.ending.cause, r.ending.limit = Gateway, c, ""
+	return true
+}
+
 // closeFrameCame begins the end that a side has asked for, before the side's close
 // frame is passed on.
 func (r *Relay) closeFrameCame(from *side) {

@@ -180,24 +180,22 @@ func (r *Relay) Reject(offender Party, cause, client, upstream Close, limit stri
 	defer r.containEnd()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	from, to, last := &r.client, &r.upstream, upstream
+	from, to := &r.client, &r.upstream
+	told, other := client, upstream
 	if offender == Upstream {
-		from, to, last = &r.upstream, &r.client, client
+		from, to = to, from
+		told, other = other, told
 	}
 	from.barred = true
-	if !r.decide(Gateway, cause) && !r.overrule(Gateway, cause) {
+	if !r.decide(Gateway, cause) && !r.overrule(Gateway, cause) && !r.overtake(from, cause) {
 		return
 	}
 	r.ending.limit = limit
 	r.arm(r.closeTimeout)
-	if from.party == Client {
-		r.requestClose(from, client)
-	} else {
-		r.requestClose(from, upstream)
-	}
+	r.requestClose(from, told)
 	if to.mid && !to.writing {
 		r.abandon(to)
 		return
 	}
-	r.requestClose(to, last)
+	r.requestClose(to, other)
 }
