@@ -38,6 +38,13 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
+	_ "github.com/wsgateway/caddy-ws-gateway/messages/convert" // this and what follows: handlers of messages
+	_ "github.com/wsgateway/caddy-ws-gateway/messages/filter"
+	_ "github.com/wsgateway/caddy-ws-gateway/messages/json"
+	_ "github.com/wsgateway/caddy-ws-gateway/messages/log"
+	_ "github.com/wsgateway/caddy-ws-gateway/messages/replace"
+	_ "github.com/wsgateway/caddy-ws-gateway/messages/respond"
+	_ "github.com/wsgateway/caddy-ws-gateway/messages/schema"
 )
 
 func init() {
