@@ -22,7 +22,7 @@ func (c *clientLeg) init(conn *Conn) {
 	c.conn = conn
 	c.leg = conn.newLeg(relay.Client, messages.FromClient, conn.Client)
 	c.leg.to = c
-	c.handling = handling{conn: conn, sender: relay.Client, chain: conn.chains[messages.FromClient], end: c.end}
+	c.handling = handling{conn: conn, sender: relay.Client, chain: conn.chains[messages.FromClient], end: c.end, message: messages.Message{Conn: conn.Connection}}
 }
 
 // end ends the connection, once what came before has gone to the upstream.

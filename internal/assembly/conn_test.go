@@ -60,6 +60,8 @@ func TestHandlersDecide(t *testing.T) {
 		switch text := string(m.Payload); {
 		case text == "drop":
 			return messages.Drop(), nil
+		case m.Conn.ID != "c1":
+			return messages.Pass, errors.New("another connection")
 		case text == "ping":
 			return messages.Reply(messages.Text, []byte("pong from "+m.Direction.String())), nil
 		case strings.HasPrefix(text, "shout "):

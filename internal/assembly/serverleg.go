@@ -27,7 +27,7 @@ func (s *serverLeg) init(conn *Conn) {
 	s.conn = conn
 	s.leg = conn.newLeg(relay.Upstream, messages.FromUpstream, conn.Server)
 	s.leg.to = s
-	s.handling = handling{conn: conn, sender: relay.Upstream, chain: conn.chains[messages.FromUpstream], end: s.end}
+	s.handling = handling{conn: conn, sender: relay.Upstream, chain: conn.chains[messages.FromUpstream], end: s.end, message: messages.Message{Conn: conn.Connection}}
 	s.rest = conn.Early
 }
 
