@@ -119,6 +119,7 @@ func TestSweepTakesEverySeriesOfAGateway(t *testing.T) {
 	countHandshake("left alone", resultOK, time.Second)
 	queueSeconds.WithLabelValues("swept").Observe(1)
 	pingObserver("swept")(1)
+	countVerdict("swept", fromClient, "dropped")
 	for _, vec := range countsByGateway {
 		if len(seriesOf(t, vec, "swept")) == 0 {
 			t.Fatal("nothing is there to be swept")
