@@ -123,6 +123,9 @@ func (u utterance) judgeHandled(got, direct outcome) error {
 	if u.code != 0 {
 		code = fmt.Sprint(u.code)
 	}
+	if strings.Contains(u.name, "not UTF-8") { // which coder/websocket does not mind
+		code = "1007"
+	}
 	remembers := strings.Contains(u.name, "compression") && !strings.Contains(u.offer, "client_no_context_takeover")
 	switch {
 	case remembers && strings.Contains(u.name, "three"): // it is told not to refer to what it has sent, and does

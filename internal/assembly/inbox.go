@@ -14,6 +14,18 @@ import (
 // mostAnswers is how many bytes of answers may wait for a client before the next waits.
 const mostAnswers = 64 << 10
 
+// mostPongs is how many bytes of answers to pings may wait for a side. Where there are
+// more, only the latest ping is answered (RFC 6455, section 5.5.3).
+const mostPongs = 16 << 10
+
+// appendPong appends the answer to a ping to those that wait.
+func appendPong(pongs, payload []byte, masked bool) []byte {
+	if len(pongs)+len(payload)+6 > mostPongs {
+		pongs = pongs[:0]
+	}
+	return wsframe.AppendFrame(pongs, wsframe.Pong, true, false, payload, masked)
+}
+
 // inbox is what the upstream sends, and what answers the client in its place: the reader
 // of the first is woken for the second.
 type inbox struct {
@@ -24,7 +36,7 @@ type inbox struct {
 	mu      sync.Mutex // guards the rest
 	room    *sync.Cond
 	answers []byte // frames
-	pong    []byte // answers the latest ping; nil for none
+	pongs   []byte // nil for none
 	closed  bool   // nobody takes answers any more
 }
 
@@ -53,35 +65,34 @@ func (i *inbox) answer(frames []byte) {
 	_ = i.wake(time.Unix(1, 0))
 }
 
-// answerPing answers a ping. Of pings that come before the client takes the answer, the
-// latest is answered (RFC 6455, section 5.5.3).
+// answerPing answers a ping, without waiting for the client to take that.
 func (i *inbox) answerPing(payload []byte) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.closed {
 		return
 	}
-	i.pong = wsframe.AppendFrame(i.pong[:0], wsframe.Pong, true, false, payload, false)
+	i.pongs = appendPong(i.pongs, payload, false)
 	_ = i.wake(time.Unix(1, 0))
 }
 
 // take returns the answers that are there.
-func (i *inbox) take() (answers, pong []byte) {
+func (i *inbox) take() (answers, pongs []byte) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if len(i.answers) == 0 && i.pong == nil {
+	if len(i.answers) == 0 && i.pongs == nil {
 		return nil, nil
 	}
-	answers, pong = i.answers, i.pong
+	answers, pongs = i.answers, i.pongs
 	i.forget()
 	_ = i.wake(time.Time{})
 	i.room.Broadcast()
-	return answers, pong
+	return answers, pongs
 }
 
 func (i *inbox) forget() {
 	relay.LetGo(len(i.answers))
-	i.answers, i.pong = nil, nil
+	i.answers, i.pongs = nil, nil
 }
 
 // read reads from the upstream. It returns nothing, and no error, where there are answers.

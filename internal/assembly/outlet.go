@@ -34,7 +34,7 @@ type outlet struct {
 	mu      sync.Mutex // guards the rest
 	writing bool
 	hurried bool   // the write under way is given up, and so is any other
-	pong    []byte // answers the latest ping; nil for none
+	pongs   []byte // nil for none
 	ponging bool   // a goroutine is there for that
 }
 
@@ -175,12 +175,11 @@ func (o *outlet) setDeadline(t time.Time) (hurried bool) {
 }
 
 // answerPing answers a ping, without waiting for the upstream to take that: an upstream
-// may take nothing for as long as it sends something. Of pings that come meanwhile, the
-// latest is answered (RFC 6455, section 5.5.3).
+// may take nothing for as long as it sends something.
 func (o *outlet) answerPing(payload []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pong = wsframe.AppendFrame(nil, wsframe.Pong, true, false, payload, true)
+	o.pongs = appendPong(o.pongs, payload, true)
 	if !o.ponging {
 		o.ponging = true
 		go o.writePongs()
@@ -189,17 +188,17 @@ func (o *outlet) answerPing(payload []byte) {
 
 func (o *outlet) writePongs() {
 	defer panics.Contain()
-	for pong := o.nextPong(); pong != nil; pong = o.nextPong() {
-		_ = o.write(pong, false) // the reader sees that it failed
+	for pongs := o.takePongs(); pongs != nil; pongs = o.takePongs() {
+		_ = o.write(pongs, false) // the reader sees that it failed
 	}
 }
 
-func (o *outlet) nextPong() (pong []byte) {
+func (o *outlet) takePongs() (pongs []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	pong, o.pong = o.pong, nil
-	o.ponging = pong != nil
-	return pong
+	pongs, o.pongs = o.pongs, nil
+	o.ponging = pongs != nil
+	return pongs
 }
 
 func (o *outlet) close() {

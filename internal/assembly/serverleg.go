@@ -73,6 +73,7 @@ func (s *serverLeg) receive() {
 	}
 	p, err := s.conn.toClient.read()
 	if len(p) > 0 {
+		s.emitAnswers() // before a close frame that may come
 		s.follow(p)
 	}
 	s.conn.toClient.release()
@@ -87,8 +88,8 @@ func (s *serverLeg) receive() {
 
 // emitAnswers has the answers that there are go to the client.
 func (s *serverLeg) emitAnswers() (any bool) {
-	answers, pong := s.conn.toClient.take()
-	for _, frames := range [][]byte{answers, pong} {
+	answers, pongs := s.conn.toClient.take()
+	for _, frames := range [][]byte{answers, pongs} {
 		if frames != nil {
 			s.emit(frames)
 			any = true
