@@ -121,13 +121,22 @@ func deflateParams(element string) (params map[string]string, ok bool) {
 		var param string
 		param, rest, more = strings.Cut(rest, ";")
 		key, value, has := strings.Cut(strings.TrimSpace(param), "=")
-		key, value = strings.ToLower(strings.TrimSpace(key)), strings.Trim(strings.TrimSpace(value), `"`)
+		key, value = strings.ToLower(strings.TrimSpace(key)), unquoted(strings.TrimSpace(value))
 		if _, twice := params[key]; twice || key == "" || has && value == "" {
 			return nil, false
 		}
 		params[key] = value
 	}
 	return params, true
+}
+
+// unquoted returns what a value means that may be a quoted string. A token needs no
+// escapes, and what is not well quoted is no value that is known.
+func unquoted(value string) string {
+	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+		return value[1 : len(value)-1]
+	}
+	return value
 }
 
 func windowBits(value string) (bits int, ok bool) {
