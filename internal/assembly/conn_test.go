@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -129,7 +130,7 @@ func TestEndsThatHandlersMake(t *testing.T) {
 		"too slow": {
 			handle: func(m *messages.Message) (messages.Verdict, error) {
 				<-m.Context().Done()
-				<-time.NewTimer(20 * time.Millisecond).C
+				<-time.NewTimer(3 * grace).C
 				return messages.Pass, nil
 			},
 			budget: 10 * time.Millisecond,
@@ -188,6 +189,23 @@ func TestClientIsToldWhatItDidWrongBeforeItsCloseFrame(t *testing.T) {
 	readAll(t, f.rawClient, wsframe.AppendClose(nil, 1007, "client: text message is not UTF-8", false))
 	_ = f.rawClient.Close()
 	if o := f.end(t); o.By != relay.Gateway || o.Code != 1007 {
+		t.Errorf("ended with %+v", o)
+	}
+}
+
+func TestUpstreamIsToldWhereItsClientLeavesWithinAFrame(t *testing.T) {
+	t.Parallel()
+	f := start(t, setup{chains: both(time.Second, handlerFunc(pass)), raw: true})
+	f.upstream = acceptCoder(t, f.rawUpstream, false, false)
+	half := wsframe.AppendFrame(nil, wsframe.Text, true, false, []byte("a message that is cut"), true)
+	if _, err := f.rawClient.Write(half[:15]); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.rawClient.(*net.TCPConn).CloseWrite()
+	if code, _ := closed(t, f.upstream); code != websocket.StatusInternalError {
+		t.Errorf("the upstream is told %d, want 1011", code)
+	}
+	if o := f.end(t); o.By != relay.Client || o.Code != 1011 {
 		t.Errorf("ended with %+v", o)
 	}
 }

@@ -186,11 +186,20 @@ func (l *leg) payload(p []byte) {
 	}
 }
 
-// passFragment passes a part of a message as it comes.
+// mostWhole is how much of a message that passes as it comes is kept to be passed whole:
+// not every peer likes fragments.
+const mostWhole = 16 << 10
+
+// passFragment passes a part of a message.
 func (l *leg) passFragment(p []byte) {
 	m := &l.partial
-	if l.left > 0 && len(m.bytes())+len(p) < wsframe.SmallFragment {
-		l.hold(p) // else a frame that comes bit by bit became very many
+	final := l.left == 0 && l.frame.Final
+	least := mostWhole
+	if m.continues {
+		least = wsframe.SmallFragment // else a frame that comes bit by bit became very many
+	}
+	if !final && len(m.bytes())+len(p) < least {
+		l.hold(p)
 		return
 	}
 	if m.held != nil {
@@ -199,7 +208,6 @@ func (l *leg) passFragment(p []byte) {
 		}
 		p = m.bytes()
 	}
-	final := l.left == 0 && l.frame.Final
 	if m.kind == messages.Text && (!m.text.Scan(p, [4]byte{}, 0) || final && !m.text.Complete()) {
 		l.violate(notUTF8)
 		return

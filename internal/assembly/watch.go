@@ -18,6 +18,7 @@ type watch struct {
 	began  time.Time
 	until  atomic.Int64 // in nanoseconds since began; 0 while nothing is being handled
 	due    atomic.Int64 // when the timer fires; 0 for never
+	over   atomic.Int64 // what until was when it had passed for the first time
 
 	mu    sync.Mutex
 	timer *time.Timer // guarded by mu
@@ -65,16 +66,25 @@ func (w *watch) finish() {
 // look is called by the timer.
 func (w *watch) look() {
 	defer panics.Contain()
-	w.due.Store(0)
+	due := w.due.Swap(0)
 	until := w.until.Load()
 	switch now := int64(time.Since(w.began)); {
 	case until == 0: // start sets the timer
 	case now < until:
 		w.set(until)
+	case w.over.Swap(until) != until || now-due > int64(mostLate):
+		w.set(now + int64(grace))
 	default:
 		w.conn.timeUp(w.sender)
 	}
 }
+
+// A machine that is busy, or was asleep, may have kept the handlers from going on. They
+// have so much more time, and then again where the timer itself came too late.
+const (
+	grace    = 100 * time.Millisecond
+	mostLate = 20 * time.Millisecond
+)
 
 // timeUp ends the connection while a handler has a message of the sender.
 func (c *Conn) timeUp(sender relay.Party) {

@@ -145,11 +145,18 @@ func (r *Relay) noteClose(to *side, err error) (over bool) {
 }
 
 // abandon gives up on a side to which no close frame can be sent, because the side has
-// got the beginning of a frame whose rest will never come. The caller holds mu.
+// got the beginning of a frame whose rest will never come. A [Teller] has not. The caller
+// holds mu.
 func (r *Relay) abandon(s *side) {
+	last := s.pending
 	s.pending = nil
 	s.shut = true
 	s.complete = true
+	if teller, ok := s.conn.(Teller); ok && last != nil {
+		s.writing = true
+		r.pumps.work.Add(1)
+		go r.tell(s, teller, *last)
+	}
 }
 
 // errGivenUp is why a write ended that was given up because the side is slow.
