@@ -86,7 +86,7 @@ func cutConfigs() map[string]Config {
 
 // FuzzAssembleHoweverCut has the same come out, and what was sent, however a stream is cut.
 func FuzzAssembleHoweverCut(f *testing.F) {
-	for i := range 40 {
+	for i := range 15 {
 		f.Add([]byte{byte(i), 1, 2}, uint64(i))
 	}
 	f.Fuzz(func(t *testing.T, seed []byte, cut uint64) {
@@ -151,7 +151,7 @@ func FuzzAnyStream(f *testing.F) {
 func TestStreamIsTheSameCutAtEveryByte(t *testing.T) {
 	t.Parallel()
 	for name, c := range cutConfigs() {
-		for i := range 20 {
+		for i := range 10 {
 			for _, d := range []messages.Direction{messages.FromClient, messages.FromUpstream} {
 				stream, want := script([]byte{byte(i), 7}, d == messages.FromClient, i%2 == 0)
 				if len(stream) > 20000 {
