@@ -27,7 +27,8 @@ type Filter struct {
 	// - `msg.text`: the text; "" for a binary message
 	// - `msg.size`: the size of the payload in bytes
 	// - `msg.type`: "text" or "binary"
-	// - `msg.json`: what is in the message, text or binary, if it is JSON; else null
+	// - `msg.json`: what is in the message, text or binary, if it is JSON; else null. Of
+	//   several members of one name in an object, the last one counts
 	// - `msg.binary`: the payload as bytes, of either type
 	// - `direction`: "from_client" or "from_upstream"
 	// - `user`: the user's ID; "" where nobody was authenticated
@@ -40,7 +41,8 @@ type Filter struct {
 	// (ask with `has(msg.json.x)` or `msg.json.?x.orValue("")`), types that cannot be
 	// compared, a text that is no number. An expression that goes over lists or maps
 	// ends the connection (1011) where it costs more than 5,000,000 steps, or the time
-	// for the message is over.
+	// for the message is over. What functions take may be limited to literals, where a
+	// client could make them take long: `indexOf`, `lastIndexOf`, `matches`, `replace`.
 	Expression string `json:"expression,omitempty"`
 
 	// What becomes of other messages. Default: they are dropped.

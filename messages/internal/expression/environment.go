@@ -129,7 +129,7 @@ func bounded(call ast.CallExpr) error {
 	switch name := call.FunctionName(); name {
 	case "join", "format":
 		return fmt.Errorf("%s cannot be used in an expression about messages: what it makes may be far larger than the message", name)
-	case "replace", "matches":
+	case "replace", "matches", "indexOf", "lastIndexOf": // the latter two look for their argument at each place anew
 		args := call.Args()
 		if !call.IsMemberFunction() {
 			args = args[1:]
@@ -139,6 +139,19 @@ func bounded(call ast.CallExpr) error {
 				return errors.New(name + " takes literals only, which no client chooses: write its arguments in quotes")
 			}
 		}
+		if name == "replace" && grows(args) {
+			return errors.New("replace must not put a longer text in the place of a shorter one: what it makes may be far larger than the message")
+		}
 	}
 	return nil
+}
+
+// grows reports whether a replacement, of literals, is longer than what it replaces.
+func grows(args []ast.Expr) bool {
+	if len(args) < 2 {
+		return false
+	}
+	from, isText := args[0].AsLiteral().Value().(string)
+	to, isTextToo := args[1].AsLiteral().Value().(string)
+	return isText && isTextToo && len(to) > len(from)
 }
