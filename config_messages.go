@@ -2,6 +2,7 @@ package wsgateway
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,6 +42,8 @@ type MessageBlock struct {
 
 func (b *MessageBlock) validate() error {
 	switch {
+	case b == nil:
+		return errors.New("messages: a block is null: give it handlers, or take it away")
 	case b.Direction != "" && b.Direction != fromClient && b.Direction != fromUpstream:
 		return fmt.Errorf("messages: direction %q is unknown: it is %s or %s, or left out for both", b.Direction, fromClient, fromUpstream)
 	case b.Budget < 0:
