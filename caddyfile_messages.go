@@ -27,7 +27,9 @@ func (h *Handler) unmarshalMessages(d *caddyfile.Dispenser) error {
 	opened := false
 	for d.NextBlock(0) {
 		opened = true
-		if err := block.unmarshalWord(d); err != nil {
+		word := caddyfile.NewDispenser(wordTokens(d))
+		word.Next()
+		if err := block.unmarshalWord(word); err != nil {
 			return err
 		}
 	}
@@ -71,5 +73,6 @@ func checkMessageHandler(d *caddyfile.Dispenser, word string) error {
 			return nil
 		}
 	}
-	return d.Errf("unknown message handler %q%s: there are %s, and budget", word, guess(word, known), strings.Join(known, ", "))
+	return d.Errf("unknown message handler %q%s: there are %s, and budget",
+		word, guess(word, append(known, "budget")), strings.Join(known, ", "))
 }
