@@ -209,3 +209,31 @@ func TestMeterLooksAtTheClock(t *testing.T) {
 		}
 	})
 }
+
+// TestMeterLooksAtTheClockInLongSteps has fewer steps than there are between looks.
+func TestMeterLooksAtTheClockInLongSteps(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 2*bytesPerLook)
+	var names []string
+	for i := range 2000 {
+		names = append(names, fmt.Sprintf(`"%d":0`, i))
+	}
+	for name, test := range map[string]struct{ schema, payload string }{
+		"const":             {`{"const": {"a": 1}}`, `{"b":"` + long + `"}`},
+		"enum":              {`{"enum": [[1]]}`, `["` + long + `"]`},
+		"uniqueItems":       {`{"uniqueItems": true}`, `["` + long + `","a"]`},
+		"pattern":           {`{"pattern": "y$"}`, `"` + long + `"`},
+		"patternProperties": {`{"patternProperties": {"a": true}}`, "{" + strings.Join(names, ",") + "}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := provisioned(t, test.schema, nil)
+			m := &messages.Message{Conn: new(messages.Connection)}
+			m.Begin(messages.FromClient, messages.Text, []byte(test.payload), time.Now().Add(-1))
+			defer m.Finish()
+			if verdict, err := s.HandleMessage(m); !errors.Is(err, errDeadline) {
+				t.Errorf("got %v, %v", verdict, err)
+			}
+		})
+	}
+}

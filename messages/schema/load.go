@@ -96,7 +96,9 @@ const accepts = "urn:ws-gateway:accepts"
 // compile returns a checker that is independent of others.
 func (s *source) compile() (*checker, error) {
 	compiler := jsonschema.NewCompiler()
+	meter := new(meter)
 	compiler.UseLoader(s)
+	compiler.UseRegexpEngine(meter.compile)
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	if s.assertFormat {
 		compiler.AssertFormat()
@@ -113,7 +115,7 @@ func (s *source) compile() (*checker, error) {
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	c := &checker{meter: new(meter), whole: whole, refused: refused}
+	c := &checker{meter: meter, whole: whole, refused: refused}
 	c.meter.attach(append(s.anchored(compiler), refused)...)
 	return c, c.endless()
 }

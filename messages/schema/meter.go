@@ -3,6 +3,7 @@ package schema
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"regexp/syntax"
 	"time"
 
@@ -18,6 +19,7 @@ type meter struct {
 	deadline time.Time // zero for none
 	steps    int
 	most     int // steps; 0 for any number
+	bytes    int // gone through since the last look at the clock
 }
 
 // spent is the panic of a meter.
@@ -28,8 +30,11 @@ var (
 	errSteps    = errors.New("too many steps")
 )
 
-// stepsPerLook is how many steps are taken between looks at the clock.
-const stepsPerLook = 64
+// How many steps are taken, and bytes gone through, between looks at the clock.
+const (
+	stepsPerLook = 64
+	bytesPerLook = 64 << 10
+)
 
 // step counts that a value is held against a schema.
 func (m *meter) step() {
@@ -37,14 +42,49 @@ func (m *meter) step() {
 	if m.most > 0 && m.steps > m.most {
 		panic(spent{errSteps})
 	}
-	if m.steps%stepsPerLook == 0 && !m.deadline.IsZero() && time.Now().After(m.deadline) {
+	if m.steps%stepsPerLook == 0 {
+		m.look()
+	}
+}
+
+// through counts bytes that one step has to go through.
+func (m *meter) through(bytes int) {
+	if m.bytes += bytes; m.bytes >= bytesPerLook {
+		m.look()
+	}
+}
+
+func (m *meter) look() {
+	m.bytes = 0
+	if !m.deadline.IsZero() && time.Now().After(m.deadline) {
 		panic(spent{errDeadline})
 	}
 }
 
+// pattern is a regular expression of a schema, which names and texts are held against.
+type pattern struct {
+	*regexp.Regexp
+	meter *meter
+}
+
+// MatchString implements jsonschema.Regexp. A pattern takes long even for short names.
+func (p pattern) MatchString(s string) bool {
+	p.meter.through(64 + len(s))
+	return p.Regexp.MatchString(s)
+}
+
+// compile is the regular expressions' jsonschema.RegexpEngine.
+func (m *meter) compile(expression string) (jsonschema.Regexp, error) {
+	compiled, err := regexp.Compile(expression)
+	if err != nil {
+		return nil, err
+	}
+	return pattern{compiled, m}, nil
+}
+
 // guarded calls f with bounds, and returns an error if it exceeds them.
 func (m *meter) guarded(deadline time.Time, most int, f func()) (err error) {
-	m.deadline, m.steps, m.most = deadline, 0, most
+	m.deadline, m.steps, m.most, m.bytes = deadline, 0, most, 0
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -114,7 +154,7 @@ func (m *meter) format(s *jsonschema.Schema) *jsonschema.Format {
 			return &typeError{v, types}
 		}
 		for i := range among {
-			if err := among[i].check(v); err != nil {
+			if err := among[i].check(v, m); err != nil {
 				return err
 			}
 		}
@@ -151,6 +191,7 @@ func (u uniqueItems) Validate(ctx *jsonschema.ValidatorContext, v any) {
 	for i, item := range items {
 		u.meter.step()
 		canonical = appendCanonical(canonical[:0], item)
+		u.meter.through(len(canonical))
 		if j, twice := seen[string(canonical)]; twice {
 			ctx.AddError(&kind.UniqueItems{Duplicates: [2]int{j, i}})
 			return

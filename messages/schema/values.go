@@ -79,7 +79,7 @@ func allow(err error, values ...any) allowed {
 	return a
 }
 
-func (a *allowed) check(v any) error {
+func (a *allowed) check(v any, m *meter) error {
 	s, text := v.(string)
 	switch {
 	case text && a.texts[s]:
@@ -88,7 +88,9 @@ func (a *allowed) check(v any) error {
 		return a.err
 	}
 	var room [64]byte
-	if !a.others[string(appendCanonical(room[:0], v))] {
+	canonical := appendCanonical(room[:0], v)
+	m.through(len(canonical))
+	if !a.others[string(canonical)] {
 		return a.err
 	}
 	return nil
