@@ -1,7 +1,7 @@
 // Command smoke checks that a running gateway refuses a WebSocket without a
-// token and echoes over one with it.
+// token and echoes over one with it, in upper case where the gateway is to shout.
 //
-//	smoke <http URL> <token>
+//	smoke <http URL> <token> [shout]
 package main
 
 import (
@@ -9,32 +9,34 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: smoke <http URL> <token>")
+	shouts := len(os.Args) == 4 && os.Args[3] == "shout"
+	if len(os.Args) != 3 && !shouts {
+		fmt.Fprintln(os.Stderr, "usage: smoke <http URL> <token> [shout]")
 		os.Exit(2)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if err := check(ctx, os.Args[1], os.Args[2]); err != nil {
+	if err := check(ctx, os.Args[1], os.Args[2], shouts); err != nil {
 		fmt.Fprintln(os.Stderr, "smoke:", err)
 		os.Exit(1)
 	}
 }
 
-func check(ctx context.Context, url, token string) error {
+func check(ctx context.Context, url, token string, shouts bool) error {
 	if err := awaitServer(ctx, url); err != nil {
 		return err
 	}
 	if err := checkRefused(ctx, url); err != nil {
 		return err
 	}
-	return checkEcho(ctx, url, token)
+	return checkEcho(ctx, url, token, shouts)
 }
 
 // awaitServer returns as soon as anything answers at url.
@@ -77,8 +79,8 @@ func checkRefused(ctx context.Context, url string) error {
 }
 
 // checkEcho dials with the token, reads the greeting and wants its message
-// back.
-func checkEcho(ctx context.Context, url, token string) error {
+// back. A gateway that shouts drops one message, too.
+func checkEcho(ctx context.Context, url, token string, shouts bool) error {
 	const message = "is anybody there"
 	conn, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{ //nolint:bodyclose // it is the connection
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
@@ -91,15 +93,21 @@ func checkEcho(ctx context.Context, url, token string) error {
 	if err != nil {
 		return fmt.Errorf("reading the greeting: %w", err)
 	}
-	if err := conn.Write(ctx, websocket.MessageText, []byte(message)); err != nil {
-		return fmt.Errorf("writing: %w", err)
+	said, want := []string{message}, message
+	if shouts {
+		said, want = []string{"drop this", message}, strings.ToUpper(message)
+	}
+	for _, text := range said {
+		if err := conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+			return fmt.Errorf("writing: %w", err)
+		}
 	}
 	_, echo, err := conn.Read(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the echo: %w", err)
 	}
-	if string(echo) != message {
-		return fmt.Errorf("got %q back, want %q", echo, message)
+	if string(echo) != want {
+		return fmt.Errorf("got %q back, want %q", echo, want)
 	}
 	fmt.Printf("with the token: %q, and an echo\n", greeting)
 	return conn.Close(websocket.StatusNormalClosure, "")
