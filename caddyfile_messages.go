@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -68,10 +69,8 @@ func (b *MessageBlock) unmarshalWord(d *caddyfile.Dispenser) (err error) {
 
 func checkMessageHandler(d *caddyfile.Dispenser, word string) error {
 	known := registered(messagesNamespace)
-	for _, name := range known {
-		if name == word {
-			return nil
-		}
+	if slices.Contains(known, word) {
+		return nil
 	}
 	return d.Errf("unknown message handler %q%s: there are %s, and budget",
 		word, guess(word, append(known, "budget")), strings.Join(known, ", "))

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"testing"
 	"time"
@@ -45,66 +46,87 @@ func handled(upstream, name, more string) string {
 	return fmt.Sprintf("ws_gateway %s {\n name %s\n drain_period 0s\n messages {\n trial\n }\n %s\n }", upstream, name, more)
 }
 
-// TestWithMessageHandlersEndsAreAsWithout for all that ends a connection.
-func TestWithMessageHandlersEndsAreAsWithout(t *testing.T) {
+// happening is what happens on a connection.
+type happening = func(*testing.T, *gateway, *wsConn, *backendConn)
+
+// handledEnd is what ends a connection whose messages are looked into, and how.
+type handledEnd struct {
+	config           string
+	path             string
+	happens          happening
+	client, upstream int
+	by, limit        string
+}
+
+func atAdmin(method, path, body string) happening {
+	return func(t *testing.T, g *gateway, _ *wsConn, b *backendConn) {
+		path := fmt.Sprintf(path, b.b.addr)
+		if status, answer := g.adminDo(t, method, path, "application/json", body); status/100 != 2 {
+			t.Errorf("%s %s: %d %s", method, path, status, answer)
+		}
+	}
+}
+
+func clientSays(frames ...frame) happening {
+	return func(t *testing.T, _ *gateway, c *wsConn, _ *backendConn) {
+		for _, f := range frames {
+			c.mustSend(t, f)
+		}
+	}
+}
+
+func upstreamSays(f frame) happening {
+	return func(_ *testing.T, _ *gateway, _ *wsConn, b *backendConn) { _ = b.write(f) }
+}
+
+func endsByTheGateway() map[string]handledEnd {
 	jwt := fmt.Sprintf("auth {\n token query token\n jwt {\n key %q\n leeway 0s\n }\n }", jwtSecret)
 	large := frame{fin: true, op: opBinary, payload: make([]byte, 1001)}
-	admin := func(method, path, body string) func(*testing.T, *gateway, *wsConn, *backendConn) {
-		return func(t *testing.T, g *gateway, _ *wsConn, b *backendConn) {
-			path := fmt.Sprintf(path, b.b.addr)
-			if status, answer := g.adminDo(t, method, path, "application/json", body); status/100 != 2 {
-				t.Errorf("%s %s: %d %s", method, path, status, answer)
-			}
-		}
+	return map[string]handledEnd{
+		"message_size":                 {"limit {\n message_size 1000\n }", "/ws", clientSays(large), 1009, 1001, "gateway", "message_size"},
+		"message_size of the upstream": {"limit {\n message_size 1000\n }", "/ws", upstreamSays(large), 1001, 1009, "gateway", "message_size"},
+		"messages":                     {"limit {\n messages 1/1h close\n }", "/ws", clientSays(text("one"), text("two")), 1008, 1001, "gateway", "messages"},
+		"bytes":                        {"limit {\n bytes 1000/1h close\n }", "/ws", clientSays(large), 1008, 1001, "gateway", "bytes"},
+		"expiry":                       {jwt, "/ws?token=" + tokenFor("alice", time.Second), nil, 3000, 1001, "gateway", ""},
+		"max_age":                      {"max_age 200ms", "/ws", nil, 1012, 1001, "gateway", ""},
+		"idle_timeout":                 {"idle_timeout 200ms", "/ws", nil, 1001, 1001, "gateway", ""},
+		"ping":                         {"ping 100ms 100ms", "/ws", nil, 1001, 1011, "client", ""},
+		"kill":                         {"", "/ws", atAdmin("DELETE", "/ws_gateway/connections?upstream=%s", ""), 3000, 1001, "gateway", ""},
+		"drain":                        {"", "/ws", atAdmin("POST", "/ws_gateway/upstreams/%s", `{"state":"drain"}`), 1012, 1001, "gateway", ""},
+		"node drain":                   {"", "/ws", atAdmin("POST", "/ws_gateway/node?%.0s", `{"state":"drain","period":"0s"}`), 1012, 1001, "gateway", ""},
 	}
-	says := func(frames ...frame) func(*testing.T, *gateway, *wsConn, *backendConn) {
-		return func(t *testing.T, _ *gateway, c *wsConn, _ *backendConn) {
-			for _, f := range frames {
-				c.mustSend(t, f)
-			}
-		}
-	}
-	hears := func(f frame) func(*testing.T, *gateway, *wsConn, *backendConn) {
-		return func(_ *testing.T, _ *gateway, _ *wsConn, b *backendConn) { _ = b.write(f) }
-	}
-	for name, row := range map[string]struct {
-		config           string
-		path             string
-		happens          func(*testing.T, *gateway, *wsConn, *backendConn)
-		client, upstream int
-		by, limit        string
-	}{
-		"message_size":                       {"limit {\n message_size 1000\n }", "/ws", says(large), 1009, 1001, "gateway", "message_size"},
-		"message_size of the upstream":       {"limit {\n message_size 1000\n }", "/ws", hears(large), 1001, 1009, "gateway", "message_size"},
-		"messages":                           {"limit {\n messages 1/1h close\n }", "/ws", says(text("one"), text("two")), 1008, 1001, "gateway", "messages"},
-		"bytes":                              {"limit {\n bytes 1000/1h close\n }", "/ws", says(large), 1008, 1001, "gateway", "bytes"},
-		"expiry":                             {jwt, "/ws?token=" + tokenFor("alice", time.Second), nil, 3000, 1001, "gateway", ""},
-		"max_age":                            {"max_age 200ms", "/ws", nil, 1012, 1001, "gateway", ""},
-		"idle_timeout":                       {"idle_timeout 200ms", "/ws", nil, 1001, 1001, "gateway", ""},
-		"ping":                               {"ping 100ms 100ms", "/ws", nil, 1001, 1011, "client", ""},
-		"kill":                               {"", "/ws", admin("DELETE", "/ws_gateway/connections?upstream=%s", ""), 3000, 1001, "gateway", ""},
-		"drain":                              {"", "/ws", admin("POST", "/ws_gateway/upstreams/%s", `{"state":"drain"}`), 1012, 1001, "gateway", ""},
-		"node drain":                         {"", "/ws", admin("POST", "/ws_gateway/node?%.0s", `{"state":"drain","period":"0s"}`), 1012, 1001, "gateway", ""},
-		"UTF-8":                              {"", "/ws", says(text("\xff")), 1007, 1001, "gateway", ""},
-		"UTF-8 of the upstream":              {"", "/ws", hears(text("\xff")), 1001, 1007, "gateway", ""},
-		"frames":                             {"", "/ws", says(frame{fin: true, op: 3}), 1002, 1001, "gateway", ""},
-		"frames of the upstream":             {"", "/ws", hears(frame{fin: true, op: 3}), 1001, 1002, "gateway", ""},
-		"a handler closes":                   {"", "/ws", says(text("close")), 1008, 1001, "gateway", ""},
-		"a handler closes for the upstream":  {"", "/ws", hears(text("close")), 1008, 1008, "gateway", ""},
-		"a handler fails":                    {"", "/ws", says(text("fail")), 1011, 1011, "gateway", ""},
-		"a handler panics":                   {"", "/ws", says(text("panic")), 1011, 1011, "gateway", ""},
-		"a handler panics over the upstream": {"", "/ws", hears(text("panic")), 1011, 1011, "gateway", ""},
+}
+
+func endsByTheSides() map[string]handledEnd {
+	jwt := fmt.Sprintf("auth {\n token query token\n jwt {\n key %q\n leeway 0s\n }\n }", jwtSecret)
+	return map[string]handledEnd{
+		"UTF-8":                              {"", "/ws", clientSays(text("\xff")), 1007, 1001, "gateway", ""},
+		"UTF-8 of the upstream":              {"", "/ws", upstreamSays(text("\xff")), 1001, 1007, "gateway", ""},
+		"frames":                             {"", "/ws", clientSays(frame{fin: true, op: 3}), 1002, 1001, "gateway", ""},
+		"frames of the upstream":             {"", "/ws", upstreamSays(frame{fin: true, op: 3}), 1001, 1002, "gateway", ""},
+		"a handler closes":                   {"", "/ws", clientSays(text("close")), 1008, 1001, "gateway", ""},
+		"a handler closes for the upstream":  {"", "/ws", upstreamSays(text("close")), 1008, 1008, "gateway", ""},
+		"a handler fails":                    {"", "/ws", clientSays(text("fail")), 1011, 1011, "gateway", ""},
+		"a handler panics":                   {"", "/ws", clientSays(text("panic")), 1011, 1011, "gateway", ""},
+		"a handler panics over the upstream": {"", "/ws", upstreamSays(text("panic")), 1011, 1011, "gateway", ""},
 		"client leaves":                      {"", "/ws", func(_ *testing.T, _ *gateway, c *wsConn, _ *backendConn) { c.kill() }, 0, 1011, "client", ""},
 		"upstream leaves":                    {"", "/ws", func(_ *testing.T, _ *gateway, _ *wsConn, b *backendConn) { _ = b.Close() }, 1012, 0, "upstream", ""},
-		"client closes":                      {"", "/ws", says(closing(4001, "bye")), 0, 4001, "client", ""},
-		"upstream closes":                    {"", "/ws", hears(closing(4002, "bye")), 4002, 0, "upstream", ""},
+		"client closes":                      {"", "/ws", clientSays(closing(4001, "bye")), 0, 4001, "client", ""},
+		"upstream closes":                    {"", "/ws", upstreamSays(closing(4002, "bye")), 4002, 0, "upstream", ""},
 		"revocation": {jwt, "/ws?token=" + tokenFor("mallory", time.Hour), func(t *testing.T, g *gateway, _ *wsConn, _ *backendConn) {
 			g.revoke(t, `{"user":"mallory"}`)
 		}, 3000, 1001, "gateway", ""},
 		"reload": {"", "/ws", func(t *testing.T, g *gateway, _ *wsConn, _ *backendConn) {
 			g.reload(t, handled(newBackend(t, echo).addr, "handled", ""))
 		}, 1012, 1001, "gateway", ""},
-	} {
+	}
+}
+
+// TestWithMessageHandlersEndsAreAsWithout for all that ends a connection.
+func TestWithMessageHandlersEndsAreAsWithout(t *testing.T) {
+	rows := endsByTheGateway()
+	maps.Copy(rows, endsByTheSides())
+	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t, handOver())
 			g := start(t, handled(b.addr, "handled", row.config))
@@ -139,9 +161,9 @@ func TestWithMessageHandlersEndsAreAsWithout(t *testing.T) {
 					t.Error("the limit was not counted")
 				}
 				if name == "drain" {
-					admin("POST", "/ws_gateway/upstreams/%s", `{"state":"ready"}`)(t, g, nil, upstream)
+					atAdmin("POST", "/ws_gateway/upstreams/%s", `{"state":"ready"}`)(t, g, nil, upstream)
 				}
-				admin("POST", "/ws_gateway/node?%.0s", `{"state":"ready"}`)(t, g, nil, upstream)
+				atAdmin("POST", "/ws_gateway/node?%.0s", `{"state":"ready"}`)(t, g, nil, upstream)
 			})
 			g.assertNoLiveSeries(t)
 		})

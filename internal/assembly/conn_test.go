@@ -98,14 +98,16 @@ func TestHandlersDecide(t *testing.T) {
 	}
 }
 
-func TestEndsThatHandlersMake(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		handle           handlerFunc
-		budget           time.Duration
-		client, upstream [2]websocket.StatusCode // by who sends
-		panics, fails    int
-	}{
+// handlersEnd is how a handler ends a connection, and what comes of that.
+type handlersEnd struct {
+	handle           handlerFunc
+	budget           time.Duration
+	client, upstream [2]websocket.StatusCode // by who sends
+	panics, fails    int
+}
+
+func handlersEnds() map[string]handlersEnd {
+	return map[string]handlersEnd{
 		"close": {
 			handle: func(*messages.Message) (messages.Verdict, error) { return messages.Close(1008, "no"), nil },
 			client: [2]websocket.StatusCode{1008, 1008}, upstream: [2]websocket.StatusCode{1001, 1008},
@@ -137,7 +139,11 @@ func TestEndsThatHandlersMake(t *testing.T) {
 			client: [2]websocket.StatusCode{1011, 1011}, upstream: [2]websocket.StatusCode{1011, 1011}, fails: 1,
 		},
 	}
-	for name, tt := range tests {
+}
+
+func TestEndsThatHandlersMake(t *testing.T) {
+	t.Parallel()
+	for name, tt := range handlersEnds() {
 		for sender := range 2 {
 			t.Run(fmt.Sprintf("%s, %d", name, sender), func(t *testing.T) {
 				t.Parallel()

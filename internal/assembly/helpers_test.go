@@ -171,7 +171,7 @@ func dialCoder(t testing.TB, conn net.Conn, deflate bool) *websocket.Conn {
 	if deflate {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	c, _, err := websocket.Dial(t.Context(), "http://example.com/", &websocket.DialOptions{ //nolint:bodyclose // it is the connection
+	c, _, err := websocket.Dial(t.Context(), "http://example.com/", &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: upgradeTrip{conn, deflate}}, CompressionMode: mode, CompressionThreshold: 1,
 	})
 	if err != nil {

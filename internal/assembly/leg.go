@@ -1,7 +1,6 @@
 package assembly
 
 import (
-	"encoding/binary"
 	"errors"
 	"unicode/utf8"
 
@@ -352,11 +351,3 @@ var (
 	notDeflated = violation{code: wsframe.TextNotUTF8.Code, reason: "message that cannot be inflated"}
 	tooMuchHeld = violation{code: 1013, reason: "too much to hold", limit: relay.LimitBuffers}
 )
-
-// closeOf is what a close frame says.
-func closeOf(payload []byte) relay.Close {
-	if len(payload) < 2 {
-		return relay.Close{Code: wsframe.NoStatus}
-	}
-	return relay.Close{Code: int(binary.BigEndian.Uint16(payload)), Reason: string(payload[2:])}
-}
