@@ -72,6 +72,7 @@ type fixture struct {
 	reports
 	client, upstream       *websocket.Conn
 	rawClient, rawUpstream net.Conn
+	relay                  *relay.Relay
 	outcome                chan relay.Outcome
 }
 
@@ -84,6 +85,7 @@ type setup struct {
 	takeoverServer bool
 	policy         relay.Policy
 	raw            bool // no client and no upstream but the bare conns
+	wrap           func(net.Conn) relay.Conn
 }
 
 func pair(t testing.TB) (near, far net.Conn) {
@@ -124,8 +126,12 @@ func start(t testing.TB, s setup) *fixture {
 	if s.deflateServer {
 		d[1] = Deflate{Agreed: true, Bits: 15, Takeover: s.takeoverServer}
 	}
+	upstream := relay.Conn(serverNear)
+	if s.wrap != nil {
+		upstream = s.wrap(serverNear)
+	}
 	conn, err := New(Config{
-		Upstream: serverNear, Connection: &messages.Connection{ID: "c1"}, Chains: s.chains, Reporter: f,
+		Upstream: upstream, Connection: &messages.Connection{ID: "c1"}, Chains: s.chains, Reporter: f,
 		Client: d[0], Server: d[1], MessageSize: s.most, WriteTimeout: 10 * time.Second,
 	})
 	if err != nil {
@@ -137,6 +143,7 @@ func start(t testing.TB, s setup) *fixture {
 	}
 	r := relay.New(relay.Config{Client: clientNear, Upstream: conn, Policy: &s.policy, ReservedBits: reserved, Assembled: true, WriteTimeout: 10 * time.Second, CloseTimeout: 3 * time.Second})
 	conn.Bind(r)
+	f.relay = r
 	r.Start(func(o relay.Outcome) {
 		conn.Finish()
 		f.outcome <- o
