@@ -342,7 +342,7 @@ func TestHalfSentMessagesAreBounded(t *testing.T) {
 		}
 		break
 	}
-	if n := len(held); n < 8 || n > 17 {
+	if n := len(held); n < 4 || n > 9 {
 		t.Errorf("%d half messages are held in 8 MiB", n-1)
 	}
 	for _, conn := range held {

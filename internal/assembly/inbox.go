@@ -91,7 +91,7 @@ func (i *inbox) take() (answers, pongs []byte) {
 }
 
 func (i *inbox) forget() {
-	relay.LetGo(len(i.answers))
+	relay.Uncharge(len(i.answers))
 	i.answers, i.pongs = nil, nil
 }
 

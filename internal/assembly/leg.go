@@ -314,7 +314,7 @@ func (l *leg) inflate() {
 	var err error
 	b.p, err = inflate(b.p, m.bytes(), l.window, l.most)
 	relay.Charge(cap(b.p))
-	defer relay.LetGo(cap(b.p))
+	defer relay.Uncharge(cap(b.p))
 	switch {
 	case errors.Is(err, errTooBig):
 		l.violate(tooBig)

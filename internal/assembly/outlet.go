@@ -46,7 +46,7 @@ func newOutlet(conn relay.Conn, timeout time.Duration) *outlet {
 // follows a close frame is left out.
 func (o *outlet) write(frames []byte, closes bool) error {
 	relay.Charge(cap(frames))
-	defer relay.LetGo(cap(frames))
+	defer relay.Uncharge(cap(frames))
 	if err := o.take(); err != nil {
 		return err
 	}

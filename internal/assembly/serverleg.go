@@ -123,7 +123,7 @@ func (s *serverLeg) drain(p []byte) (n int) {
 }
 
 func (s *serverLeg) uncharge() {
-	relay.LetGo(s.charged)
+	relay.Uncharge(s.charged)
 	s.charged = 0
 }
 

@@ -59,15 +59,25 @@ func Buffers() (used, most int64) {
 }
 
 // Hold counts n bytes that are held from now on for a side that has not sent all of a
-// message. It fails where too much is held in the process: they are not to be held then,
-// and are not counted.
+// message. They are not to be held, and are not counted, where that fails: nobody can be
+// ended for them but the side itself, and so they may take half of the budget.
 func Hold(n int) (ok bool) {
-	if processBudget.used.Add(int64(n)) <= processBudget.limit() {
-		return true
+	if parts.Add(int64(n)) > processBudget.limit()/2 {
+		parts.Add(int64(-n))
+		return false
 	}
-	processBudget.uncharge(n)
-	return false
+	Charge(n)
+	return true
 }
+
+// LetGo counts n bytes that are held no longer, after Hold.
+func LetGo(n int) {
+	parts.Add(int64(-n))
+	Uncharge(n)
+}
+
+// parts is what Hold has counted.
+var parts atomic.Int64
 
 // Charge counts n bytes that are held from now on for a side that does not take them. If
 // too much is held in the process, the side is ended that has taken nothing for longest.
@@ -78,8 +88,8 @@ func Charge(n int) {
 	}
 }
 
-// LetGo counts n bytes that are held no longer.
-func LetGo(n int) { processBudget.uncharge(n) }
+// Uncharge counts n bytes that are held no longer, after Charge.
+func Uncharge(n int) { processBudget.uncharge(n) }
 
 // set takes effect at the next charge.
 func (b *budget) set(bytes int64) { b.most.Store(max(bytes, 0)) }
