@@ -133,8 +133,8 @@ func TestInflating(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := inflate(nil, tt.compressed, []byte(tt.dict), 1<<20)
-			if err != tt.err || err == nil && string(got) != tt.want { //nolint:errorlint // they are returned as they are
+			into, err := inflate(scratch.get(1), tt.compressed, []byte(tt.dict), 1<<20)
+			if got := into.p; err != tt.err || err == nil && string(got) != tt.want { //nolint:errorlint // they are returned as they are
 				t.Errorf("inflated to %s and %v, want %s and %v", short(got), err, short([]byte(tt.want)), tt.err)
 			}
 		})

@@ -40,35 +40,36 @@ var inflaters = sync.Pool{New: func() any {
 	return i
 }}
 
-// inflate appends to dst, which is empty, what a message says. compressed has room for the
-// tail, or is copied. dict is what the sender has sent before, where that counts.
-func inflate(dst, compressed, dict []byte, most int) ([]byte, error) {
+// inflate puts into a room, or into a larger one that it returns in place of that, what a
+// message says. compressed has room for the tail, or is copied. dict is what the sender
+// has sent before, where that counts.
+func inflate(into *room, compressed, dict []byte, most int) (*room, error) {
 	i := inflaters.Get().(*inflater) //nolint:forcetypeassert // it holds nothing else
 	defer func() {
 		i.from.Reset(nil)
 		inflaters.Put(i)
 	}()
 	if len(compressed) == 0 {
-		return dst, nil // which some make of an empty message
+		return into, nil // which some make of an empty message
 	}
 	i.from.Reset(append(compressed, tail...))
 	lasts := mostLasts + len(compressed)/bytesPerLast
 	for ; i.from.Len() > 0; lasts-- { // a message may have several last blocks (section 7.2.3.4)
 		if lasts < 0 {
-			return dst, errBroken
+			return into, errBroken
 		}
-		if err := i.flate.(flate.Resetter).Reset(&i.from, lastOf(dst, dict)); err != nil {
-			return dst, errBroken
+		if err := i.flate.(flate.Resetter).Reset(&i.from, lastOf(into.p, dict)); err != nil {
+			return into, errBroken
 		}
 		var err error
-		if dst, err = readUpTo(i.flate, dst, most); err != nil {
-			return dst, err
+		if into, err = readUpTo(i.flate, into, most); err != nil {
+			return into, err
 		}
 		if i.from.Len() == len(tail) {
 			break // the sender has cut off more than it should, behind a last block
 		}
 	}
-	return dst, nil
+	return into, nil
 }
 
 // lastOf returns what a message may refer to that has said so much, after dict.
@@ -83,21 +84,22 @@ func lastOf(said, dict []byte) []byte {
 	return all[max(0, len(all)-window):]
 }
 
-// readUpTo appends what r has to dst, until that has more than most.
-func readUpTo(r io.Reader, dst []byte, most int) ([]byte, error) {
+// readUpTo adds what r has, until there is more than most.
+func readUpTo(r io.Reader, into *room, most int) (*room, error) {
 	for {
-		if len(dst) == cap(dst) {
-			dst = append(dst, 0)[:len(dst)]
+		if len(into.p) == cap(into.p) {
+			into = into.larger()
 		}
-		n, err := r.Read(dst[len(dst):min(cap(dst), most+1)])
-		dst = dst[:len(dst)+n]
+		have := len(into.p)
+		n, err := r.Read(into.p[have:min(cap(into.p), most+1)])
+		into.p = into.p[:have+n]
 		switch {
-		case len(dst) > most:
-			return dst, errTooBig
+		case len(into.p) > most:
+			return into, errTooBig
 		case errors.Is(err, io.EOF):
-			return dst, nil
+			return into, nil
 		case err != nil:
-			return dst, errBroken
+			return into, errBroken
 		}
 	}
 }

@@ -223,7 +223,7 @@ func (l *leg) passFragment(p []byte) {
 // hold keeps a part of a message until the rest has come.
 func (l *leg) hold(p []byte) {
 	m := &l.partial
-	if !m.makeRoom(len(p), l.left, l.most) {
+	if !m.makeRoom(len(p), l.left, l.frame.Final, l.most) {
 		l.violate(tooMuchHeld)
 		return
 	}
@@ -231,8 +231,9 @@ func (l *leg) hold(p []byte) {
 }
 
 // makeRoom has room for n bytes more, and for a tail. Nobody gets room for what is only
-// announced, but for as much again as has come. It fails where too much is held.
-func (m *partialMessage) makeRoom(n int, announced uint64, most int) (ok bool) {
+// announced of the frame, but for as much again as has come. It fails where too much is
+// held.
+func (m *partialMessage) makeRoom(n int, announced uint64, last bool, most int) (ok bool) {
 	have := m.bytes()
 	need := len(have) + n + len(tail)
 	if m.held != nil && need <= cap(m.held.p) {
@@ -242,14 +243,18 @@ func (m *partialMessage) makeRoom(n int, announced uint64, most int) (ok bool) {
 	if len(have) > 0 {
 		wanted = max(wanted, 2*need) // many small parts must not be moved each time
 	}
-	larger := scratch.frugal(max(need, min(wanted, most+len(tail))))
-	if !relay.Hold(cap(larger.p)) {
-		larger.release()
+	larger := scratch.get
+	if announced > 0 || !last { // it may be held for long
+		larger = scratch.frugal
+	}
+	room := larger(max(need, min(wanted, most+len(tail))))
+	if !relay.Hold(cap(room.p)) {
+		room.release()
 		return false
 	}
-	larger.p = append(larger.p, have...)
+	room.p = append(room.p, have...)
 	m.letGo()
-	m.held, m.charged = larger, cap(larger.p)
+	m.held, m.charged = room, cap(room.p)
 	return true
 }
 
@@ -310,9 +315,8 @@ func (l *leg) closes(payload []byte) (ok bool) {
 func (l *leg) inflate() {
 	m := &l.partial
 	b := scratch.get(min(4*len(m.bytes()), l.most))
-	defer b.release()
-	var err error
-	b.p, err = inflate(b.p, m.bytes(), l.window, l.most)
+	defer func() { b.release() }()
+	b, err := inflate(b, m.bytes(), l.window, l.most)
 	relay.Charge(cap(b.p))
 	defer relay.Uncharge(cap(b.p))
 	switch {

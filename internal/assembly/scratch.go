@@ -45,6 +45,14 @@ func (r *rooms) of(class int) *room {
 	return &room{p: make([]byte, 0, roomSizes[class])}
 }
 
+// larger returns a room with the same in it, in place of this one.
+func (b *room) larger() *room {
+	larger := scratch.get(2 * cap(b.p))
+	larger.p = append(larger.p, b.p...)
+	b.release()
+	return larger
+}
+
 // release gives the room back.
 func (b *room) release() {
 	size := cap(b.p)
