@@ -182,20 +182,17 @@ func (w withoutDeadlines) Write(p []byte) (int, error)        { return w.conn.Wr
 func (w withoutDeadlines) Close() error                       { return w.conn.Close() }
 func (w withoutDeadlines) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteDeadline(t) }
 
-// TestPingsThatPileUpAreAnsweredOnce has a relay not see many pongs at once, which it
-// would blame the upstream for.
-func TestPingsThatPileUpAreAnsweredOnce(t *testing.T) {
+func TestPingsThatPileUpDoNotWait(t *testing.T) {
 	t.Parallel()
-	up := &scripted{}
-	conn, _ := newAlone(t, Config{Upstream: up})
-	for i := range 3000 {
+	conn, _ := newAlone(t, Config{Upstream: &scripted{}})
+	for i := range 100_000 {
 		if _, err := conn.Write(frame(0x89, fmt.Sprint(i), true)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	all, _ := readWith(conn, 1<<10)
-	if _, controls, _ := readStream(t, all, false); len(controls) != 1 || controls[0] != (told{0x0A, "2999"}) {
-		t.Errorf("answered with %d pongs, of which the last is %q", len(controls), controls[len(controls)-1])
+	if _, controls, _ := readStream(t, all, false); len(all) > mostPongs || controls[len(controls)-1] != (told{0x0A, "99999"}) {
+		t.Errorf("answered with %d bytes, of which the last is %q", len(all), controls[len(controls)-1])
 	}
 }
 
