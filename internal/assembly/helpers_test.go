@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
 
@@ -299,3 +301,11 @@ func readAll(t testing.TB, c net.Conn, want []byte) {
 }
 
 var long = strings.Repeat("all work and no play makes Jack a dull boy. ", 5000)
+
+// closeOf is what a close frame says.
+func closeOf(payload []byte) relay.Close {
+	if len(payload) < 2 {
+		return relay.Close{Code: wsframe.NoStatus}
+	}
+	return relay.Close{Code: int(binary.BigEndian.Uint16(payload)), Reason: string(payload[2:])}
+}
