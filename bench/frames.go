@@ -156,6 +156,20 @@ type unmask struct {
 	headLen   int
 	remaining int // of the payload
 	closed    bool
+
+	key [4]byte // of the frame, zeros unless a gateway has masked it anew
+	at  int     // in the payload
+}
+
+// bare unmasks more of the payload.
+func (u *unmask) bare(p []byte) []byte {
+	if u.key != [4]byte{} {
+		for i := range p {
+			p[i] ^= u.key[(u.at+i)%4]
+		}
+	}
+	u.at += len(p)
+	return p
 }
 
 // apply returns what is to be sent back, which lies within p or, where a header
@@ -163,13 +177,13 @@ type unmask struct {
 func (u *unmask) apply(p []byte) []byte {
 	if u.remaining >= len(p) { // more of one frame, and nothing else
 		u.remaining -= len(p)
-		return p
+		return u.bare(p)
 	}
 	var out []byte
 	for len(p) > 0 {
 		if u.remaining > 0 {
 			n := min(len(p), u.remaining)
-			out = append(out, p[:n]...)
+			out = append(out, u.bare(p[:n])...)
 			u.remaining -= n
 			p = p[n:]
 			continue
@@ -184,6 +198,7 @@ func (u *unmask) apply(p []byte) []byte {
 		u.closed = u.closed || u.head[0]&0x0F == opClose
 		if out == nil && !split && len(p)-n <= payload { // the usual case: no copying
 			u.remaining -= len(p) - n
+			u.bare(p[n:])
 			copy(p[n-len(head):], head)
 			return p[n-len(head):]
 		}
@@ -216,7 +231,8 @@ func (u *unmask) header(p []byte) (n int, whole bool) {
 		u.headLen += m
 		n += m
 	}
-	u.headLen = 0
+	u.headLen, u.at = 0, 0
+	u.key = [4]byte(u.head[need-4 : need])
 	switch length := int(u.head[1] & 0x7F); length {
 	case 126:
 		u.remaining = int(binary.BigEndian.Uint16(u.head[2:]))

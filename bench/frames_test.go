@@ -40,7 +40,7 @@ func TestBackendReturnsFramesUnmaskedHoweverTheyArrive(t *testing.T) {
 func TestBackendSeesTheClose(t *testing.T) {
 	t.Parallel()
 	var u unmask
-	got := u.apply([]byte{0x80 | opClose, 0x82, 0, 0, 0, 0, 3, 232})
+	got := u.apply([]byte{0x80 | opClose, 0x82, 1, 2, 3, 4, 3 ^ 1, 232 ^ 2})
 	if want := []byte{0x80 | opClose, 2, 3, 232}; !bytes.Equal(got, want) || !u.closed {
 		t.Errorf("got %x, closed %v; want %x", got, u.closed, want)
 	}

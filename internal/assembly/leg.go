@@ -187,7 +187,7 @@ func (l *leg) payload(p []byte) {
 
 // mostWhole is how much of a message that passes as it comes is kept to be passed whole:
 // not every peer likes fragments.
-const mostWhole = 16 << 10
+const mostWhole = 64 << 10
 
 // passFragment passes a part of a message.
 func (l *leg) passFragment(p []byte) {
