@@ -14,6 +14,7 @@ import (
 type checkers struct {
 	source *source
 	idle   chan *checker
+	slots  slots
 }
 
 // newCheckers reads and compiles the schema in a file.
@@ -27,7 +28,7 @@ func newCheckers(file string, assertFormat bool) (*checkers, error) {
 		return nil, err
 	}
 	source.complete = true
-	c := &checkers{source: source, idle: make(chan *checker, 4*runtime.GOMAXPROCS(0))}
+	c := &checkers{source: source, idle: make(chan *checker, 4*runtime.GOMAXPROCS(0)), slots: process}
 	c.put(first)
 	return c, nil
 }

@@ -22,6 +22,11 @@ func init() { caddy.RegisterModule(Schema{}) }
 // JSON is refused as well if a name stands twice in an object, if it is nested more than
 // 1,000 levels deep, or if a number has more than 1,000 digits, written without an
 // exponent.
+//
+// Of messages larger than 64 KiB, as many are looked at at the same time as there are
+// processors for the gateway, for all schemas together: their values take up to 70 times
+// the memory of the payload. Others wait, and one whose budget ends before its turn comes
+// ends the connection (1011).
 type Schema struct {
 	// Path of the schema file. Relative paths are relative to the working directory.
 	// References to other files (`$ref`) are relative to the file they stand in; those
@@ -92,6 +97,12 @@ func (s *Schema) HandleMessage(m *messages.Message) (messages.Verdict, error) {
 
 // check returns what is wrong with a message, nil if nothing is.
 func (c *checkers) check(payload []byte, deadline time.Time) (*messages.Fault, error) {
+	if len(payload) > large {
+		if err := c.slots.take(deadline); err != nil {
+			return nil, err
+		}
+		defer c.slots.free()
+	}
 	value, depth, syntax := decode(payload)
 	if syntax != nil {
 		found := fault(syntax.pointer(), syntax.Error())
