@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Bounds on the JSON that is read at all.
@@ -38,7 +40,8 @@ func (e *syntaxError) pointer() string {
 
 // decoder makes values of JSON as the validator takes them: numbers stay as they are
 // written. It refuses what parsers disagree about or what would be costly: names that
-// stand twice, bytes that are not UTF-8, deep nesting and numbers of many digits.
+// stand twice, bytes that are not UTF-8, halves of surrogate pairs, deep nesting and
+// numbers of many digits.
 type decoder struct {
 	text  string
 	pos   int
@@ -190,12 +193,7 @@ func (d *decoder) string() (string, *syntaxError) {
 			if !escaped {
 				return d.text[start+1 : d.pos-1], nil
 			}
-			var s string
-			if json.Unmarshal([]byte(d.text[start:d.pos]), &s) != nil {
-				d.pos = start
-				return "", d.fail("not JSON")
-			}
-			return s, nil
+			return d.unquote(start)
 		case c == '\\':
 			escaped = true
 			d.pos++
@@ -206,6 +204,20 @@ func (d *decoder) string() (string, *syntaxError) {
 			return "", d.fail("not JSON")
 		}
 	}
+}
+
+// unquote is the string that begins at start and ends before pos.
+func (d *decoder) unquote(start int) (string, *syntaxError) {
+	quoted := []byte(d.text[start:d.pos])
+	unquoted, err := jsontext.AppendUnquote(nil, quoted)
+	if err == nil {
+		return string(unquoted), nil
+	}
+	d.pos = start
+	if json.Valid(quoted) {
+		return "", d.fail("not valid JSON: half a surrogate pair")
+	}
+	return "", d.fail("not JSON")
 }
 
 func (d *decoder) number() (any, *syntaxError) {

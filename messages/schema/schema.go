@@ -19,9 +19,9 @@ func init() { caddy.RegisterModule(Schema{}) }
 // 2020-12, or of the one that `$schema` names (2019-09, 7, 6 or 4). Texts and binary
 // messages are treated alike.
 //
-// JSON is refused as well if a name stands twice in an object, if it is nested more than
-// 1,000 levels deep, or if a number has more than 1,000 digits, written without an
-// exponent.
+// JSON is refused as well if a name stands twice in an object, if a string has half a
+// surrogate pair (`"\ud800"`), if it is nested more than 1,000 levels deep, or if a number
+// has more than 1,000 digits, written without an exponent.
 //
 // Of messages larger than 64 KiB, as many are looked at at the same time as there are
 // processors for the gateway, for all schemas together: their values take up to 70 times
