@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
@@ -27,7 +28,7 @@ func BenchmarkConvert(b *testing.B) {
 				payload := sample(size.bytes)
 				if way[0] != "json" {
 					var err error
-					if payload, err = convert(payload, formats["json"], formats[way[0]]); err != nil {
+					if payload, err = convert(payload, formats["json"], formats[way[0]], time.Time{}); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -82,6 +82,9 @@ func (r *cborReader) head() (major, info byte, n uint64, err error) {
 
 // value reads a value, the depth-th of those that are in each other.
 func (r *cborReader) value(depth int) error {
+	if err := r.c.step(); err != nil {
+		return err
+	}
 	major, info, n, err := r.head()
 	if err != nil {
 		return err
@@ -125,6 +128,9 @@ func (r *cborReader) str(major, info byte, n uint64) ([]byte, error) {
 	}
 	all := r.c.scratch[:0]
 	for {
+		if err := r.c.step(); err != nil {
+			return nil, err
+		}
 		if len(r.rest) > 0 && r.rest[0] == brk {
 			r.rest = r.rest[1:]
 			r.c.scratch = all

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"errors"
 	"hash/maphash"
 	"math/bits"
 	"slices"
@@ -74,6 +75,9 @@ type conversion struct {
 	keys []span // in out: those of the objects that are being read
 	late []head // of what is longer than one byte tells
 
+	deadline time.Time // zero for none
+	steps    int       // since the last look at the clock
+
 	room    [9]byte  // for a head
 	scratch []byte   // the text that is being read
 	table   []uint32 // of unique
@@ -98,10 +102,10 @@ const mostKept = 256 << 10
 
 // convert returns the payload in another format, in the place of the payload if it is
 // not longer. A payload that cannot be converted, for which the error is a fault, stays
-// as it is.
-func convert(payload []byte, from, to *format) ([]byte, error) {
+// as it is, and so does one that is not converted by the deadline, zero for none.
+func convert(payload []byte, from, to *format, deadline time.Time) ([]byte, error) {
 	c := conversions.Get().(*conversion)
-	c.to = to.writer
+	c.to, c.deadline, c.steps = to.writer, deadline, 0
 	err := from.read(c, payload)
 	var converted []byte
 	if err == nil {
@@ -133,6 +137,23 @@ func (c *conversion) finish(payload []byte) []byte {
 		done = h.at + 1
 	}
 	return append(converted, c.out[done:]...)
+}
+
+// stepsPerLook is how many steps are taken between looks at the clock.
+const stepsPerLook = 4096
+
+var errDeadline = errors.New("convert: it takes longer than the budget of the message")
+
+// step counts a value, or a part of one, and fails if the deadline is over.
+func (c *conversion) step() error {
+	if c.steps++; c.steps < stepsPerLook {
+		return nil
+	}
+	c.steps = 0
+	if !c.deadline.IsZero() && time.Now().After(c.deadline) {
+		return errDeadline
+	}
+	return nil
 }
 
 // open begins an array or an object, and returns where.

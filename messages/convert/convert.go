@@ -138,7 +138,7 @@ func (c *Convert) HandleMessage(m *messages.Message) (messages.Verdict, error) {
 		}
 		return c.refuse(m, 1003, "not a "+from.in.String()+" message"), nil
 	}
-	converted, err := convert(m.Payload, from, to)
+	converted, err := convert(m.Payload, from, to, m.Deadline())
 	if err != nil {
 		if f, ok := errors.AsType[fault](err); ok {
 			return c.refuse(m, 1007, string(f)), nil

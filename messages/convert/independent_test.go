@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
@@ -196,7 +197,7 @@ func foreign(v any) bool {
 // checked converts, and compares what has come of it with what other libraries read.
 func checked(t testing.TB, from, to string, payload []byte) ([]byte, error) {
 	t.Helper()
-	got, err := convert(bytes.Clone(payload), formats[from], formats[to])
+	got, err := convert(bytes.Clone(payload), formats[from], formats[to], time.Time{})
 	if err != nil {
 		var f fault
 		if !errors.As(err, &f) || len(f) > 123 || strings.ToValidUTF8(string(f), "") != string(f) {

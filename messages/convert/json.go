@@ -42,6 +42,9 @@ func readJSON(c *conversion, payload []byte) error {
 
 // value reads a value, the depth-th of those that are in each other.
 func (r jsonReader) value(depth int) error {
+	if err := r.c.step(); err != nil {
+		return err
+	}
 	kind := r.dec.PeekKind()
 	if kind != '[' && kind != '{' {
 		return r.scalar()

@@ -40,6 +40,9 @@ func take[V any](r *msgpackReader, v V, rest []byte, err error) (V, error) {
 
 // value reads a value, the depth-th of those that are in each other.
 func (r *msgpackReader) value(depth int) error {
+	if err := r.c.step(); err != nil {
+		return err
+	}
 	switch msgp.NextType(r.rest) {
 	case msgp.NilType:
 		r.rest = r.rest[1:]

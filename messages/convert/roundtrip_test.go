@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // random makes documents of JSON.
@@ -142,11 +143,11 @@ func TestKeysStayInOrder(t *testing.T) {
 	}
 	document = append(document, '}')
 	for _, to := range []string{"cbor", "msgpack"} {
-		binary, err := convert(bytes.Clone(document), formats["json"], formats[to])
+		binary, err := convert(bytes.Clone(document), formats["json"], formats[to], time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text, err := convert(binary, formats[to], formats["json"]); err != nil || !bytes.Equal(text, document) {
+		if text, err := convert(binary, formats[to], formats["json"], time.Time{}); err != nil || !bytes.Equal(text, document) {
 			t.Errorf("%s: got %.100s, %v", to, text, err)
 		}
 	}
@@ -158,7 +159,7 @@ func TestHalfFloatsStayAndGrowLessThanNineTimes(t *testing.T) {
 		if bits&0x7c00 == 0x7c00 {
 			continue // NaN, the infinities
 		}
-		text, err := convert(bytes.Clone(half), formats["cbor"], formats["json"])
+		text, err := convert(bytes.Clone(half), formats["cbor"], formats["json"], time.Time{})
 		if err != nil || len(text)+1 >= 9*len(half) {
 			t.Fatalf("%x: %s, %v", half, text, err)
 		}

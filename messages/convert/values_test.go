@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 // values has what becomes of values, as the documentation says. "json>cbor" converts one
@@ -109,7 +110,7 @@ func TestWhatBecomesOfValues(t *testing.T) {
 
 func check(t *testing.T, from, to, in, want string) {
 	t.Helper()
-	got, err := convert(payload(t, from, in), formats[from], formats[to])
+	got, err := convert(payload(t, from, in), formats[from], formats[to], time.Time{})
 	if err != nil || spelled(to, got) != spelled(to, payload(t, to, want)) {
 		t.Errorf("%s to %s, %s: got %s, %v; want %s", from, to, in, spelled(to, got), err, want)
 	}
@@ -224,7 +225,7 @@ var faults = []struct {
 func TestWhatCannotBeConvertedIsAFault(t *testing.T) {
 	for _, test := range faults {
 		from, to, _ := strings.Cut(test.way, ">")
-		got, err := convert(payload(t, from, test.from), formats[from], formats[to])
+		got, err := convert(payload(t, from, test.from), formats[from], formats[to], time.Time{})
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s to %s, %.60s: got %.60s, %v; want %v", from, to, test.from, spelled(to, got), err, test.want)
 		}
@@ -240,14 +241,14 @@ func TestNestingEndsWhereItIsTooDeep(t *testing.T) {
 				if to == from {
 					continue
 				}
-				if _, err := convert([]byte(nested), formats[from], formats[to]); !errors.Is(err, want) {
+				if _, err := convert([]byte(nested), formats[from], formats[to], time.Time{}); !errors.Is(err, want) {
 					t.Errorf("%s to %s, %d deep: got %v, want %v", from, to, depth, err, want)
 				}
 			}
 		}
 	}
 	for _, nested := range []string{strings.Repeat("\x9f", 100000), strings.Repeat("\xa1\x61a", 100000), strings.Repeat("\xd8\x20", 100000)} {
-		if _, err := convert([]byte(nested), formats["cbor"], formats["json"]); !errors.Is(err, errDeep) {
+		if _, err := convert([]byte(nested), formats["cbor"], formats["json"], time.Time{}); !errors.Is(err, errDeep) {
 			t.Errorf("%x…: got %v", nested[:4], err)
 		}
 	}
