@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/big"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -305,8 +306,8 @@ func (r *cborReader) instant(tag uint64) error {
 		if err != nil {
 			return err
 		}
-		t, err := time.Parse(time.RFC3339Nano, string(text))
-		if err != nil {
+		t, ok := parseInstant(string(text))
+		if !ok {
 			return errCBOR
 		}
 		return r.c.instant(t)
@@ -327,6 +328,17 @@ func (r *cborReader) instant(tag uint64) error {
 		return r.c.instant(time.Unix(int64(seconds), int64(math.Round((f-seconds)*1e9))))
 	}
 	return errCBOR
+}
+
+// parseInstant reads a point in time as RFC 3339 has it. The package time also takes hours
+// of one digit, commas, and offsets of 24 hours or 60 minutes.
+func parseInstant(text string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || text[len("2006-01-02T15")] != ':' || strings.Contains(text, ",") {
+		return t, false
+	}
+	hours, minutes := text[len(text)-len("07:00"):][:2], text[len(text)-len("00"):]
+	return t, strings.HasSuffix(text, "Z") || hours < "24" && minutes < "60"
 }
 
 // farthest is more seconds than there are from 1970 to the years 0 and 9999.

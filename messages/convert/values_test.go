@@ -161,6 +161,10 @@ var faults = []struct {
 	{"cbor>json", "c1", errCBOR},
 	{"cbor>msgpack", "c0 01", errCBOR},
 	{"cbor>msgpack", "c0 6161", errCBOR},
+	{"cbor>msgpack", "c0 78 19 323031332d30332d32315432303a30343a30302b30303a3630", errCBOR}, // 2013-03-21T20:04:00+00:60
+	{"cbor>msgpack", "c0 78 19 323031332d30332d32315432303a30343a30302b32343a3030", errCBOR}, // 2013-03-21T20:04:00+24:00
+	{"cbor>msgpack", "c0 76 323031332d30332d32315432303a30343a30302c355a", errCBOR},          // 2013-03-21T20:04:00,5Z
+	{"cbor>msgpack", "c0 73 323031332d30332d323154323a30343a30305a", errCBOR},                // 2013-03-21T2:04:00Z
 	{"cbor>msgpack", "c1 6161", errCBOR},
 	{"cbor>json", "9b00000000ffffffff", errCBOR},
 	{"cbor>json", "bbffffffffffffffff", errCBOR},
