@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"encoding/binary"
 	"time"
 	"unicode/utf8"
 
@@ -38,12 +39,27 @@ func take[V any](r *msgpackReader, v V, rest []byte, err error) (V, error) {
 	return v, nil
 }
 
+// next is the type of what is next; there is none if what is left is shorter than its
+// length says, which an int of 32 bits may not even hold.
+func (r *msgpackReader) next() msgp.Type {
+	if len(r.rest) == 0 {
+		return msgp.InvalidType
+	}
+	switch r.rest[0] {
+	case bin32, str32, array32, map32:
+		if len(r.rest) < 5 || uint64(binary.BigEndian.Uint32(r.rest[1:])) > uint64(len(r.rest)-5) {
+			return msgp.InvalidType
+		}
+	}
+	return msgp.NextType(r.rest)
+}
+
 // value reads a value, the depth-th of those that are in each other.
 func (r *msgpackReader) value(depth int) error {
 	if err := r.c.step(); err != nil {
 		return err
 	}
-	switch msgp.NextType(r.rest) {
+	switch r.next() {
 	case msgp.NilType:
 		r.rest = r.rest[1:]
 		r.c.null()
@@ -171,7 +187,7 @@ func (r *msgpackReader) object(depth int) error {
 func (r *msgpackReader) key() error {
 	start := len(r.c.out)
 	var err error
-	switch msgp.NextType(r.rest) {
+	switch r.next() {
 	case msgp.StrType:
 		err = r.text()
 	case msgp.IntType, msgp.UintType:
@@ -224,6 +240,12 @@ const (
 	ext8    = 0xc7
 	fixext4 = 0xd6
 	fixext8 = 0xd7
+
+	// What is followed by a length of 32 bits.
+	bin32   = 0xc6
+	str32   = 0xdb
+	array32 = 0xdd
+	map32   = 0xdf
 )
 
 // msgpackWriter writes MessagePack.

@@ -179,6 +179,7 @@ var faults = []struct {
 	{"msgpack>json", "cd01", errMsgpack},
 	{"msgpack>json", "cb00", errMsgpack},
 	{"msgpack>json", "ddffffffff", errMsgpack},
+	{"msgpack>json", "dd00000005 d40100", errMsgpack}, // before what is in it
 	{"msgpack>json", "dfffffffff", errMsgpack},
 	{"msgpack>json", "dbffffffff", errMsgpack},
 	{"msgpack>json", "c6ffffffff", errMsgpack},
