@@ -67,7 +67,8 @@ type Convert struct {
 	// What becomes of messages that cannot be converted: those that are not valid in
 	// their format, and those of which the other format cannot say something. Default:
 	// the connection is closed with 1007 and a reason that says what is wrong, or with
-	// 1003 for a message of the wrong type.
+	// 1003 for a message of the wrong type. Placeholders are also `{msg.error}`, which is
+	// that reason.
 	Else *otherwise.Otherwise `json:"else,omitempty"`
 
 	running
@@ -151,6 +152,7 @@ func (c *Convert) HandleMessage(m *messages.Message) (messages.Verdict, error) {
 
 // refuse is what becomes of m.
 func (c *Convert) refuse(m *messages.Message, code int, reason string) messages.Verdict {
+	m.Fault = messages.Fault{Text: reason}
 	if c.Else == nil {
 		return messages.Close(code, reason)
 	}

@@ -91,6 +91,12 @@ func TestElseSaysWhatBecomesOfWhatCannotBeConverted(t *testing.T) {
 	if v, _ := handle(t, c, messages.FromClient, messages.Text, "{"); v.Kind != messages.KindReply || string(v.Payload) != "no" {
 		t.Errorf("with a reply: %+v", v)
 	}
+	c = started(t, &Convert{From: "json", To: "cbor", Else: &otherwise.Otherwise{Reply: "it is {msg.error}"}}, true, true)
+	for kind, want := range map[messages.Type]string{messages.Text: "it is not valid json", messages.Binary: "it is not a text message"} {
+		if v, _ := handle(t, c, messages.FromClient, kind, "{"); string(v.Payload) != want {
+			t.Errorf("with the reason in a reply: %q, want %q", v.Payload, want)
+		}
+	}
 	c = started(t, &Convert{From: "json", To: "cbor", Else: &otherwise.Otherwise{Drop: true}}, true, true)
 	if v, _ := handle(t, c, messages.FromClient, messages.Binary, "{"); v.Kind != messages.KindDrop {
 		t.Errorf("of the other type, with drop: %+v", v)
