@@ -6,8 +6,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
-
-	"github.com/wsgateway/caddy-ws-gateway/messages/replace"
 )
 
 const usage = "log [<sample>] { size <size>; redact <regexp> [<replacement>] }"
@@ -87,13 +85,13 @@ func (l *Log) unmarshalRedact(d *caddyfile.Dispenser) error {
 	case len(args) > 2:
 		return d.Err("too many arguments: redact <regexp> [<replacement>]; what has blanks needs quotes")
 	}
-	rule := &replace.Rule{Pattern: args[0], Replacement: redacted}
+	redaction := &Redaction{Pattern: args[0]}
 	if len(args) == 2 {
-		rule.Replacement = args[1]
+		redaction.Replacement = &args[1]
 	}
-	if err := rule.Compile(); err != nil {
+	if err := redaction.compile(); err != nil {
 		return d.Errf("redact: %w", err)
 	}
-	l.Redact = append(l.Redact, rule)
+	l.Redact = append(l.Redact, redaction)
 	return nil
 }

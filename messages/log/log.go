@@ -32,9 +32,31 @@ type Log struct {
 	// What is replaced in payloads before they are logged, one after the other. Only what
 	// is logged and 16 KiB behind it are looked at: a secret which begins in what is
 	// logged has to end there.
-	Redact []*replace.Rule `json:"redact,omitempty"`
+	Redact []*Redaction `json:"redact,omitempty"`
 
 	logger *zap.Logger
+}
+
+// Redaction is what is replaced in payloads before they are logged.
+type Redaction struct {
+	// A regular expression (RE2, https://golang.org/s/re2syntax). One that can match the
+	// empty string is an error.
+	Pattern string `json:"pattern"`
+
+	// What replaces each match, as the replacement of the handler replace. An empty text
+	// deletes. Default: `REDACTED`.
+	Replacement *string `json:"replacement,omitempty"`
+
+	rule *replace.Rule
+}
+
+// compile prepares the redaction, and returns what is wrong with it.
+func (r *Redaction) compile() error {
+	r.rule = &replace.Rule{Pattern: r.Pattern, Replacement: redacted}
+	if r.Replacement != nil {
+		r.rule.Replacement = *r.Replacement
+	}
+	return r.rule.Compile()
 }
 
 // Bounds on what is logged and looked at.
@@ -69,11 +91,11 @@ func (l *Log) prepare() error {
 	if l.Size == nil {
 		l.Size = new(int64(defaultSize))
 	}
-	for i, rule := range l.Redact {
-		if rule == nil {
+	for i, redaction := range l.Redact {
+		if redaction == nil {
 			return fmt.Errorf("redact: rule %d is null: give it a pattern", i+1)
 		}
-		if err := rule.Compile(); err != nil {
+		if err := redaction.compile(); err != nil {
 			return fmt.Errorf("redact: %w", err)
 		}
 	}

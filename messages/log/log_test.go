@@ -18,7 +18,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/wsgateway/caddy-ws-gateway/messages"
-	"github.com/wsgateway/caddy-ws-gateway/messages/replace"
 )
 
 // prepared is a handler that writes to the logs returned.
@@ -101,15 +100,15 @@ func TestLogRedactsBeforeItCuts(t *testing.T) {
 		"long":              {&Log{Size: new(int64(20))}, "{" + long + ",1}", `{REDACTED`},
 		"room is no reason": {&Log{Size: new(int64(5_000))}, "[" + long + "," + long + "," + strings.Repeat("z", 200_000), `[REDACTED`},
 		"it grows":          {&Log{Size: new(int64(6))}, `{"token":"s3cret","a":1}`, `{REDAC`},
-		"runes":             {&Log{Size: new(int64(7)), Redact: []*replace.Rule{{Pattern: "(?s)(b.*)(..)", Replacement: "$2"}}}, "a" + "b" + strings.Repeat("é", 50_000), "aéé"},
-		"it grows too much": {&Log{Size: new(int64(maxSize)), Redact: []*replace.Rule{{Pattern: `.`, Replacement: "12345"}}}, strings.Repeat("z", 1<<20), ""},
-		"several, in order": {&Log{Size: new(int64(15)), Redact: []*replace.Rule{{Pattern: "a+", Replacement: "b"}, {Pattern: "b+", Replacement: "c"}}}, "aaabbaaaa x aaaaaaaa x", "c x c"},
+		"runes":             {&Log{Size: new(int64(7)), Redact: []*Redaction{{Pattern: "(?s)(b.*)(..)", Replacement: new("$2")}}}, "a" + "b" + strings.Repeat("é", 50_000), "aéé"},
+		"it grows too much": {&Log{Size: new(int64(maxSize)), Redact: []*Redaction{{Pattern: `.`, Replacement: new("12345")}}}, strings.Repeat("z", 1<<20), ""},
+		"several, in order": {&Log{Size: new(int64(15)), Redact: []*Redaction{{Pattern: "a+", Replacement: new("b")}, {Pattern: "b+", Replacement: new("c")}}}, "aaabbaaaa x aaaaaaaa x", "c x c"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if test.log.Redact == nil {
-				test.log.Redact = []*replace.Rule{{Pattern: pattern, Replacement: redacted}}
+				test.log.Redact = []*Redaction{{Pattern: pattern}}
 			}
 			lines := prepared(t, test.log)
 			handle(t, test.log, &messages.Message{Conn: new(messages.Connection)}, messages.Text, test.payload)
@@ -118,6 +117,30 @@ func TestLogRedactsBeforeItCuts(t *testing.T) {
 				t.Errorf("got %.200q, truncated %v, want %q", got["payload"], got["truncated"], test.want)
 			}
 		})
+	}
+}
+
+func TestLogRedactsAlikeInJSONAndCaddyfile(t *testing.T) {
+	t.Parallel()
+	for caddyfileText, test := range map[string]struct{ json, want string }{
+		"redact secret":           {`{"pattern":"secret"}`, "a REDACTED"},
+		`redact secret ""`:        {`{"pattern":"secret","replacement":""}`, "a "},
+		"redact sec(ret) no${1}s": {`{"pattern":"sec(ret)","replacement":"no${1}s"}`, "a norets"},
+	} {
+		fromCaddyfile, fromJSON := new(Log), new(Log)
+		if err := fromCaddyfile.UnmarshalCaddyfile(caddyfile.NewTestDispenser("log {\n" + caddyfileText + "\n}")); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(`{"redact":[`+test.json+`]}`), fromJSON); err != nil {
+			t.Fatal(err)
+		}
+		for from, l := range map[string]*Log{caddyfileText: fromCaddyfile, test.json: fromJSON} {
+			lines := prepared(t, l)
+			handle(t, l, &messages.Message{Conn: new(messages.Connection)}, messages.Text, "a secret")
+			if got := lines.All()[0].ContextMap()["payload"]; got != test.want {
+				t.Errorf("%s: got %q, want %q", from, got, test.want)
+			}
+		}
 	}
 }
 
@@ -137,7 +160,7 @@ func TestLogSamples(t *testing.T) {
 func TestLogAllocatesNothingForWhatItLeavesOut(t *testing.T) {
 	for name, l := range map[string]*Log{
 		"not in the sample":  {Sample: math.SmallestNonzeroFloat64},
-		"nobody reads lines": {Redact: []*replace.Rule{{Pattern: "x"}}},
+		"nobody reads lines": {Redact: []*Redaction{{Pattern: "x"}}},
 	} {
 		prepared(t, l)
 		if l.Sample == 1 {
@@ -160,8 +183,8 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 		"log 1% {\nsize 0\n}":                    `{"sample":0.01,"size":0}`,
 		"log 100%":                               `{"sample":1}`,
 		"log {\nsize 4KiB\n}":                    `{"size":4096}`,
-		"log {\nredact a+\n}":                    `{"redact":[{"pattern":"a+","replacement":"REDACTED"}]}`,
-		"log {\nredact a \"\"\nredact (b) $1\n}": `{"redact":[{"pattern":"a"},{"pattern":"(b)","replacement":"$1"}]}`,
+		"log {\nredact a+\n}":                    `{"redact":[{"pattern":"a+"}]}`,
+		"log {\nredact a \"\"\nredact (b) $1\n}": `{"redact":[{"pattern":"a","replacement":""},{"pattern":"(b)","replacement":"$1"}]}`,
 	}
 	for text, want := range good {
 		var l Log
@@ -219,7 +242,7 @@ func FuzzLog(f *testing.F) {
 	f.Add([]byte(`{"token":"secret","a":"é日"}`), uint16(10), true)
 	f.Add([]byte("\xff\xfe"), uint16(1), false)
 	f.Fuzz(func(t *testing.T, payload []byte, n uint16, text bool) {
-		l := &Log{Size: new(int64(n) + 1), Redact: []*replace.Rule{{Pattern: `secret\w*`, Replacement: "ü"}, {Pattern: "(?s)é(.)", Replacement: "$1$1"}}}
+		l := &Log{Size: new(int64(n) + 1), Redact: []*Redaction{{Pattern: `secret\w*`, Replacement: new("ü")}, {Pattern: "(?s)é(.)", Replacement: new("$1$1")}}}
 		lines := prepared(t, l)
 		kind := messages.Binary
 		if text = text && utf8.Valid(payload); text {
@@ -236,7 +259,7 @@ func FuzzLog(f *testing.F) {
 func BenchmarkLog(b *testing.B) {
 	for name, l := range map[string]*Log{
 		"all":      {},
-		"redacted": {Redact: []*replace.Rule{{Pattern: `"token":"[^"]*"`, Replacement: redacted}}},
+		"redacted": {Redact: []*Redaction{{Pattern: `"token":"[^"]*"`}}},
 		"1%":       {Sample: 0.01},
 	} {
 		for length, n := range map[string]int{"128B": 128, "4KiB": 4 << 10, "64KiB": 64 << 10} {

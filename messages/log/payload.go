@@ -19,10 +19,10 @@ func (l *Log) payload(m *messages.Message) (shown []byte, truncated bool) {
 	}
 	if len(l.Redact) > 0 {
 		text = whole(text, min(len(text), size+lookBehind), m.Type)
-		for _, rule := range l.Redact {
+		for _, redaction := range l.Redact {
 			var err error
 			// what cannot be redacted is not shown, and does not end the connection
-			if text, size, err = rule.Apply(text, size, m.Deadline()); err != nil {
+			if text, size, err = redaction.rule.Apply(text, size, m.Deadline()); err != nil {
 				return nil, true
 			}
 		}
