@@ -18,10 +18,10 @@ func (c *Convert) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch word := d.Val(); word {
 		case "other":
 			if c.Other != "" {
-				return d.Err("other is there twice")
+				return d.Err("convert: other is there twice")
 			}
 			if !d.Args(&c.Other) {
-				return d.Err("other needs a word: other pass")
+				return d.Err("convert: other needs a word: other pass")
 			}
 		case "else":
 			refused, err := otherwise.Parse(d)
@@ -30,7 +30,7 @@ func (c *Convert) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			c.Else = refused
 		default:
-			return d.Errf("unknown word %q after the formats: allowed are other pass, else …", word)
+			return d.Errf("convert: unknown word %q after the formats: allowed are other pass, else …", word)
 		}
 	}
 	if d.NextBlock(d.Nesting()) {

@@ -102,18 +102,24 @@ func (c *Convert) Provision(caddy.Context) error {
 // Validate returns an error for a conversion that is none. It may be called before
 // Provision.
 func (c *Convert) Validate() error {
-	for _, name := range []string{c.From, c.To} {
-		if formats[name] == nil {
-			return fmt.Errorf("unknown format %q: allowed are %s", name, strings.Join(names, ", "))
+	for _, f := range []struct{ field, name string }{{"from", c.From}, {"to", c.To}} {
+		switch {
+		case f.name == "":
+			return fmt.Errorf("convert: %s is missing: allowed are %s", f.field, strings.Join(names, ", "))
+		case formats[f.name] == nil:
+			return fmt.Errorf("convert: %s: unknown format %q: allowed are %s", f.field, f.name, strings.Join(names, ", "))
 		}
 	}
 	if c.From == c.To {
 		return fmt.Errorf("convert %s %s changes nothing: name two formats, of the client and of the upstream", c.From, c.To)
 	}
 	if c.Other != "" && c.Other != otherPass {
-		return fmt.Errorf("other: unknown word %q: allowed is %s", c.Other, otherPass)
+		return fmt.Errorf("convert: other: unknown word %q: allowed is %s", c.Other, otherPass)
 	}
-	return c.Else.Validate()
+	if err := c.Else.Validate(); err != nil {
+		return fmt.Errorf("convert: %w", err)
+	}
+	return nil
 }
 
 const otherPass = "pass"

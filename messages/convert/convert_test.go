@@ -112,8 +112,10 @@ func TestPlaceholdersAreThoseOfElse(t *testing.T) {
 
 func TestConfigurationsThatAreWrongSayWhat(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"from":"json","to":"yaml"}`:                                `unknown format "yaml": allowed are json, cbor, msgpack`,
-		`{"to":"json"}`:                                              `unknown format ""`,
+		`{"from":"json","to":"yaml"}`:                                `convert: to: unknown format "yaml": allowed are json, cbor, msgpack`,
+		`{"from":"yaml","to":"json"}`:                                `convert: from: unknown format "yaml"`,
+		`{"to":"json"}`:                                              "convert: from is missing: allowed are json, cbor, msgpack",
+		`{"from":"json"}`:                                            "convert: to is missing: allowed are json, cbor, msgpack",
 		`{"from":"cbor","to":"cbor"}`:                                "convert cbor cbor changes nothing: name two formats",
 		`{"from":"json","to":"cbor","other":"drop"}`:                 `other: unknown word "drop": allowed is pass`,
 		`{"from":"json","to":"cbor","else":{}}`:                      "else: say exactly one of drop, close and reply",
@@ -123,7 +125,7 @@ func TestConfigurationsThatAreWrongSayWhat(t *testing.T) {
 		if err := json.Unmarshal([]byte(config), &c); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), want) {
+		if err := c.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "convert") {
 			t.Errorf("%s: got %v, want %q", config, err, want)
 		}
 	}
