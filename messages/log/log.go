@@ -96,7 +96,7 @@ func (l *Log) prepare() error {
 			return fmt.Errorf("redact: rule %d is null: give it a pattern", i+1)
 		}
 		if err := redaction.compile(); err != nil {
-			return fmt.Errorf("redact: %w", err)
+			return fmt.Errorf("redact: rule %d: %w", i+1, err)
 		}
 	}
 	return nil

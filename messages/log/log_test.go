@@ -221,8 +221,15 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 
 func TestLogRefusesWrongJSON(t *testing.T) {
 	t.Parallel()
-	for _, config := range []string{
-		`{"sample": -1}`, `{"sample": 1.5}`, `{"size": -1}`, `{"size": 1048577}`, `{"redact": [null]}`, `{"redact": [{"pattern": "("}]}`,
+	for config, want := range map[string]string{
+		`{"sample": -1}`:     "sample: -1 must be more than 0",
+		`{"sample": 1.5}`:    "sample: 1.5 must be more than 0",
+		`{"size": -1}`:       "size: -1 must be from 0",
+		`{"size": 1048577}`:  "size: 1048577 must be from 0",
+		`{"redact": [null]}`: "redact: rule 1 is null: give it a pattern",
+		`{"redact": [{"pattern": "a"}, {"pattern": "("}]}`:                      "redact: rule 2: pattern: error parsing regexp",
+		`{"redact": [{"pattern": "a"}, {"replacement": "a"}]}`:                  "redact: rule 2: pattern: it is missing",
+		`{"redact": [{"pattern": "a", "replacement": "$1"}, {"pattern": "a"}]}`: "redact: rule 1: replacement: the pattern has no group 1",
 	} {
 		var l Log
 		if err := json.Unmarshal([]byte(config), &l); err != nil {
@@ -232,8 +239,8 @@ func TestLogRefusesWrongJSON(t *testing.T) {
 		if err == nil {
 			err = l.Validate()
 		}
-		if err == nil {
-			t.Errorf("%s is no error", config)
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", config, err, want)
 		}
 	}
 }

@@ -3,6 +3,8 @@
 package replace
 
 import (
+	"fmt"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -28,7 +30,14 @@ func (Replace) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision compiles the rule.
-func (r *Replace) Provision(caddy.Context) error { return r.Compile() }
+func (r *Replace) Provision(caddy.Context) error { return r.compile() }
+
+func (r *Replace) compile() error {
+	if err := r.Compile(); err != nil {
+		return fmt.Errorf("replace: %w", err)
+	}
+	return nil
+}
 
 // HandleMessage replaces what matches in a text.
 func (r *Replace) HandleMessage(m *messages.Message) (messages.Verdict, error) {
@@ -37,7 +46,7 @@ func (r *Replace) HandleMessage(m *messages.Message) (messages.Verdict, error) {
 	}
 	replaced, _, err := r.Apply(m.Payload, 0, m.Deadline())
 	if err != nil {
-		return messages.Pass, err
+		return messages.Pass, fmt.Errorf("replace: %w", err)
 	}
 	m.Payload = replaced
 	return messages.Pass, nil
@@ -52,14 +61,14 @@ func (r *Replace) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	switch {
 	case len(args) < 2:
-		return d.Errf(`an argument is missing: %s; the replacement "" deletes`, usage)
+		return d.Errf(`replace: an argument is missing: %s; the replacement "" deletes`, usage)
 	case len(args) > 2:
-		return d.Errf("too many arguments: %s; what has blanks needs quotes", usage)
+		return d.Errf("replace: too many arguments: %s; what has blanks needs quotes", usage)
 	case d.NextBlock(0):
-		return d.Errf("a block is not expected here: %s", usage)
+		return d.Errf("replace: a block is not expected here: %s", usage)
 	}
 	r.Pattern, r.Replacement = args[0], args[1]
-	if err := r.Compile(); err != nil {
+	if err := r.compile(); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil

@@ -95,6 +95,16 @@ func TestReplaceIsBounded(t *testing.T) {
 	}
 }
 
+func TestReplaceFailsWithItsName(t *testing.T) {
+	t.Parallel()
+	r := &Replace{Rule: *rule(t, `a`, `b`)}
+	m := new(messages.Message)
+	m.Begin(messages.FromClient, messages.Text, []byte("a"), time.Now().Add(-1))
+	if _, err := r.HandleMessage(m); !errors.Is(err, errDeadline) || !strings.HasPrefix(err.Error(), "replace: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestReplaceAllocatesNothingWithoutMatch(t *testing.T) {
 	r := &Replace{Rule: *rule(t, `"token":"[^"]*"`, `$0`)}
 	m := new(messages.Message)
@@ -129,7 +139,7 @@ func TestReplaceErrors(t *testing.T) {
 		"replace `(?=a)` b":       "pattern: error parsing regexp: invalid or unsupported Perl syntax: `(?=`",
 		"replace a* b":            `pattern: "a*" can match the empty string`,
 		"replace `\"\"` b":        "",
-		"replace \"\" b":          "can match the empty string",
+		"replace \"\" b":          "pattern: it is missing: write a regular expression",
 		"replace `\\b` b":         "can match the empty string",
 		"replace `(?m)^|a` b":     "can match the empty string",
 		"replace `(a|){2}$` b":    "can match the empty string",
@@ -142,13 +152,13 @@ func TestReplaceErrors(t *testing.T) {
 	}
 	for text, want := range bad {
 		err := new(Replace).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "replace: ")) {
 			t.Errorf("%s:\ngot %v\nwant …%s…", text, err, want)
 		}
 	}
 	for _, r := range []Rule{{}, {Pattern: "a", Replacement: "\xff"}, {Pattern: "\xff"}} {
-		if err := (&Replace{Rule: r}).Provision(caddy.Context{}); err == nil {
-			t.Errorf("%+v is no error", r)
+		if err := (&Replace{Rule: r}).Provision(caddy.Context{}); err == nil || !strings.HasPrefix(err.Error(), "replace: ") {
+			t.Errorf("%+v: got %v", r, err)
 		}
 	}
 }

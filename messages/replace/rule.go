@@ -52,6 +52,9 @@ var (
 
 // Compile prepares the rule, and returns what is wrong with it.
 func (r *Rule) Compile() error {
+	if r.Pattern == "" {
+		return errors.New("pattern: it is missing: write a regular expression that matches at least one character")
+	}
 	tree, err := syntax.Parse(r.Pattern, syntax.Perl)
 	if err != nil {
 		return fmt.Errorf("pattern: %w", err)
