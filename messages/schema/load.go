@@ -195,14 +195,32 @@ func (s *source) explain(err error) error {
 	case errors.As(err, &load) && load.URL == s.location:
 		return load.Err
 	case errors.As(err, &load):
-		return fmt.Errorf("$ref or $schema to %s: %w", readable(load.URL), load.Err)
+		return fmt.Errorf("%s to %s: %w", s.referrer(load.URL), readable(load.URL), load.Err)
 	case errors.As(err, &regex):
 		return fmt.Errorf("at %s: %s", readable(regex.URL), unsupported(regex.Regex, regex.Err))
 	case errors.As(err, &invalid) && errors.As(invalid.Err, &fault):
 		leaf, _ := pick(fault)
+		leaf = keyword(leaf)
 		return fmt.Errorf("at %s%s: %s", readable(invalid.URL), pointer(leaf.InstanceLocation), schemaFault(leaf))
 	}
 	return errors.New(strings.ReplaceAll(err.Error(), "file://", ""))
+}
+
+// keyword is the fault to tell where a keyword may have values of several kinds, such as a
+// type and a list of types: that it has a value which is none of those allowed, if it has.
+func keyword(e *jsonschema.ValidationError) *jsonschema.ValidationError {
+	if _, several := e.ErrorKind.(*kind.AnyOf); !several {
+		return e
+	}
+	found := e
+	for _, cause := range e.Causes {
+		leaf, _ := pick(cause)
+		_, enum := leaf.ErrorKind.(*kind.Enum)
+		if enum && (found == e || len(leaf.InstanceLocation) > len(found.InstanceLocation)) {
+			found = leaf
+		}
+	}
+	return found
 }
 
 // schemaFault says what is wrong with a schema, values included.
@@ -214,7 +232,11 @@ func schemaFault(leaf *jsonschema.ValidationError) string {
 		}
 		return fmt.Sprintf("%q is no %s: %s", k.Got, k.Want, k.Err)
 	case *kind.Enum:
-		return fmt.Sprintf("%v is none of %v", k.Got, k.Want)
+		allowed := make([]string, len(k.Want))
+		for i, value := range k.Want {
+			allowed[i] = fmt.Sprint(value)
+		}
+		return fmt.Sprintf("%v is none of %s", k.Got, strings.Join(allowed, ", "))
 	}
 	return words(leaf.ErrorKind)
 }

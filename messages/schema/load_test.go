@@ -17,17 +17,20 @@ func TestSchemaErrorsNameFileAndPlace(t *testing.T) {
 	tests := map[string]struct{ schema, want string }{
 		"no JSON":             {"{\n  \"type\": string }", `s.json": line 2, column 11: not JSON`},
 		"a name twice":        {`{"type": "string", "type": "null"}`, `line 1, column 26: a name stands twice`},
-		"an unknown type":     {`{"properties": {"a/b": {"type": "int"}}}`, `s.json#/properties/a~1b/type: `},
+		"an unknown type":     {`{"properties": {"a/b": {"type": "int"}}}`, `s.json#/properties/a~1b/type: int is none of array, boolean, integer, null, number, object, string`},
+		"a type of several":   {`{"type": ["string", "objet"]}`, `s.json#/type/1: objet is none of array, boolean`},
+		"a type in draft 4":   {`{"$schema": "http://json-schema.org/draft-04/schema#", "type": "objet"}`, `s.json#/type: objet is none of array, `},
+		"a type that is none": {`{"type": 5}`, `s.json#/type: `},
 		"a wrong keyword":     {`{"items": {"minimum": "1"}}`, `s.json#/items/minimum: is string, not number`},
 		"an array":            {`[]`, `s.json#: is array, not boolean or object`},
 		"a look-ahead":        {`{"items": {"pattern": "(?=a)"}}`, `s.json#/items/pattern: the pattern "(?=a)" is not supported: invalid or unsupported Perl syntax: `},
 		"a pattern as a name": {`{"patternProperties": {"\\u00e9": true}}`, `s.json#/patternProperties: `},
 		"a look-ahead in 7":   {`{"$schema": "http://json-schema.org/draft-07/schema#", "pattern": "(?=a)"}`, `s.json#/pattern: the pattern "(?=a)" is not supported: `},
-		"a remote reference":  {`{"items": {"$ref": "https://example.com/a.json#/b"}}`, `$ref or $schema to https://example.com/a.json#: schemas are read from local files only`},
-		"a remote $id":        {`{"$id": "https://example.com/s.json", "$ref": "b.json"}`, `to https://example.com/b.json#: schemas are read from local files only`},
-		"another host's file": {`{"$ref": "file://example.com/a.json"}`, `to file://example.com/a.json#: schemas are read from local files only`},
-		"an unknown draft":    {`{"$schema": "https://example.com/draft-99"}`, `to https://example.com/draft-99#: schemas are`},
-		"no such file":        {`{"$ref": "missing.json"}`, `missing.json: no such file`},
+		"a remote reference":  {`{"items": {"$ref": "https://example.com/a.json#/b"}}`, `s.json#/items/$ref: $ref to https://example.com/a.json#: schemas are read from local files only`},
+		"a remote $id":        {`{"$id": "https://example.com/s.json", "$ref": "b.json"}`, `s.json#/$ref: $ref to https://example.com/b.json#: schemas are read from local files only`},
+		"another host's file": {`{"$ref": "file://example.com/a.json"}`, `s.json#/$ref: $ref to file://example.com/a.json#: schemas are read from local files only`},
+		"an unknown draft":    {`{"$schema": "https://example.com/draft-99"}`, `s.json#/$schema: $schema to https://example.com/draft-99#: schemas are`},
+		"no such file":        {`{"allOf": [{"properties": {"a/ b": {"$ref": "missing.json#/a"}}}]}`, `s.json#/allOf/0/properties/a~1 b/$ref: $ref to `},
 		"no such place":       {`{"$ref": "#/$defs/a"}`, `s.json#/$defs/a`},
 		"a circle":            {`{"type": "object", "allOf": [{"$ref": "#"}]}`, `a reference leads back to itself`},
 		"a circle of numbers": {`{"if": {"type": "number"}, "then": {"$ref": "#"}}`, `a reference leads back to itself`},
@@ -66,6 +69,13 @@ func TestSchemaRefersToFilesBesideIt(t *testing.T) {
 	write(t, dir, "parts/c.json", `{"type": "integre"}`)
 	err := (&Schema{File: s.File}).Provision(caddy.Context{})
 	if want := filepath.FromSlash("parts/c.json") + "#/type: "; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want …%s…", err, want)
+	}
+	if err := os.Remove(filepath.Join(dir, "parts/c.json")); err != nil {
+		t.Fatal(err)
+	}
+	err = (&Schema{File: s.File}).Provision(caddy.Context{})
+	if want := filepath.FromSlash("parts/b.json") + "#/$defs/id/$ref: $ref to "; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want …%s…", err, want)
 	}
 }
