@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/jsontext"
 	"github.com/wsgateway/caddy-ws-gateway/messages/otherwise"
 )
 
@@ -110,7 +111,7 @@ func (e *Edits) unmarshalEdit(d *caddyfile.Dispenser, word string) (err error) {
 
 // valueOf returns the JSON that a text is, or a string of it.
 func valueOf(text string) (json.RawMessage, error) {
-	if valid([]byte(text)) {
+	if jsontext.Valid([]byte(text)) {
 		return json.RawMessage(text), nil
 	}
 	for _, beginning := range []string{`"`, `{"`, `["`, `[{`} {

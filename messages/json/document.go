@@ -1,6 +1,10 @@
 package json
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/jsontext"
+)
 
 // document is JSON, found valid, that is being edited.
 type document struct {
@@ -15,7 +19,7 @@ const room = 256
 // get returns where the value is that the path leads to. Of several members of a name, the
 // last one counts.
 func (d *document) get(p path) (begin, end int, ok bool) {
-	at := skipSpace(d.text, 0)
+	at := jsontext.SkipSpace(d.text, 0)
 	for i := range p {
 		if c := d.text[at]; c != '{' && c != '[' {
 			return 0, 0, false
@@ -32,14 +36,14 @@ func (d *document) get(p path) (begin, end int, ok bool) {
 // delete takes out everything that the path leads to.
 func (d *document) delete(p path) {
 	r := remover{text: d.text}
-	r.remove(skipSpace(d.text, 0), p)
+	r.remove(jsontext.SkipSpace(d.text, 0), p)
 	d.text = r.rest()
 }
 
 // set sets the value that the path leads to, and makes what is missing of the path. Of
 // several members of a name, the last one stays. It reports whether the path can be gone.
 func (d *document) set(p path, value []byte) bool {
-	at, end := skipSpace(d.text, 0), 0
+	at, end := jsontext.SkipSpace(d.text, 0), 0
 	for i := range p {
 		switch c, s := d.text[at], &p[i]; {
 		case c == '{' && s.kind == plainStep, c == '[' && (s.kind == appending || s.index >= 0):
@@ -81,8 +85,8 @@ func (d *document) rename(from, to path) bool {
 	if !d.set(to, value) {
 		return false
 	}
-	deeper := len(to) > len(from) && len(value) > deepest-longest
-	return !deeper || valid(d.text)
+	deeper := len(to) > len(from) && len(value) > jsontext.Deepest-longest
+	return !deeper || jsontext.Valid(d.text)
 }
 
 // renameMember gives the member of an object another name where it stands, or does nothing
@@ -92,7 +96,7 @@ func (d *document) renameMember(from, to path) bool {
 	if begin, _, _ := d.get(from[:last]); d.text[begin] != '{' {
 		return false
 	}
-	at := skipSpace(d.text, 0)
+	at := jsontext.SkipSpace(d.text, 0)
 	for i := range from[:last] {
 		m, count, _ := d.find(at, &from[i])
 		if count > 1 {

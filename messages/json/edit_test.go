@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/wsgateway/caddy-ws-gateway/messages"
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/jsontext"
 )
 
 // handler returns the handler of a block in a Caddyfile, through its JSON.
@@ -225,16 +226,16 @@ func TestThePayloadIsNotWrittenBeyondItsEnd(t *testing.T) {
 
 func TestDeepMessagesAreNoJSONAndWhatIsMovedDoesNotMakeThemDeeper(t *testing.T) {
 	e := handler(t, "rename a b.c\nnon_json drop")
-	if got := edited(t, e, nested(deepest+1)); got != "dropped" {
+	if got := edited(t, e, nested(jsontext.Deepest+1)); got != "dropped" {
 		t.Errorf("got %.100s", got)
 	}
-	if got := edited(t, e, nested(deepest)); got != nested(deepest) {
+	if got := edited(t, e, nested(jsontext.Deepest)); got != nested(jsontext.Deepest) {
 		t.Errorf("got %.100s", got)
 	}
-	if got := edited(t, e, `{"a":`+nested(deepest-1)+`}`); got != "dropped" {
+	if got := edited(t, e, `{"a":`+nested(jsontext.Deepest-1)+`}`); got != "dropped" {
 		t.Errorf("moved deeper: got %.100s", got)
 	}
-	if got := edited(t, e, `{"a":`+nested(deepest-2)+`}`); got != `{"b":{"c":`+nested(deepest-2)+`}}` {
+	if got := edited(t, e, `{"a":`+nested(jsontext.Deepest-2)+`}`); got != `{"b":{"c":`+nested(jsontext.Deepest-2)+`}}` {
 		t.Errorf("moved: got %.100s", got)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/wsgateway/caddy-ws-gateway/messages"
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/jsontext"
 	"github.com/wsgateway/caddy-ws-gateway/messages/otherwise"
 )
 
@@ -168,7 +169,7 @@ var documents = sync.Pool{New: func() any { return new(document) }}
 
 // HandleMessage makes the edits.
 func (e *Edits) HandleMessage(m *messages.Message) (messages.Verdict, error) {
-	if m.Type == messages.Binary && !utf8.Valid(m.Payload) || !valid(m.Payload) {
+	if m.Type == messages.Binary && !utf8.Valid(m.Payload) || !jsontext.Valid(m.Payload) {
 		if e.others {
 			return messages.Pass, nil
 		}

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/wsgateway/caddy-ws-gateway/messages"
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/jsontext"
 )
 
 // value is JSON with placeholders in its strings.
@@ -25,7 +26,7 @@ func parseValue(raw []byte) (value, error) {
 	if len(raw) == 0 {
 		return nil, errors.New("the value is missing: null is one")
 	}
-	if !valid(raw) || !utf8.Valid(raw) {
+	if !jsontext.Valid(raw) || !utf8.Valid(raw) {
 		return nil, errors.New("the value is not JSON")
 	}
 	var compact bytes.Buffer

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/jsontext"
 )
 
 // The functions of this file go through JSON that was found valid.
 
 // skipString returns the end of the string that begins at a quote.
 func skipString(text []byte, at int) int {
-	for at = plain(text, at+1); text[at] != '"'; at = plain(text, at+2) {
+	for at = jsontext.Plain(text, at+1); text[at] != '"'; at = jsontext.Plain(text, at+2) {
 	}
 	return at + 1
 }
@@ -64,7 +66,7 @@ type member struct {
 
 // first returns the first member of the array or object that begins there.
 func first(text []byte, at int) (m member, ok bool) {
-	begin := skipSpace(text, at+1)
+	begin := jsontext.SkipSpace(text, at+1)
 	if c := text[begin]; c == '}' || c == ']' {
 		return member{}, false
 	}
@@ -76,7 +78,7 @@ func read(text []byte, at, index int, object bool) member {
 	if object {
 		end := skipString(text, at)
 		m.name = text[at+1 : end-1]
-		m.value = skipSpace(text, skipSpace(text, end)+1)
+		m.value = jsontext.SkipSpace(text, jsontext.SkipSpace(text, end)+1)
 	}
 	return m
 }
@@ -84,9 +86,9 @@ func read(text []byte, at, index int, object bool) member {
 // leave completes m, whose value ends there, and returns the comma or bracket behind.
 func (m *member) leave(text []byte, end int) int {
 	m.end, m.next = end, -1
-	behind := skipSpace(text, end)
+	behind := jsontext.SkipSpace(text, end)
 	if text[behind] == ',' {
-		m.next = skipSpace(text, behind+1)
+		m.next = jsontext.SkipSpace(text, behind+1)
 	}
 	return behind
 }
@@ -150,7 +152,7 @@ func unescape(spelled []byte) (r rune, n int) {
 	case 't':
 		return '\t', 2
 	case 'u':
-		r, _ = hex4(spelled, 2)
+		r, _ = jsontext.Hex4(spelled, 2)
 	default:
 		return rune(c), 2
 	}
@@ -158,7 +160,7 @@ func unescape(spelled []byte) (r rune, n int) {
 		return r, 6
 	}
 	if len(spelled) >= 12 && spelled[6] == '\\' && spelled[7] == 'u' {
-		low, _ := hex4(spelled, 8)
+		low, _ := jsontext.Hex4(spelled, 8)
 		if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
 			return r, 12
 		}

@@ -10,6 +10,8 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/jsontext"
 )
 
 // parse returns the JSON document as a value; null where it is none, or one that has
@@ -20,10 +22,10 @@ import (
 // are written as such and have room in 64 bits, and else doubles; beyond their range,
 // these are infinite.
 func parse(document []byte) ref.Val {
-	if !valid(document) {
+	if !jsontext.Valid(document) {
 		return types.NullValue
 	}
-	return value(document[skipBlanks(document, 0):])
+	return value(document[jsontext.SkipSpace(document, 0):])
 }
 
 // value is the value that raw begins with.
@@ -114,15 +116,15 @@ const looksUntilRead = 4
 // with. Values go on to the end of raw.
 func members(raw []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
-		for at := skipBlanks(raw, 1); raw[at] == '"'; {
+		for at := jsontext.SkipSpace(raw, 1); raw[at] == '"'; {
 			end := skip(raw, at)
 			name := raw[at:end]
-			at = skipBlanks(raw, skipBlanks(raw, end)+1) // behind the colon
+			at = jsontext.SkipSpace(raw, jsontext.SkipSpace(raw, end)+1) // behind the colon
 			if !yield(name, raw[at:]) {
 				return
 			}
-			if at = skipBlanks(raw, skip(raw, at)); raw[at] == ',' {
-				at = skipBlanks(raw, at+1)
+			if at = jsontext.SkipSpace(raw, skip(raw, at)); raw[at] == ',' {
+				at = jsontext.SkipSpace(raw, at+1)
 			}
 		}
 	}
@@ -132,12 +134,12 @@ func members(raw []byte) iter.Seq2[[]byte, []byte] {
 // end of raw.
 func elements(raw []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for at := skipBlanks(raw, 1); raw[at] != ']'; {
+		for at := jsontext.SkipSpace(raw, 1); raw[at] != ']'; {
 			if !yield(raw[at:]) {
 				return
 			}
-			if at = skipBlanks(raw, skip(raw, at)); raw[at] == ',' {
-				at = skipBlanks(raw, at+1)
+			if at = jsontext.SkipSpace(raw, skip(raw, at)); raw[at] == ',' {
+				at = jsontext.SkipSpace(raw, at+1)
 			}
 		}
 	}

@@ -2,14 +2,6 @@ package expression
 
 import "bytes"
 
-// skipBlanks returns where the next thing in valid JSON begins.
-func skipBlanks(raw []byte, at int) int {
-	for at < len(raw) && (raw[at] == ' ' || raw[at] == '\n' || raw[at] == '\t' || raw[at] == '\r') {
-		at++
-	}
-	return at
-}
-
 // skip returns where the value ends that begins there, in valid JSON.
 func skip(raw []byte, at int) int {
 	switch raw[at] {
