@@ -43,6 +43,8 @@ type Filter struct {
 	// ends the connection (1011) where it costs more than 5,000,000 steps, or the time
 	// for the message is over. What functions take may be limited to literals, where a
 	// client could make them take long: `indexOf`, `lastIndexOf`, `matches`, `replace`.
+	// The regular expression of `matches` may have 1,000 instructions; `{1,500}` is 500
+	// copies of what it repeats.
 	Expression string `json:"expression,omitempty"`
 
 	// What becomes of other messages. Default: they are dropped.

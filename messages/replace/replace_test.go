@@ -143,6 +143,7 @@ func TestReplaceErrors(t *testing.T) {
 		"replace `\\b` b":         "can match the empty string",
 		"replace `(?m)^|a` b":     "can match the empty string",
 		"replace `(a|){2}$` b":    "can match the empty string",
+		"replace `a{1,999}b` c":   "pattern: the regular expression has 2000 instructions, and may have 1000",
 		"replace `a{0,3}` b":      "can match the empty string",
 		"replace `(a?b)+\\b` b":   "",
 		"replace (a) $1st":        "replacement: the pattern has no group 1st, which $1st refers to: what follows a group needs braces around it, as in ${1}st",

@@ -9,12 +9,15 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/pattern"
 )
 
 // Rule is a pattern and what stands in place of what it matches.
 type Rule struct {
 	// A regular expression (RE2, https://golang.org/s/re2syntax). One that can match the
-	// empty string is an error.
+	// empty string is an error, and so is one of more than 1,000 instructions: `{1,500}`
+	// is 500 copies of what it repeats.
 	Pattern string `json:"pattern"`
 
 	// What replaces each match. `$1`, `${1}` and `${name}` are what the pattern's groups
@@ -57,6 +60,9 @@ func (r *Rule) Compile() error {
 	}
 	tree, err := syntax.Parse(r.Pattern, syntax.Perl)
 	if err != nil {
+		return fmt.Errorf("pattern: %w", err)
+	}
+	if err = pattern.Check(r.Pattern); err != nil {
 		return fmt.Errorf("pattern: %w", err)
 	}
 	if matchesEmpty(tree) {

@@ -9,6 +9,8 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/ext"
+
+	"github.com/wsgateway/caddy-ws-gateway/messages/internal/pattern"
 )
 
 // The names of the variables.
@@ -139,8 +141,23 @@ func bounded(call ast.CallExpr) error {
 				return errors.New(name + " takes literals only, which no client chooses: write its arguments in quotes")
 			}
 		}
+		if name == "matches" {
+			return matchable(args)
+		}
 		if name == "replace" && grows(args) {
 			return errors.New("replace must not put a longer text in the place of a shorter one: what it makes may be far larger than the message")
+		}
+	}
+	return nil
+}
+
+// matchable refuses regular expressions, literals, that take too long.
+func matchable(args []ast.Expr) error {
+	for _, arg := range args {
+		if expression, isText := arg.AsLiteral().Value().(string); isText {
+			if err := pattern.Check(expression); err != nil {
+				return fmt.Errorf("matches: %w", err)
+			}
 		}
 	}
 	return nil
