@@ -73,7 +73,8 @@ func (r *Respond) Provision(caddy.Context) error {
 //
 //	respond <match> <answer>
 //
-// The match is an expression if there is msg. in it, and else the text of the message.
+// The match is an expression if there is msg. in it, and else the text of the message;
+// what could be either is an error.
 func (r *Respond) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // respond
 	args := d.RemainingArgs()
@@ -83,16 +84,27 @@ func (r *Respond) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.Next() {
 		return d.Err("a block is not expected here: respond <match> <answer>")
 	}
-	if strings.Contains(args[0], "msg.") {
-		r.Expression = args[0]
-	} else {
-		r.Text = args[0]
+	switch match := args[0]; {
+	case strings.Contains(match, "msg."):
+		r.Expression = match
+	case isCondition(match):
+		return d.Errf("the match %s could be an expression, and would be taken as the text of a message, since there is no msg. in it: "+
+			"write (%[1]s) && msg.size >= 0 for an expression, or msg.text == %q for the text", match, match)
+	default:
+		r.Text = match
 	}
 	r.Answer = args[1]
 	if err := r.Provision(caddy.Context{}); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil
+}
+
+// isCondition reports whether a text may be meant as an expression: it is one, of type
+// bool, about something.
+func isCondition(text string) bool {
+	e, err := expression.Compile(text)
+	return err == nil && e.HasVariables()
 }
 
 // HandleMessage answers m if it matches, and else passes it.

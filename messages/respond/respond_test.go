@@ -25,9 +25,15 @@ func message(kind messages.Type, payload string) *messages.Message {
 
 func TestCaddyfileOfRespond(t *testing.T) {
 	for config, want := range map[string]Respond{
-		`respond ping pong`:          {Text: "ping", Answer: "pong"},
-		"respond `{\"ping\":1}` ok":  {Text: `{"ping":1}`, Answer: "ok"},
-		`respond "msg.size == 1" ok`: {Expression: `msg.size == 1`, Answer: "ok"},
+		`respond ping pong`:                         {Text: "ping", Answer: "pong"},
+		`respond user u`:                            {Text: "user", Answer: "u"},
+		`respond "user: ping" u`:                    {Text: "user: ping", Answer: "u"},
+		`respond "1 < 2" true`:                      {Text: "1 < 2", Answer: "true"},
+		`respond "the user == you" yes`:             {Text: "the user == you", Answer: "yes"},
+		`respond true false`:                        {Text: "true", Answer: "false"},
+		"respond `msg.text == \"user == ''\"` text": {Expression: `msg.text == "user == ''"`, Answer: "text"},
+		"respond `{\"ping\":1}` ok":                 {Text: `{"ping":1}`, Answer: "ok"},
+		`respond "msg.size == 1" ok`:                {Expression: `msg.size == 1`, Answer: "ok"},
 	} {
 		var r Respond
 		if err := r.UnmarshalCaddyfile(caddyfile.NewTestDispenser(config)); err != nil {
@@ -42,13 +48,17 @@ func TestCaddyfileOfRespond(t *testing.T) {
 
 func TestCaddyfileOfRespondSaysWhatIsWrong(t *testing.T) {
 	for config, want := range map[string]string{
-		`respond`:                       "respond takes two arguments, got 0: respond <match> <answer>",
-		`respond ping`:                  "got 1",
-		`respond msg.size == 1 pong`:    "got 4: respond <match> <answer>; what has blanks needs quotes",
-		`respond "" pong`:               "by either text or expression",
-		`respond ping ""`:               "the answer is missing",
-		`respond msg.ping pong`:         "column 1 of the expression: undeclared reference to 'msg'",
-		"respond ping pong {\n drop\n}": "a block is not expected here",
+		`respond`:                    "respond takes two arguments, got 0: respond <match> <answer>",
+		`respond ping`:               "got 1",
+		`respond msg.size == 1 pong`: "got 4: respond <match> <answer>; what has blanks needs quotes",
+		`respond "" pong`:            "by either text or expression",
+		`respond ping ""`:            "the answer is missing",
+		`respond msg.ping pong`:      "column 1 of the expression: undeclared reference to 'msg'",
+		`respond "user == 'a'" pong`: `the match user == 'a' could be an expression, and would be taken as the text of a message, since there is no msg. in it: write (user == 'a') && msg.size >= 0 for an expression, or msg.text == "user == 'a'" for the text`,
+		`respond "direction != 'from_client' || user==''" pong`: "could be an expression",
+		`respond user.startsWith('a') pong`:                     "could be an expression",
+		`respond "{http.request.header.A} == 'b'" pong`:         "could be an expression",
+		"respond ping pong {\n drop\n}":                         "a block is not expected here",
 	} {
 		var r Respond
 		err := r.UnmarshalCaddyfile(caddyfile.NewTestDispenser("\n" + config))

@@ -89,6 +89,7 @@ func explain(source string, issues *cel.Issues) error {
 type findings struct {
 	loops        bool
 	needsPayload bool
+	variables    bool // whether there are any, or placeholders
 }
 
 // look looks at a checked expression, and refuses what is not bounded, and placeholders
@@ -118,6 +119,10 @@ func look(checked *cel.Ast, placeholders []placeholder) (findings, error) {
 	}
 	for _, name := range []string{msgText, msgSize, msgJSON, msgBinary} {
 		found.needsPayload = found.needsPayload || used[name]
+	}
+	found.variables = len(placeholders) > 0 || found.needsPayload || used[msgType]
+	for _, name := range []string{direction, user, connectionID, upstream, gateway, remoteIP} {
+		found.variables = found.variables || used[name]
 	}
 	if len(errs) > 0 {
 		return found, errs[0]

@@ -22,6 +22,7 @@ type Expression struct {
 	program      cel.Program
 	loops        bool // whether it goes over lists or maps
 	needsPayload bool
+	variables    bool
 	placeholders []placeholder // by the number in the name of the variable
 }
 
@@ -55,7 +56,7 @@ func Compile(source string) (*Expression, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Expression{program, found.loops, found.needsPayload, placeholders}, nil
+	return &Expression{program, found.loops, found.needsPayload, found.variables, placeholders}, nil
 }
 
 // Placeholders are those that the request has to tell, as [messages.PlaceholderUser]
@@ -71,6 +72,9 @@ func (e *Expression) Placeholders() []string {
 
 // NeedsPayload reports whether the expression uses what is in a message, or its size.
 func (e *Expression) NeedsPayload() bool { return e.needsPayload }
+
+// HasVariables reports whether the expression uses a variable or a placeholder.
+func (e *Expression) HasVariables() bool { return e.variables }
 
 // Holds reports whether the expression is true of the message. It is not where it has
 // no value: where it selects what is not there, or compares what cannot be compared. An
