@@ -35,6 +35,15 @@ func ParseTemplate(text string) *Template {
 	return t
 }
 
+// Least is how many bytes the text has where all placeholders are empty.
+func (t *Template) Least() int {
+	n := 0
+	for _, literal := range t.literals {
+		n += len(literal)
+	}
+	return n
+}
+
 // Placeholders are the names of the placeholders that the request has to tell, as
 // [PlaceholderUser] returns them.
 func (t *Template) Placeholders() []string {

@@ -34,8 +34,8 @@ type Close struct {
 	// The close code: 1000, 1003, 1007 to 1009, 1011, or 3000 to 4999.
 	Code int `json:"code"`
 
-	// The reason, of at most 123 bytes. It may have the placeholders that a reply has,
-	// and is cut where these make it longer. Default: none.
+	// The reason, of at most 123 bytes without its placeholders. These are those that a
+	// reply has, and the reason is cut where they make it longer. Default: none.
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -74,7 +74,7 @@ func (o *Otherwise) Validate() error {
 	if !utf8.ValidString(o.Close.Reason) {
 		return errors.New("else: the reason must be valid UTF-8")
 	}
-	if n := len(o.Close.Reason); n > longestReason && !strings.Contains(o.Close.Reason, "{") {
+	if n := messages.ParseTemplate(o.Close.Reason).Least(); n > longestReason {
 		return fmt.Errorf("else: the reason has %d bytes: shorten it to %d", n, longestReason)
 	}
 	return nil

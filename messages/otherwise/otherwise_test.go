@@ -14,11 +14,13 @@ import (
 )
 
 func TestParseReadsTheRestOfALine(t *testing.T) {
+	long := strings.Repeat("a", 123)
 	for line, want := range map[string]Otherwise{
 		`else drop`:                          {Drop: true},
 		`else close 1008`:                    {Close: &Close{Code: 1008}},
 		`else close 3001 "not for {http.a}"`: {Close: &Close{Code: 3001, Reason: "not for {http.a}"}},
-		"else reply `{\"error\":1}`":         {Reply: `{"error":1}`},
+		`else close 1008 "{http.request.header.Very-Long}` + long + `"`: {Close: &Close{1008, "{http.request.header.Very-Long}" + long}},
+		"else reply `{\"error\":1}`":                                    {Reply: `{"error":1}`},
 	} {
 		d := caddyfile.NewTestDispenser(line + "\nnext")
 		d.Next()
@@ -45,7 +47,9 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		`else reply`:          "an argument is missing",
 		`else reply ""`:       "the reply is empty",
 		`else reply a b`:      "too many arguments",
-		`else close 1008 ` + strings.Repeat("a", 124): "the reason has 124 bytes: shorten it to 123",
+		`else close 1008 "{a}` + strings.Repeat("a", 121) + `"`:      "the reason has 124 bytes: shorten it to 123",
+		`else close 1008 "{http.a}` + strings.Repeat("a", 124) + `"`: "the reason has 124 bytes: shorten it to 123",
+		`else close 1008 ` + strings.Repeat("a", 124):                "the reason has 124 bytes: shorten it to 123",
 	} {
 		d := caddyfile.NewTestDispenser("\n" + line)
 		d.Next()
