@@ -22,3 +22,18 @@ func TestTemplateTellsTheFault(t *testing.T) {
 		t.Errorf("the next message: got %s, want %s", got, want)
 	}
 }
+
+func TestTemplateKnowsThePlaceholdersOfMessages(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"{msg.text}{msg.size}{msg.type}{msg.direction}{msg.error}{msg.error.path}": "",
+		"{msg} {msg.} {http.auth.user.id} {time.now} {msgs.text} msg.x":            "",
+		`{"msg.x":1}`: "",
+		"a {msg.x} b": "the placeholder {msg.x} is unknown: there are {msg.text}, {msg.size}, {msg.type}, {msg.direction}, {msg.error}, {msg.error.path}",
+	} {
+		err := ParseTemplate(text).Validate()
+		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+}

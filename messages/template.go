@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -33,6 +34,20 @@ func ParseTemplate(text string) *Template {
 	}
 	t.literals = append(t.literals, text[at:])
 	return t
+}
+
+// ofMessage are the placeholders of messages.
+var ofMessage = []string{"msg.text", "msg.size", "msg.type", "msg.direction", "msg.error", "msg.error.path"}
+
+// Validate returns an error where a placeholder begins with msg. and is not one of those
+// of messages. Whether a request knows the others is only seen once there is one.
+func (t *Template) Validate() error {
+	for _, name := range t.names {
+		if strings.HasPrefix(name, "msg.") && !slices.Contains(ofMessage, name) {
+			return fmt.Errorf("the placeholder {%s} is unknown: there are {%s}", name, strings.Join(ofMessage, "}, {"))
+		}
+	}
+	return nil
 }
 
 // Least is how many bytes the text has where all placeholders are empty.

@@ -63,6 +63,7 @@ func TestUnmarshalCaddyfileSaysWhatIsWrong(t *testing.T) {
 		`delete a.#.b`:    `has the name #: write \# if it is one`,
 		`delete $.a`:      `has the name $: write \$ if it is one`,
 		`delete ` + strings.Repeat("a.", 64) + `a`:                  "the path has 65 names: it may have 64",
+		"set a {msg.user}":                                          "set: the placeholder {msg.user} is unknown: there are {msg.text}",
 		"set a `{\"a\":{http.a}}`":                                  "begins like JSON and is none: placeholders must be within strings",
 		`set a "\"x"`:                                               "begins like JSON and is none",
 		`delete a { }`:                                              "a block is not expected here",

@@ -46,7 +46,11 @@ func parseValue(raw []byte) (value, error) {
 			if err := json.Unmarshal(text[at:end], &content); err != nil {
 				return nil, err
 			}
-			v = append(v, piece{raw: text[from:at]}, piece{string: messages.ParseTemplate(content)})
+			template := messages.ParseTemplate(content)
+			if err := template.Validate(); err != nil {
+				return nil, err
+			}
+			v = append(v, piece{raw: text[from:at]}, piece{string: template})
 			from = end
 		}
 		at = end

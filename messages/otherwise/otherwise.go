@@ -65,6 +65,9 @@ func (o *Otherwise) Validate() error {
 	if !utf8.ValidString(o.Reply) {
 		return errors.New("else: the reply must be valid UTF-8")
 	}
+	if err := messages.ParseTemplate(o.Reply).Validate(); err != nil {
+		return fmt.Errorf("else: the reply: %w", err)
+	}
 	if o.Close == nil {
 		return nil
 	}
@@ -74,8 +77,12 @@ func (o *Otherwise) Validate() error {
 	if !utf8.ValidString(o.Close.Reason) {
 		return errors.New("else: the reason must be valid UTF-8")
 	}
-	if n := messages.ParseTemplate(o.Close.Reason).Least(); n > longestReason {
+	reason := messages.ParseTemplate(o.Close.Reason)
+	if n := reason.Least(); n > longestReason {
 		return fmt.Errorf("else: the reason has %d bytes: shorten it to %d", n, longestReason)
+	}
+	if err := reason.Validate(); err != nil {
+		return fmt.Errorf("else: the reason: %w", err)
 	}
 	return nil
 }

@@ -59,6 +59,9 @@ func (r *Respond) Provision(caddy.Context) error {
 		return errors.New("respond: the answer is missing")
 	}
 	r.answer = messages.ParseTemplate(r.Answer)
+	if err := r.answer.Validate(); err != nil {
+		return fmt.Errorf("respond: the answer: %w", err)
+	}
 	if r.Expression == "" {
 		return nil
 	}

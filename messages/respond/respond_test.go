@@ -109,9 +109,10 @@ func TestRespondRefusesWhatCannotWork(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"answer":"a"}`: "respond: say which messages are answered",
 		`{"text":"a","expression":"msg.size == 1","answer":"a"}`: "respond: say which messages are answered",
-		`{"text":"a"}`:                           "respond: the answer is missing",
-		`{"expression":"msg.","answer":"a"}`:     "respond: column 5 of the expression: Syntax error",
-		`{"expression":"msg.size","answer":"a"}`: "respond: the expression gives int",
+		`{"text":"a","answer":"{msg.user}"}`:                     "respond: the answer: the placeholder {msg.user} is unknown: there are {msg.text}",
+		`{"text":"a"}`:                                           "respond: the answer is missing",
+		`{"expression":"msg.","answer":"a"}`:                     "respond: column 5 of the expression: Syntax error",
+		`{"expression":"msg.size","answer":"a"}`:                 "respond: the expression gives int",
 	} {
 		r := new(Respond)
 		if err := json.Unmarshal([]byte(config), r); err != nil {

@@ -33,6 +33,11 @@ func Compile(source string) (*Expression, error) {
 		return nil, errors.New("the expression is empty")
 	}
 	readable, placeholders := substitute(source)
+	for _, p := range placeholders {
+		if err := messages.ParseTemplate("{" + p.name + "}").Validate(); err != nil {
+			return nil, err
+		}
+	}
 	env, err := environment(placeholders)
 	if err != nil {
 		return nil, err

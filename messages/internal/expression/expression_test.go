@@ -130,6 +130,7 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		`["a"].join(msg.text) == ""`:          "join cannot be used in an expression about messages",
 		`"%s".format([msg.text]) == ""`:       "format cannot be used in an expression about messages",
 		`user == "{http.request.header.X}"`:   "the placeholder {http.request.header.X} stands in quotes",
+		`{msg.user} == ""`:                    "the placeholder {msg.user} is unknown: there are {msg.text}",
 		`lists.range(9) == []`:                "undeclared reference",
 	} {
 		_, err := Compile(source)
