@@ -72,6 +72,9 @@ func checkMessageHandler(d *caddyfile.Dispenser, word string) error {
 	if slices.Contains(known, word) {
 		return nil
 	}
+	if word == "else" {
+		return d.Err("else stands on its own: it belongs behind its handler on the same line, as in filter <expression> else drop, or in its block, as of json and schema")
+	}
 	return d.Errf("unknown message handler %q%s: there are %s, and budget",
 		word, guess(word, append(known, "budget")), strings.Join(known, ", "))
 }
