@@ -4,20 +4,43 @@
 //
 // The least handler has one method:
 //
-//	func (Shout) HandleMessage(m *messages.Message) (messages.Verdict, error) {
-//		m.Payload = bytes.ToUpper(m.Payload)
+//	func (*Shout) HandleMessage(m *messages.Message) (messages.Verdict, error) {
+//		if m.Type == messages.Text {
+//			m.Payload = bytes.ToUpper(m.Payload)
+//		}
 //		return messages.Pass, nil
 //	}
 //
+// The example of this package is a whole one, with what Caddy wants of a module and with
+// its word in the Caddyfile; examples/shout in the repository is the same as a module of
+// its own, which xcaddy can build a Caddy with.
+//
 // What else a handler may have: [Opener], [PayloadIgnorer], [PlaceholderUser] and
-// [Directed].
+// [Directed], and what any Caddy module may have: Provision, Validate, Cleanup.
+//
+// # What may be kept
+//
+// A message, its payload and its context are the handler's until HandleMessage returns:
+// what is kept of a payload has to be copied. What a handler sets as the payload of a
+// message, it gives away: the handlers behind it may change that in place. The payload of
+// a reply is only read, before the next message of that direction is handled. A
+// [Connection] does not change, and may be kept; what an [Opener] has made for it should
+// hold it no longer than that.
+//
+// # When handlers are called
+//
+// Connections outlive the configuration that they have begun with, and so do their
+// handlers: HandleMessage may be called, and Close of what an [Opener] has made, after
+// Caddy has called the handler's Cleanup. Cleanup must not take away what these need.
 package messages
 
 // Handler handles the messages of a gateway's connections, one after the other in each
-// direction of a connection. Several directions call it at the same time.
+// direction of a connection. Several directions call it at the same time, also after its
+// Cleanup, as long as there are connections from before.
 //
-// An error ends the connection, with the close code 1011 and a line in the log, and so
-// does a panic. Neither may say what is in a message.
+// HandleMessage returns what becomes of the message, which it may change. It has until
+// [Message.Deadline]. An error ends the connection, with the close code 1011 and a line
+// in the log, and so does a panic. Neither may say what is in a message.
 type Handler interface {
 	HandleMessage(m *Message) (Verdict, error)
 }
@@ -34,9 +57,11 @@ type Opener interface {
 // PayloadIgnorer is implemented by handlers that may do without payloads. A message is
 // passed on as it comes, and not brought together first, if all handlers of its
 // direction say so and the sender does not compress it. HandleMessage is called when
-// the message begins, then, and finds no payload, and [Message.Size] is 0; it may only
-// pass or drop the message or end the connection. What the handler says must not change
-// after it was provisioned.
+// the message begins, then, and finds no payload, and [Message.Size] is 0. It may give
+// any verdict, a reply as well; what it makes of the message itself is not passed on.
+// Other messages have their payload, as for any handler. IgnoresPayload is called
+// for each connection and direction, of what [Opener] has made where there is one; what
+// it says must not change after the handler was provisioned.
 type PayloadIgnorer interface {
 	IgnoresPayload() bool
 }

@@ -145,8 +145,9 @@ func cut(reason string) string {
 	return reason[:end]
 }
 
-// NeedsPayload reports whether the verdict has something of the payload in it, or is a
-// reply: what a [messages.PayloadIgnorer] has to do without.
+// NeedsPayload reports whether the verdict has something of the payload in it, which a
+// [messages.PayloadIgnorer] has to do without, or is a reply: messages that may be
+// answered are brought together first, so that what is answered was a whole message.
 func (o *Otherwise) NeedsPayload() bool {
 	switch {
 	case o == nil || o.Drop:
