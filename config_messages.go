@@ -28,15 +28,16 @@ const defaultMessageBudget = time.Second
 // is not set, also once it is inflated: the side that sends a larger one gets the close
 // code 1009.
 type MessageBlock struct {
-	// Whose messages go through the handlers: `from_client` or `from_upstream`.
-	// Default: those of both sides.
+	// Whose messages go through the handlers: `from_client` or `from_upstream`; any other
+	// word is an error. Default: those of both sides.
 	Direction string `json:"direction,omitempty"`
 
 	// How long the handlers of this block together may take for a message. After that
-	// the connection is ended (1011). Default: 1s.
+	// the connection is ended (1011). Default, and for 0: 1s. Less than 0 is an error.
 	Budget caddy.Duration `json:"budget,omitempty"`
 
-	// The handlers.
+	// The handlers, in the order in which messages go through them. Default: none, so that
+	// the gateway only checks how messages are framed.
 	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=http.ws_gateway.messages inline_key=handler"`
 }
 

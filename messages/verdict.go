@@ -3,10 +3,10 @@ package messages
 // Verdict is what becomes of a message. The zero Verdict is [Pass].
 type Verdict struct {
 	Kind    Kind
-	Type    Type   // of a reply
-	Payload []byte // of a reply
-	Code    int    // of a close frame
-	Reason  string // of a close frame
+	Type    Type   // of a reply; none for other kinds
+	Payload []byte // of a reply; UTF-8 in a text
+	Code    int    // of a close frame, as ValidClose has them
+	Reason  string // of a close frame: UTF-8, at most 123 bytes
 }
 
 // Kind is the kind of a verdict.
@@ -14,10 +14,10 @@ type Kind uint8
 
 // The kinds of verdicts.
 const (
-	KindPass Kind = iota
-	KindDrop
-	KindReply
-	KindClose
+	KindPass  Kind = iota // the message goes on
+	KindDrop              // it ends here
+	KindReply             // it ends here, and whoever sent it is answered
+	KindClose             // the connection ends
 )
 
 // Pass lets the message go on, with what the handler has made of it: to the next

@@ -50,18 +50,19 @@ func init() { caddy.RegisterModule(new(Convert)) }
 // Convert changes the format of messages. JSON is in texts, and CBOR and MessagePack are
 // in binary messages: what is converted gets the type of its new format.
 type Convert struct {
-	// The format of the client: `json`, `cbor` or `msgpack`. Where the handlers are for
-	// one direction only, the format that messages of it have.
+	// The format of the client: `json`, `cbor` or `msgpack`. It must be there. Where the
+	// handlers are for one direction only, the format that messages of it have.
 	From string `json:"from"`
 
-	// The format of the upstream, which is another one. Where the handlers are for one
-	// direction only, the format that messages of it get.
+	// The format of the upstream, which must be there and be another one. Where the
+	// handlers are for one direction only, the format that messages of it get.
 	To string `json:"to"`
 
 	// What becomes of binary messages where JSON is to be converted, and of texts where
-	// CBOR or MessagePack is: `pass` lets them go on unchanged. Default: they are
-	// refused, as what is not valid in its format. Beware that whoever gets a message
-	// that has passed may take it for one of the format that others are converted to.
+	// CBOR or MessagePack is: `pass` lets them go on unchanged; any other word is an
+	// error. Default: they are refused, as what is not valid in its format. Beware that
+	// whoever gets a message that has passed may take it for one of the format that others
+	// are converted to.
 	Other string `json:"other,omitempty"`
 
 	// What becomes of messages that cannot be converted: those that are not valid in

@@ -22,7 +22,8 @@ func init() {
 // Filter passes the messages on of which an expression is true. What becomes of the
 // others, `else` says.
 type Filter struct {
-	// The condition, in the Common Expression Language (CEL), of type bool. Variables:
+	// The condition, in the Common Expression Language (CEL). It must be there, and of type
+	// bool. Variables:
 	//
 	// - `msg.text`: the text; "" for a binary message
 	// - `msg.size`: the size of the payload in bytes
@@ -47,7 +48,8 @@ type Filter struct {
 	// copies of what it repeats.
 	Expression string `json:"expression,omitempty"`
 
-	// What becomes of other messages. Default: they are dropped.
+	// What becomes of other messages: exactly one of `drop`, `close` and `reply`. Default:
+	// they are dropped.
 	Else *otherwise.Otherwise `json:"else,omitempty"`
 
 	keep *expression.Expression

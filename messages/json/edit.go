@@ -10,14 +10,15 @@ import (
 
 // Edit is one thing to do: exactly one of `set`, `delete`, `rename` and `require`.
 type Edit struct {
-	// The path of what `value` is set to. Objects that are missing on the way are made, also
+	// The path of what is set to `value`. Objects that are missing on the way are made, also
 	// where there is null; for `-1` an array is.
 	Set string `json:"set,omitempty"`
 
-	// What is set: any JSON. Its strings, though not the names in objects, may have
-	// placeholders: those of the request that opened the connection, `{time.now}` and its
-	// kin, and `{msg.text}`, `{msg.size}`, `{msg.type}` and `{msg.direction}`. Whatever they
-	// hold stays within the string.
+	// What is set: any JSON, also null. It must be there with `set`. Its strings, though not
+	// the names in objects, may have placeholders: those of the request that opened the
+	// connection, `{time.now}` and its kin, and `{msg.text}`, `{msg.size}`, `{msg.type}` and
+	// `{msg.direction}`; an unknown one that begins with `msg.` is an error. Whatever they hold
+	// stays within the string.
 	Value json.RawMessage `json:"value,omitempty"`
 
 	// The path of what is taken out, if it is there.
@@ -27,10 +28,12 @@ type Edit struct {
 	// what is there. Within an object it stays where it stands.
 	Rename string `json:"rename,omitempty"`
 
-	// The path where `rename` moves something.
+	// The path where `rename` moves something, which is another one. It must be there with
+	// `rename`. Objects that are missing on the way are made.
 	To string `json:"to,omitempty"`
 
-	// The path of what must be there; null will do.
+	// The path of what must be there; null will do. What becomes of a message without
+	// it, `else` says.
 	Require string `json:"require,omitempty"`
 }
 

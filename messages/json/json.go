@@ -40,7 +40,7 @@ func init() { caddy.RegisterModule(Edits{}) }
 // `delete` takes out all, `set` and `rename` leave the last one along the whole path, and
 // `require` looks at the last one.
 type Edits struct {
-	// What is done, in this order.
+	// What is done, in this order. There must be one edit.
 	Edits []Edit `json:"edits"`
 
 	// What becomes of a message that is no JSON: also one that is nested more than 10,000
@@ -59,13 +59,13 @@ type Edits struct {
 // NonJSON is what becomes of messages that are no JSON: exactly one of `pass`, `drop` and
 // `close`.
 type NonJSON struct {
-	// Lets the message pass as it is.
+	// Lets the message pass as it is. Default: false.
 	Pass bool `json:"pass,omitempty"`
 
-	// Drops the message: neither side hears of it.
+	// Drops the message: neither side hears of it. Default: false.
 	Drop bool `json:"drop,omitempty"`
 
-	// Ends the connection with a close code.
+	// Ends the connection with a close code. Default: the connection goes on.
 	Close *otherwise.Close `json:"close,omitempty"`
 }
 

@@ -14,16 +14,18 @@ import (
 // Otherwise is what becomes of a message that a handler does not accept: exactly one of
 // `drop`, `close` and `reply`.
 type Otherwise struct {
-	// Drops the message: neither side hears of it.
+	// Drops the message: neither side hears of it. Default: false.
 	Drop bool `json:"drop,omitempty"`
 
-	// Ends the connection with a close code.
+	// Ends the connection with a close code, which the client gets, and the upstream if it
+	// has sent the message. Default: the connection goes on.
 	Close *Close `json:"close,omitempty"`
 
 	// Drops the message, and sends this text back to whoever sent the message, as a
 	// message of the same type. Placeholders are those of the request that opened the
 	// connection, `{time.now}` and its kin, and `{msg.text}`, `{msg.size}`, `{msg.type}`
-	// and `{msg.direction}`.
+	// and `{msg.direction}`; an unknown one that begins with `msg.` is an error. Default:
+	// nothing is sent.
 	Reply string `json:"reply,omitempty"`
 
 	running
@@ -31,7 +33,8 @@ type Otherwise struct {
 
 // Close is a close code and its reason.
 type Close struct {
-	// The close code: 1000, 1003, 1007 to 1009, 1011, or 3000 to 4999.
+	// The close code: 1000, 1003, 1007 to 1009, 1011, or 3000 to 4999. It must be there;
+	// other ones are an error.
 	Code int `json:"code"`
 
 	// The reason, of at most 123 bytes without its placeholders. These are those that a

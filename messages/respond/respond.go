@@ -22,15 +22,18 @@ func init() {
 // sent the message gets the answer, and the other side hears of neither. Other messages
 // pass.
 type Respond struct {
-	// The text of the messages that are answered, exactly. Either this or `expression`.
+	// The text of the messages that are answered, exactly; binary messages are not. Either
+	// this or `expression` must be there, and not both.
 	Text string `json:"text,omitempty"`
 
-	// The condition on the messages that are answered, as the handler `filter` has it.
+	// The condition on the messages that are answered, texts and binary messages, as the
+	// handler `filter` has it.
 	Expression string `json:"expression,omitempty"`
 
-	// The answer, a message of the same type as the one it answers. Placeholders are
-	// those of the request that opened the connection, `{time.now}` and its kin, and
-	// `{msg.text}`, `{msg.size}`, `{msg.type}` and `{msg.direction}`.
+	// The answer, a message of the same type as the one it answers. It must not be empty.
+	// Placeholders are those of the request that opened the connection, `{time.now}` and
+	// its kin, and `{msg.text}`, `{msg.size}`, `{msg.type}` and `{msg.direction}`; another
+	// one that begins with `msg.` is an error.
 	Answer string `json:"answer,omitempty"`
 
 	running

@@ -28,16 +28,17 @@ func init() { caddy.RegisterModule(Schema{}) }
 // the memory of the payload. Others wait, and one whose budget ends before its turn comes
 // ends the connection (1011).
 type Schema struct {
-	// Path of the schema file. Relative paths are relative to the working directory.
+	// Path of the schema file. It must be there. Relative paths are relative to the working directory.
 	// References to other files (`$ref`) are relative to the file they stand in; those
 	// to anything else are an error. All are read when the configuration is loaded.
 	File string `json:"file"`
 
 	// Whether `format` is checked. In drafts up to 7 it always is; from 2019-09 on it is
-	// a comment otherwise.
+	// a comment otherwise. Default: false.
 	AssertFormat bool `json:"assert_format,omitempty"`
 
-	// Whether binary messages pass without being looked at.
+	// Whether binary messages pass without being looked at. Default: false, where they must
+	// be valid as texts must.
 	PassBinary bool `json:"pass_binary,omitempty"`
 
 	// What becomes of a message that is not JSON or not valid. Placeholders are also
