@@ -13,7 +13,7 @@ func FuzzFromJSON(f *testing.F) {
 }
 
 func FuzzFromCBOR(f *testing.F) {
-	for _, seed := range []string{"a26162016161a16080", "9f01bf61619fffff", "5f41014100ff", "c249010000000000000000", "c11a514b67b0", "f97e00", "f7", "d78241fbd541fb", "9bffffffffffffffff", "c074323031332d30332d32315432303a30343a30305a", "c06130"} {
+	for _, seed := range []string{"a26162016161a16080", "9f01bf61619fffff", "5f41014100ff", "c249010000000000000000", "c11a514b67b0", "f97e00", "f7", "d78241fbd541fb", "9bffffffffffffffff", "c074323031332d30332d32315432303a30343a30305a", "c06130", "a260f640f6", "81a260f640f6"} {
 		f.Add(unhex(f, seed))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) { everywhere(t, "cbor", payload) })

@@ -194,6 +194,23 @@ func foreign(v any) bool {
 	return true // tags, points in time
 }
 
+// mixed reports whether v has a map in which keys of different types say the same.
+func mixed(v any) bool {
+	switch v := v.(type) {
+	case []any:
+		return slices.ContainsFunc(v, mixed)
+	case map[string]any:
+		for _, value := range v {
+			if mixed(value) {
+				return true
+			}
+		}
+	case map[any]any:
+		return true // as plain leaves it
+	}
+	return false
+}
+
 // checked converts, and compares what has come of it with what other libraries read.
 func checked(t testing.TB, from, to string, payload []byte) ([]byte, error) {
 	t.Helper()
@@ -222,6 +239,9 @@ func checked(t testing.TB, from, to string, payload []byte) ([]byte, error) {
 	}
 	if err != nil {
 		t.Fatalf("%s to %s, %q: is not valid: %v", from, to, payload, err)
+	}
+	if mixed(before) || mixed(after) {
+		return got, nil // ugorji/go/codec takes the keys "" and h'' for one
 	}
 	if !foreign(before) && !same(before, after) {
 		t.Fatalf("%s to %s, %q: made %q: %v became %v", from, to, payload, got, before, after)
