@@ -32,7 +32,7 @@ func typesOf(page string) map[string]string {
 func busyPage(t *testing.T) string {
 	t.Helper()
 	b := newBackend(t, echo)
-	g := start(t, "ws_gateway {\n name busy\n to "+b.addr+"\n max_conns 1\n queue 1 50ms\n ping 20ms 10s\n limit {\n connections 5\n }\n }\n"+
+	g := start(t, "ws_gateway {\n name busy\n to "+b.addr+"\n max_conns 1\n queue 1 50ms\n ping 20ms 10s\n messages {\n filter \"false\"\n }\n limit {\n connections 5\n }\n }\n"+
 		"ws_gateway /capped {\n name busy\n to "+b.addr+"\n limit {\n handshakes_per_ip 1/1h\n }\n }")
 	conn := overWS.open(t, g, "/ws", nil)
 	overWS.refused(t, g, "/ws", nil, 503)
@@ -47,6 +47,8 @@ func busyPage(t *testing.T) string {
 	}
 	conn.mustSend(t, frame{fin: true, op: opPong, payload: f.payload})
 	eventually(t, "an answer that is measured", func() bool { return g.of(t, "busy", "ping_rtt_seconds_count") > 0 })
+	conn.mustSend(t, text("for nobody"))
+	eventually(t, "a message that is dropped", func() bool { return g.of(t, "busy", "message_verdicts_total") > 0 })
 	conn.mustSend(t, closing(1000, ""))
 	conn.expectClose(t, 1000)
 	conn.kill()

@@ -107,8 +107,12 @@ func (c *Conn) NetConn() net.Conn {
 	return upstream
 }
 
-// Wait returns when Read has something to return.
-func (c *Conn) Wait() { _ = c.fromServer.wait() }
+// Next returns the frames that there are for the client, as soon as there are any, until
+// Release is called.
+func (c *Conn) Next() ([]byte, error) { return c.fromServer.next() }
+
+// Release says that the client has got what Next has returned.
+func (c *Conn) Release() { c.fromServer.letGo() }
 
 // Tell implements relay.Teller.
 func (c *Conn) Tell(last relay.Close, within time.Duration) error {

@@ -42,6 +42,28 @@ func (s *serverLeg) read(p []byte) (int, error) {
 	return s.drain(p), nil
 }
 
+// next is read without a copy. Who asks for it charges it.
+func (s *serverLeg) next() ([]byte, error) {
+	if err := s.wait(); err != nil {
+		return nil, err
+	}
+	if s.charged == 0 && cap(s.rest) > 0 {
+		s.charged = cap(s.rest)
+		relay.Charge(s.charged)
+	}
+	return s.out.p[s.at:], nil
+}
+
+// letGo gives back what next has returned.
+func (s *serverLeg) letGo() {
+	if s.out == nil {
+		return
+	}
+	s.uncharge()
+	s.out.release()
+	s.out, s.at = nil, 0
+}
+
 // wait follows the stream of the upstream until there is something for the client.
 func (s *serverLeg) wait() error {
 	for s.out == nil {
@@ -112,9 +134,7 @@ func (s *serverLeg) drain(p []byte) (n int) {
 	n = copy(p, s.out.p[s.at:])
 	s.at += n
 	if s.at == len(s.out.p) {
-		s.uncharge()
-		s.out.release()
-		s.out, s.at = nil, 0
+		s.letGo()
 	} else if s.charged == 0 {
 		s.charged = cap(s.out.p) + cap(s.rest)
 		relay.Charge(s.charged)

@@ -14,17 +14,24 @@ type reader interface {
 	release()
 }
 
-// Waiter is a Conn whose Wait returns when Read has something to return at once, or an
-// error. It needs no buffer while it waits.
-type Waiter interface {
+// Source is a Conn that need not be read into a buffer. Next waits for what there is, and
+// returns it as long as Release is not called, perhaps together with an error.
+type Source interface {
 	Conn
-	Wait()
+	Next() ([]byte, error)
+	Release()
 }
+
+// sourceReader takes what a Source has.
+type sourceReader struct{ Source }
+
+func (s sourceReader) read() ([]byte, error) { return s.Next() }
+func (s sourceReader) release()              { s.Release() }
 
 // readerOf returns the reader that suits the conn.
 func readerOf(c Conn, buffers *bufferSource) reader {
-	if w, ok := c.(Waiter); ok {
-		return &waitingReader{conn: w, buffers: buffers}
+	if s, ok := c.(Source); ok {
+		return sourceReader{s}
 	}
 	return newReader(c, buffers)
 }
@@ -42,25 +49,6 @@ func (r Reader) Read() ([]byte, error) { return r.read() }
 
 // Release gives back what Read has returned.
 func (r Reader) Release() { r.release() }
-
-// waitingReader borrows a buffer when there is something to read.
-type waitingReader struct {
-	conn    Waiter
-	buffers *bufferSource
-	lent    *buffer
-}
-
-func (w *waitingReader) read() ([]byte, error) {
-	w.conn.Wait()
-	w.lent = w.buffers.get()
-	n, err := w.conn.Read(w.lent[:])
-	return w.lent[:n], err
-}
-
-func (w *waitingReader) release() {
-	w.buffers.put(w.lent)
-	w.lent = nil
-}
 
 // bufferedReader waits on any conn with a small buffer of its own. A read that fills
 // the buffer shows that more is there, and the next reads get a lent buffer for as long
