@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,7 +239,7 @@ type keeper struct {
 
 type kept struct {
 	seen   [2]int
-	closed int
+	closed atomic.Int32
 }
 
 func (k *kept) HandleMessage(m *messages.Message) (messages.Verdict, error) {
@@ -247,7 +248,7 @@ func (k *kept) HandleMessage(m *messages.Message) (messages.Verdict, error) {
 }
 
 func (k *kept) Close() error {
-	k.closed++
+	k.closed.Add(1)
 	panic("closing fails")
 }
 
@@ -274,7 +275,7 @@ func TestHandlersThatKeepSomething(t *testing.T) {
 	}
 	go send(t, f.upstream, websocket.MessageText, "hello")
 	receive(t, f.client, websocket.MessageText, "hello")
-	if opened[0].closed != 0 {
+	if opened[0].closed.Load() != 0 {
 		t.Error("closed while the connection lives")
 	}
 	_ = f.client.CloseNow()
@@ -283,8 +284,8 @@ func TestHandlersThatKeepSomething(t *testing.T) {
 		t.Fatalf("opened %d times", len(opened))
 	}
 	for _, k := range opened {
-		if k.seen != [2]int{3, 1} || k.closed != 1 {
-			t.Errorf("has seen %v and was closed %d times", k.seen, k.closed)
+		if k.seen != [2]int{3, 1} || k.closed.Load() != 1 {
+			t.Errorf("has seen %v and was closed %d times", k.seen, k.closed.Load())
 		}
 	}
 }
