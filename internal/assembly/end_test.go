@@ -301,7 +301,7 @@ func TestHandlerThatCannotPrepare(t *testing.T) {
 	_ = conn.Close()
 	conn.Finish()
 	conn.Finish()
-	if len(opened) != 1 || opened[0].closed != 1 {
+	if len(opened) != 1 || opened[0].closed.Load() != 1 {
 		t.Errorf("%d are prepared, and not closed once", len(opened))
 	}
 }
