@@ -122,7 +122,7 @@ func (d *document) find(at int, s *step) (last member, count, behind int) {
 	behind = at + 1
 	m, ok := first(d.text, at)
 	for ok {
-		m.leave(d.text, skipValue(d.text, m.value))
+		m.leave(d.text, jsontext.Skip(d.text, m.value))
 		behind = m.end
 		if m.is(s) {
 			last = m

@@ -1,5 +1,7 @@
 package json
 
+import "github.com/wsgateway/caddy-ws-gateway/messages/internal/jsontext"
+
 // remover takes members and elements out of JSON, in place and in one go.
 type remover struct {
 	text []byte
@@ -17,7 +19,7 @@ func (r *remover) remove(at int, p path) (end int) {
 		m, ok = first(r.text, at)
 	}
 	if !ok {
-		return skipValue(r.text, at)
+		return jsontext.Skip(r.text, at)
 	}
 	comma, staying := at, false
 	for ok {
@@ -26,7 +28,7 @@ func (r *remover) remove(at int, p path) (end int) {
 		if leads && len(p) > 1 {
 			comma = m.leave(r.text, r.remove(m.value, p[1:]))
 		} else {
-			comma = m.leave(r.text, skipValue(r.text, m.value))
+			comma = m.leave(r.text, jsontext.Skip(r.text, m.value))
 		}
 		switch {
 		case !leads || len(p) > 1 || m.begin == r.stay:

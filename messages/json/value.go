@@ -39,7 +39,7 @@ func parseValue(raw []byte) (value, error) {
 			at++
 			continue
 		}
-		end := skipString(text, at)
+		end := jsontext.SkipString(text, at)
 		isName := end < len(text) && text[end] == ':'
 		if !isName && bytes.IndexByte(text[at:end], '{') > 0 {
 			var content string

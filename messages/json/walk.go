@@ -10,53 +10,6 @@ import (
 
 // The functions of this file go through JSON that was found valid.
 
-// skipString returns the end of the string that begins at a quote.
-func skipString(text []byte, at int) int {
-	for at = jsontext.Plain(text, at+1); text[at] != '"'; at = jsontext.Plain(text, at+2) {
-	}
-	return at + 1
-}
-
-// skipValue returns the end of the value that begins there.
-func skipValue(text []byte, at int) int {
-	switch text[at] {
-	case '"':
-		return skipString(text, at)
-	case '{', '[':
-		return skipNested(text, at)
-	}
-	for at < len(text) {
-		switch text[at] {
-		case ',', '}', ']', ' ', '\t', '\n', '\r':
-			return at
-		}
-		at++
-	}
-	return at
-}
-
-// skipNested returns the end of an array or object, however deep it is.
-func skipNested(text []byte, at int) int {
-	for depth := 0; ; at++ {
-		for !structural[text[at]] {
-			at++
-		}
-		switch text[at] {
-		case '"':
-			at = skipString(text, at) - 1
-		case '{', '[':
-			depth++
-		default:
-			if depth--; depth == 0 {
-				return at + 1
-			}
-		}
-	}
-}
-
-// structural has the characters that matter to skipNested.
-var structural = [256]bool{'"': true, '{': true, '}': true, '[': true, ']': true}
-
 // member is a member of an object or an element of an array.
 type member struct {
 	name             []byte // as it is spelled, without quotes; nil for elements
@@ -76,7 +29,7 @@ func first(text []byte, at int) (m member, ok bool) {
 func read(text []byte, at, index int, object bool) member {
 	m := member{begin: at, value: at, index: index}
 	if object {
-		end := skipString(text, at)
+		end := jsontext.SkipString(text, at)
 		m.name = text[at+1 : end-1]
 		m.value = jsontext.SkipSpace(text, jsontext.SkipSpace(text, end)+1)
 	}

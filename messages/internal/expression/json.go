@@ -36,7 +36,7 @@ func value(raw []byte) ref.Val {
 	case '[':
 		return &list{raw: raw}
 	case '"':
-		return types.String(text(raw[:skip(raw, 0)]))
+		return types.String(text(raw[:jsontext.Skip(raw, 0)]))
 	case 't':
 		return types.True
 	case 'f':
@@ -44,7 +44,7 @@ func value(raw []byte) ref.Val {
 	case 'n':
 		return types.NullValue
 	}
-	return number(view(raw[:skip(raw, 0)]))
+	return number(view(raw[:jsontext.Skip(raw, 0)]))
 }
 
 // text is what a string with its quotes says.
@@ -117,13 +117,13 @@ const looksUntilRead = 4
 func members(raw []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
 		for at := jsontext.SkipSpace(raw, 1); raw[at] == '"'; {
-			end := skip(raw, at)
+			end := jsontext.Skip(raw, at)
 			name := raw[at:end]
 			at = jsontext.SkipSpace(raw, jsontext.SkipSpace(raw, end)+1) // behind the colon
 			if !yield(name, raw[at:]) {
 				return
 			}
-			if at = jsontext.SkipSpace(raw, skip(raw, at)); raw[at] == ',' {
+			if at = jsontext.SkipSpace(raw, jsontext.Skip(raw, at)); raw[at] == ',' {
 				at = jsontext.SkipSpace(raw, at+1)
 			}
 		}
@@ -138,7 +138,7 @@ func elements(raw []byte) iter.Seq[[]byte] {
 			if !yield(raw[at:]) {
 				return
 			}
-			if at = jsontext.SkipSpace(raw, skip(raw, at)); raw[at] == ',' {
+			if at = jsontext.SkipSpace(raw, jsontext.Skip(raw, at)); raw[at] == ',' {
 				at = jsontext.SkipSpace(raw, at+1)
 			}
 		}
