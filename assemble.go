@@ -18,7 +18,6 @@ func (h *Handler) assemble(r *http.Request, who identity, got *connected, id str
 		return nil
 	}
 	res := got.answer.Res
-	server, _ := handshake.AgreedDeflate(res.Header)
 	accepted, client := handshake.AcceptDeflate(r.Header)
 	conn, err := assembly.New(assembly.Config{
 		Upstream:     got.answer.Conn,
@@ -26,8 +25,8 @@ func (h *Handler) assemble(r *http.Request, who identity, got *connected, id str
 		Connection:   h.messageConnection(r, who, got, id),
 		Chains:       h.messages.chains,
 		Reporter:     h.messages.reporter,
-		Client:       assembly.Deflate(client),
-		Server:       assembly.Deflate(server),
+		Client:       client,
+		Server:       got.deflate,
 		MessageSize:  h.messages.size,
 		WriteTimeout: h.writeTimeout(),
 	})

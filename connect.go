@@ -28,7 +28,8 @@ type connected struct {
 	seat      *admission.Seat // once the connection is about to go live
 	upstream  *reverseproxy.Upstream
 	address   string
-	assembled *assembly.Conn // instead of the upstream's, where handlers look into messages
+	assembled *assembly.Conn    // instead of the upstream's, where handlers look into messages
+	deflate   handshake.Deflate // what the upstream has agreed on, where handlers look into messages
 	member    string
 
 	described *described
@@ -134,7 +135,8 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	if err != nil {
 		return nil, h.failedTry(address, err, t)
 	}
-	if err := h.checkExtensions(a); err != nil {
+	deflate, err := h.agreedWith(a)
+	if err != nil {
 		return nil, h.failedTry(address, err, t)
 	}
 	took := time.Since(start)
@@ -147,7 +149,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	}
 	h.observe(address, a, took)
 	kept = true
-	return &connected{answer: a, lease: lease, upstream: up, address: address, member: h.memberOf(up), described: &t.described}, nil
+	return &connected{answer: a, lease: lease, upstream: up, address: address, deflate: deflate, member: h.memberOf(up), described: &t.described}, nil
 }
 
 // triesAgain reports whether the configuration has another upstream tried after
@@ -280,13 +282,15 @@ func (h *Handler) offersItself(out http.Header) {
 	}
 }
 
-// checkExtensions finds out whether the upstream has accepted what the gateway cannot do.
-func (h *Handler) checkExtensions(a *handshake.Answer) error {
+// agreedWith returns what the upstream has agreed on with the gateway. It fails where the
+// upstream has accepted what the gateway cannot do.
+func (h *Handler) agreedWith(a *handshake.Answer) (agreed handshake.Deflate, err error) {
 	if h.messages == nil || a.Conn == nil {
-		return nil
+		return agreed, nil
 	}
-	if _, ok := handshake.AgreedDeflate(a.Res.Header); !ok {
-		return fmt.Errorf("%w: its Sec-WebSocket-Extensions were not offered like this", handshake.ErrInvalid)
+	agreed, ok := handshake.AgreedDeflate(a.Res.Header)
+	if !ok {
+		return agreed, fmt.Errorf("%w: its Sec-WebSocket-Extensions were not offered like this", handshake.ErrInvalid)
 	}
-	return nil
+	return agreed, nil
 }

@@ -173,7 +173,7 @@ var layout = map[string]struct {
 // internalLayout says which packages outside the standard library those under
 // internal may import. Caddy is for those whose doc comment says why.
 var internalLayout = map[string]string{
-	"assembly":     "flate messages panics relay wsframe",
+	"assembly":     "flate handshake messages panics relay wsframe",
 	"admission":    "",
 	"balance":      "",
 	"bubble":       "",

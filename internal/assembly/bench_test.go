@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
@@ -111,7 +112,7 @@ func between(b testing.TB, plain, loop, deflate bool, chains [2]Chain) (client, 
 	case plain && !loop:
 		c.Client = wrapped{clientNear}
 	case !plain:
-		var d Deflate
+		var d handshake.Deflate
 		if deflate {
 			d, c.ReservedBits = deflateAgreed, wsframe.Deflate
 		}

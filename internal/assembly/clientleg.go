@@ -1,6 +1,7 @@
 package assembly
 
 import (
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
@@ -125,7 +126,7 @@ func sizeOf(payload []byte) int { return len(payload) + 14 }
 
 // appendMessage appends a message to dst, compressed if the receiver takes that and it
 // is worth it.
-func appendMessage(dst []byte, kind messages.Type, payload []byte, d Deflate, masked bool) []byte {
+func appendMessage(dst []byte, kind messages.Type, payload []byte, d handshake.Deflate, masked bool) []byte {
 	if d.Agreed && len(payload) >= worthIt {
 		b := scratch.get(len(payload))
 		defer b.release()
@@ -137,7 +138,7 @@ func appendMessage(dst []byte, kind messages.Type, payload []byte, d Deflate, ma
 	return wsframe.AppendFrame(dst, wsframe.Opcode(kind), true, false, payload, masked)
 }
 
-func (c *Conn) newLeg(party relay.Party, d messages.Direction, agreed Deflate) leg {
+func (c *Conn) newLeg(party relay.Party, d messages.Direction, agreed handshake.Deflate) leg {
 	l := leg{party: party, direction: d, deflate: agreed, most: c.MessageSize, mostAll: uint64(c.MessageSize)}
 	if l.most <= 0 {
 		l.most = DefaultMessageSize

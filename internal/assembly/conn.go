@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
@@ -31,7 +32,7 @@ type Config struct {
 	Reporter   Reporter
 
 	// What the two sides have agreed on with the gateway.
-	Client, Server Deflate
+	Client, Server handshake.Deflate
 
 	// The most bytes of a message, decompressed, in either direction; 0 for
 	// DefaultMessageSize where messages are brought together, and for any size where they

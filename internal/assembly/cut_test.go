@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
 
@@ -75,11 +76,11 @@ func cutAt(r *rand.Rand, stream []byte) (pieces [][]byte) {
 }
 
 func cutConfigs() map[string]Config {
-	agreed := Deflate{Agreed: true, Bits: 15}
+	agreed := handshake.Deflate{Agreed: true, Bits: 15}
 	return map[string]Config{
 		"streams":            {Client: agreed, Server: agreed},
 		"assembled":          {Client: agreed, Server: agreed, Chains: both(time.Minute, handlerFunc(pass))},
-		"assembled, small":   {Client: Deflate{Agreed: true, Bits: 9}, Server: Deflate{Agreed: true, Bits: 9}, Chains: both(0, handlerFunc(pass))},
+		"assembled, small":   {Client: handshake.Deflate{Agreed: true, Bits: 9}, Server: handshake.Deflate{Agreed: true, Bits: 9}, Chains: both(0, handlerFunc(pass))},
 		"streams, by blinds": {Client: agreed, Server: agreed, Chains: both(0, blind{pass})},
 	}
 }

@@ -121,12 +121,12 @@ func start(t testing.TB, s setup) *fixture {
 	clientFar, clientNear := pair(t)
 	serverNear, serverFar := pair(t)
 	f.rawClient, f.rawUpstream = clientFar, serverFar
-	var d [2]Deflate
+	var d [2]handshake.Deflate
 	if s.deflateClient {
-		d[0] = Deflate{Agreed: true, Bits: 15}
+		d[0] = handshake.Deflate{Agreed: true, Bits: 15}
 	}
 	if s.deflateServer {
-		d[1] = Deflate{Agreed: true, Bits: 15, Takeover: s.takeoverServer}
+		d[1] = handshake.Deflate{Agreed: true, Bits: 15, Takeover: s.takeoverServer}
 	}
 	upstream := relay.Conn(serverNear)
 	if s.wrap != nil {

@@ -10,12 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
 
-var deflateAgreed = Deflate{Agreed: true, Bits: 15}
+var deflateAgreed = handshake.Deflate{Agreed: true, Bits: 15}
 
 // header makes the header of a frame that announces so much.
 func header(first byte, announced uint64, masked bool) []byte {

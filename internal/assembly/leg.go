@@ -4,25 +4,18 @@ import (
 	"errors"
 	"unicode/utf8"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
-
-// Deflate is what a side has agreed on for permessage-deflate (RFC 7692, section 7.1). We
-// always compress without what went before.
-type Deflate struct {
-	Agreed   bool
-	Bits     int  // of the window that the side has for what we send, 8 to 15
-	Takeover bool // what the side sends may refer to what it has sent before
-}
 
 // leg is the stream of a side on its way into messages.
 type leg struct {
 	to        taker
 	party     relay.Party
 	direction messages.Direction
-	deflate   Deflate
+	deflate   handshake.Deflate
 	most      int    // bytes of a message that is brought together
 	mostAll   uint64 // bytes of a message that passes as it comes; 0 for any
 	streams   bool   // messages pass as they come, if they are not compressed

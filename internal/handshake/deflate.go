@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// Deflate is what two sides have agreed on for permessage-deflate (RFC 7692).
+// Deflate is what a side has agreed on with the gateway for permessage-deflate (RFC 7692,
+// section 7.1). The gateway always compresses without what went before.
 type Deflate struct {
 	Agreed   bool
-	Bits     int  // of the window that the peer has for what we send, 8 to 15
-	Takeover bool // what the peer sends may refer to what it has sent before
+	Bits     int  // of the window that the side has for what the gateway sends, 8 to 15
+	Takeover bool // what the side sends may refer to what it has sent before
 }
 
 // deflateOffer is what the gateway offers an upstream where it speaks for itself.
