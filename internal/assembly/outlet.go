@@ -1,7 +1,6 @@
 package assembly
 
 import (
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,7 +105,7 @@ func (o *outlet) writeAll(frames []byte) error {
 		}
 		o.err = err
 		o.stuck.Store(isDeadline(err))
-		if hurried && isDeadline(err) && goesOn(o.conn) {
+		if hurried && isDeadline(err) && relay.GoesOnAfterDeadline(o.conn) {
 			o.rest = restOf(frames, written)
 		}
 		return err
@@ -116,29 +115,15 @@ func (o *outlet) writeAll(frames []byte) error {
 // restOf returns what is left of the frame in progress after so much of some frames; nil
 // if that is much.
 func restOf(frames []byte, written int) []byte {
-	var s wsframe.Scanner
-	end := 0
-	for end < written {
-		end += s.ScanToBoundary(frames[end:])
-	}
-	if end-written > mostRest {
+	rest := relay.RestOfFrame(frames, 0, written)
+	if rest < 0 || rest > mostRest {
 		return nil
 	}
-	return append(make([]byte, 0, end-written+maxClose), frames[written:end]...)
+	return append(make([]byte, 0, rest+maxClose), frames[written:written+rest]...)
 }
 
 // maxClose is the size of the largest close frame.
 const maxClose = 6 + 125
-
-// goesOn reports whether more can be written to a conn after a write that has timed out,
-// at the very byte that is next.
-func goesOn(c relay.Conn) bool {
-	switch c.(type) {
-	case *net.TCPConn, *net.UnixConn, relay.Socket:
-		return true
-	}
-	return false
-}
 
 // begin is called before a write, and end after it.
 func (o *outlet) begin() {

@@ -240,15 +240,11 @@ func (r *Relay) noteGivenUp(from, to *side, p []byte, begun, written int) (over 
 		return r.settle()
 	}
 	to.writing = false
-	if teller, ok := to.conn.(Teller); ok {
-		c := *to.pending
-		to.pending, to.shut, to.writing = nil, true, true
-		r.pumps.work.Add(1)
-		go r.tell(to, teller, c)
+	if r.tellByItself(to) {
 		return false
 	}
-	rest := restOfFrame(p, begun, written)
-	if rest < 0 || rest > smallPiece || !goesOnAfterDeadline(to.conn) {
+	rest := RestOfFrame(p, begun, written)
+	if rest < 0 || rest > smallPiece || !GoesOnAfterDeadline(to.conn) {
 		r.abandon(to)
 		return r.settle()
 	}
@@ -268,15 +264,29 @@ type Teller interface {
 	Tell(c Close, within time.Duration) error
 }
 
+// tellByItself has a side that is a [Teller] told the close frame that is pending. The
+// caller holds mu.
+func (r *Relay) tellByItself(to *side) bool {
+	teller, ok := to.conn.(Teller)
+	if !ok || to.pending == nil {
+		return false
+	}
+	c := *to.pending
+	to.pending, to.shut, to.writing = nil, true, true
+	r.pumps.work.Add(1)
+	go r.tell(to, teller, c)
+	return true
+}
+
 func (r *Relay) tell(to *side, teller Teller, c Close) {
 	defer r.pumps.work.Done()
 	defer r.contain()
 	r.closeIf(r.noteClose(to, teller.Tell(c, r.closeTimeout)))
 }
 
-// goesOnAfterDeadline reports whether more can be written to a conn after a write that
+// GoesOnAfterDeadline reports whether more can be written to a conn after a write that
 // has timed out, at the very byte that is next.
-func goesOnAfterDeadline(c Conn) bool {
+func GoesOnAfterDeadline(c Conn) bool {
 	switch c.(type) {
 	case *net.TCPConn, *net.UnixConn, Socket:
 		return true

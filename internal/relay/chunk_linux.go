@@ -12,7 +12,7 @@ import (
 type chunk struct {
 	unsent  []byte // still to be written
 	first   []byte // unsent as it was when the side became the owner
-	begun   int    // how much of first belongs to the frame that it begins within; see restOfFrame
+	begun   int    // how much of first belongs to the frame that it begins within; see RestOfFrame
 	carries cargo
 	moved   time.Time // when the side last took something
 	untaken int32     // how much the kernel had then that the peer had not taken

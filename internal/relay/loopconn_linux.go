@@ -146,7 +146,7 @@ func (l *loop) pass(r *Relay, from, to *side, p []byte) (rest []byte, short bool
 			err := l.write(to, &l.chunk, p[:next.n])
 			if c := to.socket.unsent; c != nil {
 				c.carries = cargoFrames
-				c.begun = restOfFrame(p[:next.n], begun, next.n-len(c.unsent))
+				c.begun = RestOfFrame(p[:next.n], begun, next.n-len(c.unsent))
 			}
 			p = p[next.n:]
 			if to.socket.unsent != nil {

@@ -148,15 +148,10 @@ func (r *Relay) noteClose(to *side, err error) (over bool) {
 // got the beginning of a frame whose rest will never come. A [Teller] has not. The caller
 // holds mu.
 func (r *Relay) abandon(s *side) {
-	last := s.pending
+	r.tellByItself(s)
 	s.pending = nil
 	s.shut = true
 	s.complete = true
-	if teller, ok := s.conn.(Teller); ok && last != nil {
-		s.writing = true
-		r.pumps.work.Add(1)
-		go r.tell(s, teller, *last)
-	}
 }
 
 // errGivenUp is why a write ended that was given up because the side is slow.

@@ -10,7 +10,7 @@ import (
 // is held for such sides (RFC 6455, and the registry of IANA).
 const codeTryAgainLater = 1013
 
-// unknownRest is what restOfFrame returns where a frame does not end within what there
+// unknownRest is what RestOfFrame returns where a frame does not end within what there
 // is.
 const unknownRest = -1
 
@@ -29,9 +29,10 @@ func (s *side) begun() int {
 // chunkMost is more than anything that is written in one go.
 const chunkMost = 1 << 30
 
-// restOfFrame returns how many bytes from sent on are needed to end the frame that is in
-// progress there. The first of the bytes, as many as begun, end a frame.
-func restOfFrame(p []byte, begun, sent int) int {
+// RestOfFrame returns how many bytes from sent on are needed to end the frame that is in
+// progress there; less than 0 where nobody knows. The first of the bytes, as many as begun,
+// end a frame.
+func RestOfFrame(p []byte, begun, sent int) int {
 	if begun < 0 || begun > len(p) {
 		return unknownRest
 	}

@@ -104,7 +104,7 @@ func (c *chunk) tail(r *Relay, to *side) int {
 	rest := unknownRest
 	switch {
 	case to.socket.tls == nil:
-		rest = restOfFrame(c.first, c.begun, len(c.first)-len(c.unsent))
+		rest = RestOfFrame(c.first, c.begun, len(c.first)-len(c.unsent))
 	case c.carries == cargoFrames && r.other(to).scan.AtBoundary(), c.carries == cargoPing, c.carries == cargoNothing && !to.mid:
 		rest = len(c.unsent)
 	}

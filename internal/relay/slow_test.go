@@ -403,7 +403,7 @@ func TestRestOfFrameIsFoundWhereverAWriteEnds(t *testing.T) {
 				if begun == unknownRest {
 					want = unknownRest // the piece begins within a header
 				}
-				if got := restOfFrame(stream[from:upTo], begun, sent); got != want {
+				if got := RestOfFrame(stream[from:upTo], begun, sent); got != want {
 					t.Fatalf("of %d to %d, with %d sent, the rest is %d, want %d", from, upTo, sent, got, want)
 				}
 			}
