@@ -34,17 +34,11 @@ func (h *Handler) unmarshalMessages(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	if !opened && !h.isEmptyBlock(d) {
+	if !opened && d.Val() != "}" { // an empty one checks the framing and does no more
 		return d.Errf("messages has no block: it holds the handlers: %s", strings.Join(registered(messagesNamespace), ", "))
 	}
 	h.Messages = append(h.Messages, block)
 	return nil
-}
-
-// isEmptyBlock reports whether the word has a block without anything in it, which checks
-// the framing and does no more.
-func (*Handler) isEmptyBlock(d *caddyfile.Dispenser) bool {
-	return d.Val() == "}"
 }
 
 func (b *MessageBlock) unmarshalWord(d *caddyfile.Dispenser) (err error) {

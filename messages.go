@@ -65,6 +65,9 @@ func (m *messageChains) load(ctx caddy.Context, block *MessageBlock) error {
 		}
 		step.Handlers = append(step.Handlers, &assembly.Handler{Handler: handler, Name: name})
 	}
+	if len(step.Handlers) == 0 {
+		return nil // nothing is to be done for a message
+	}
 	if client {
 		m.chains[messages.FromClient] = append(m.chains[messages.FromClient], step)
 	}

@@ -21,9 +21,9 @@ type clientLeg struct {
 
 func (c *clientLeg) init(conn *Conn) {
 	c.conn = conn
-	c.leg = conn.newLeg(relay.Client, messages.FromClient, conn.Client)
+	c.leg = conn.newLeg(relay.Client)
 	c.leg.to = c
-	c.handling = handling{conn: conn, sender: relay.Client, chain: conn.chains[messages.FromClient], end: c.end, message: messages.Message{Conn: conn.Connection}}
+	c.handling = conn.newHandling(relay.Client, c.end, conn.toClient.answer)
 }
 
 // end ends the connection, once what came before has gone to the upstream.
@@ -87,23 +87,6 @@ func (c *clientLeg) complete(_ *leg, kind messages.Type, payload []byte) {
 	c.message.Finish()
 }
 
-// decide reports whether the message goes on, and does what is to be done otherwise.
-func (c *clientLeg) decide(kind messages.Type, payload []byte) bool {
-	v, ok := c.handle(messages.FromClient, kind, payload)
-	switch {
-	case !ok:
-		return false
-	case v.Kind == messages.KindReply:
-		b := scratch.get(sizeOf(v.Payload))
-		defer b.release()
-		b.p = appendMessage(b.p, v.Type, v.Payload, c.conn.Client, false)
-		c.conn.toClient.answer(b.p)
-	case v.Kind == messages.KindClose:
-		c.end(refusal(relay.Client, v.Code, v.Reason))
-	}
-	return v.Kind == messages.KindPass
-}
-
 func (c *clientLeg) control(_ *leg, op wsframe.Opcode, payload []byte) {
 	switch op {
 	case wsframe.Ping:
@@ -138,11 +121,11 @@ func appendMessage(dst []byte, kind messages.Type, payload []byte, d handshake.D
 	return wsframe.AppendFrame(dst, wsframe.Opcode(kind), true, false, payload, masked)
 }
 
-func (c *Conn) newLeg(party relay.Party, d messages.Direction, agreed handshake.Deflate) leg {
-	l := leg{party: party, direction: d, deflate: agreed, most: c.MessageSize, mostAll: uint64(c.MessageSize)}
+func (c *Conn) newLeg(party relay.Party) leg {
+	l := leg{party: party, deflate: c.agreedWith(party), most: c.MessageSize, mostAll: uint64(c.MessageSize)}
 	if l.most <= 0 {
 		l.most = DefaultMessageSize
 	}
-	l.streams = !c.chains[d].NeedsPayload()
+	l.streams = !c.chains[directionOf(party)].NeedsPayload()
 	return l
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/messages"
@@ -16,15 +17,41 @@ type handling struct {
 	sender  relay.Party
 	chain   Chain
 	end     func(ending)
+	answer  func(frame []byte) // to the sender
 	message messages.Message
 	current string // the handler that has the message
 	watch   *watch // nil until the first message
 }
 
-// handle returns what is to become of a message, of which only the header is there where
-// payload is nil and it passes as it comes. What it returns is the message's until release.
-func (h *handling) handle(d messages.Direction, kind messages.Type, payload []byte) (v messages.Verdict, ok bool) {
-	m := &h.message
+func (c *Conn) newHandling(sender relay.Party, end func(ending), answer func(frame []byte)) handling {
+	return handling{
+		conn: c, sender: sender, chain: c.chains[directionOf(sender)],
+		end: end, answer: answer, message: messages.Message{Conn: c.Connection},
+	}
+}
+
+// decide reports whether a message goes on, and does what is to be done otherwise. Of one
+// that passes as it comes only the header is there, and payload is nil.
+func (h *handling) decide(kind messages.Type, payload []byte) bool {
+	v, ok := h.handle(kind, payload)
+	switch {
+	case !ok:
+		return false
+	case v.Kind == messages.KindReply:
+		b := scratch.get(sizeOf(v.Payload))
+		defer b.release()
+		b.p = appendMessage(b.p, v.Type, v.Payload, h.conn.agreedWith(h.sender), h.sender == relay.Upstream)
+		h.answer(b.p)
+	case v.Kind == messages.KindClose:
+		h.end(refusal(h.sender, v.Code, v.Reason))
+	}
+	return v.Kind == messages.KindPass
+}
+
+// handle returns what is to become of a message. What it returns is valid until the
+// message is finished.
+func (h *handling) handle(kind messages.Type, payload []byte) (v messages.Verdict, ok bool) {
+	m, d := &h.message, directionOf(h.sender)
 	for i := range h.chain {
 		step := &h.chain[i]
 		deadline := time.Time{}
@@ -44,6 +71,22 @@ func (h *handling) handle(d messages.Direction, kind messages.Type, payload []by
 		m.Begin(d, kind, payload, time.Time{})
 	}
 	return v, !h.conn.rejected.Load()
+}
+
+// directionOf is the direction of what a side sends.
+func directionOf(sender relay.Party) messages.Direction {
+	if sender == relay.Upstream {
+		return messages.FromUpstream
+	}
+	return messages.FromClient
+}
+
+// agreedWith is what a side has agreed on.
+func (c *Conn) agreedWith(side relay.Party) handshake.Deflate {
+	if side == relay.Upstream {
+		return c.Server
+	}
+	return c.Client
 }
 
 // step has the handlers of a step look at the message.

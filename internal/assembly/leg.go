@@ -12,13 +12,12 @@ import (
 
 // leg is the stream of a side on its way into messages.
 type leg struct {
-	to        taker
-	party     relay.Party
-	direction messages.Direction
-	deflate   handshake.Deflate
-	most      int    // bytes of a message that is brought together
-	mostAll   uint64 // bytes of a message that passes as it comes; 0 for any
-	streams   bool   // messages pass as they come, if they are not compressed
+	to      taker
+	party   relay.Party
+	deflate handshake.Deflate
+	most    int    // bytes of a message that is brought together
+	mostAll uint64 // bytes of a message that passes as it comes; 0 for any
+	streams bool   // messages pass as they come, if they are not compressed
 
 	frames wsframe.Discipline
 	head   []byte // what has come of a header

@@ -172,7 +172,10 @@ func (o *outlet) answerPing(payload []byte) {
 }
 
 func (o *outlet) writePongs() {
-	defer panics.Contain()
+	defer panics.ContainTo(func(p *panics.Panic) {
+		panics.Report(p)
+		_ = o.conn.Close() // which ends the connection
+	})
 	for pongs := o.takePongs(); pongs != nil; pongs = o.takePongs() {
 		_ = o.write(pongs, false) // the reader sees that it failed
 	}

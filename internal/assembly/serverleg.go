@@ -25,9 +25,9 @@ type serverLeg struct {
 
 func (s *serverLeg) init(conn *Conn) {
 	s.conn = conn
-	s.leg = conn.newLeg(relay.Upstream, messages.FromUpstream, conn.Server)
+	s.leg = conn.newLeg(relay.Upstream)
 	s.leg.to = s
-	s.handling = handling{conn: conn, sender: relay.Upstream, chain: conn.chains[messages.FromUpstream], end: s.end, message: messages.Message{Conn: conn.Connection}}
+	s.handling = conn.newHandling(relay.Upstream, s.end, s.answer)
 	s.rest = conn.Early
 }
 
@@ -183,23 +183,6 @@ func (s *serverLeg) complete(_ *leg, kind messages.Type, payload []byte) {
 		out.p = appendMessage(out.p, s.message.Type, s.message.Payload, s.conn.Client, false)
 	}
 	s.message.Finish()
-}
-
-// decide reports whether the message goes on, and does what is to be done otherwise.
-func (s *serverLeg) decide(kind messages.Type, payload []byte) bool {
-	v, ok := s.handle(messages.FromUpstream, kind, payload)
-	switch {
-	case !ok:
-		return false
-	case v.Kind == messages.KindReply:
-		b := scratch.get(sizeOf(v.Payload))
-		defer b.release()
-		b.p = appendMessage(b.p, v.Type, v.Payload, s.conn.Server, true)
-		s.answer(b.p)
-	case v.Kind == messages.KindClose:
-		s.end(refusal(relay.Upstream, v.Code, v.Reason))
-	}
-	return v.Kind == messages.KindPass
 }
 
 // answer writes a frame to the upstream. Where the upstream has gone, what it has said

@@ -7,7 +7,6 @@ import (
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
-	"github.com/wsgateway/caddy-ws-gateway/messages"
 )
 
 // watch ends a connection whose handlers take too long, while they still do: nothing
@@ -88,12 +87,8 @@ const (
 
 // timeUp ends the connection while a handler has a message of the sender.
 func (c *Conn) timeUp(sender relay.Party) {
-	direction := messages.FromClient
-	if sender == relay.Upstream {
-		direction = messages.FromUpstream
-	}
+	defer c.reject(collapse(sender)) // also where the report panics
 	if !c.rejected.Load() {
-		c.Reporter.Failed(c.Connection, direction, "", ErrBudget)
+		c.Reporter.Failed(c.Connection, directionOf(sender), "", ErrBudget)
 	}
-	c.reject(collapse(sender))
 }
