@@ -305,3 +305,19 @@ func TestHandlerThatCannotPrepare(t *testing.T) {
 		t.Errorf("%d are prepared, and not closed once", len(opened))
 	}
 }
+
+// panicking is a conn that nothing can be written to.
+type panicking struct{ net.Conn }
+
+func (panicking) Write([]byte) (int, error) { panic("writing fails") }
+
+func TestPongThatPanicsEndsItsConnection(t *testing.T) {
+	t.Parallel()
+	f := start(t, setup{chains: both(0, handlerFunc(pass)), raw: true, wrap: func(c net.Conn) relay.Conn { return panicking{c} }})
+	if _, err := f.rawUpstream.Write(wsframe.AppendFrame(nil, wsframe.Ping, true, false, []byte("there?"), false)); err != nil {
+		t.Fatal(err)
+	}
+	if o := f.end(t); o.Code == 0 {
+		t.Errorf("ended with %+v", o)
+	}
+}
