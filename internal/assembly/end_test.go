@@ -71,6 +71,9 @@ func TestWhatIsOnItsWayArrivesAfterACloseFrame(t *testing.T) {
 			t.Parallel()
 			f := start(t, setup{chains: chains, raw: true})
 			write(t, f.rawClient, frame(0x01, "half", true), closing(4001, "", true))
+			if _, code := rest(t, f.rawUpstream, true); code != 4001 {
+				t.Errorf("the upstream is told %d", code)
+			}
 			write(t, f.rawUpstream, frame(0x81, "one", false), frame(0x01, "t", false), frame(0x80, "wo", false), closing(4002, "", false))
 			said, code := rest(t, f.rawClient, false)
 			wantSaid(t, said, "one", "two")
@@ -82,6 +85,9 @@ func TestWhatIsOnItsWayArrivesAfterACloseFrame(t *testing.T) {
 			t.Parallel()
 			f := start(t, setup{chains: chains, raw: true})
 			write(t, f.rawUpstream, frame(0x01, "half", false), closing(4002, "", false))
+			if _, code := rest(t, f.rawClient, false); code != 4002 {
+				t.Errorf("the client is told %d", code)
+			}
 			write(t, f.rawClient, frame(0x81, "one", true), frame(0x81, "two", true), closing(4001, "", true))
 			said, code := rest(t, f.rawUpstream, true)
 			wantSaid(t, said, "one", "two")
