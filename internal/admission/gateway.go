@@ -12,10 +12,17 @@ const homes = 32
 
 // gateway is what there is of a gateway.
 type gateway struct {
-	connections    atomic.Int64                  // changed under the lock of some home
-	configurations int                           // that track it; guarded by the lock of tracking
-	paces          atomic.Pointer[[]trackedPace] // changed under the lock of tracking, and never in place
-	homes          [homes]home
+	connections atomic.Int64                  // changed under the lock of some home
+	allowance   int64                         // holds caps as well; changed under the locks of all homes
+	paces       atomic.Pointer[[]trackedPace] // changed under the lock of tracking, and never in place
+	dimensions  atomic.Pointer[[]Dimension]   // that are counted; likewise
+
+	// Guarded by the lock of tracking.
+	configurations int         // that track it
+	caps           map[int]int // how many of them have which cap on connections
+	adopt          Adopt       // of the last of them; nil where there is none
+
+	homes [homes]home
 }
 
 // home guards some of the seats of a gateway. Its lock comes before those of shards.
@@ -24,6 +31,7 @@ type home struct {
 
 	mu     sync.Mutex
 	gone   bool     // the gateway was forgotten
+	opened uint64   // how many seats were taken so far
 	tables []*table // that the seats count in, in the order of their dimensions; never changed in place
 
 	// The seats that are not settled. Nobody else knows whose they are.
@@ -33,9 +41,10 @@ type home struct {
 	_ [64]byte // the next home is another processor's
 }
 
-func newGateway() *gateway {
-	g := new(gateway)
+func newGateway(allowance int64) *gateway {
+	g := &gateway{allowance: allowance, caps: make(map[int]int)}
 	g.paces.Store(new([]trackedPace))
+	g.dimensions.Store(new([]Dimension))
 	for i := range g.homes {
 		g.homes[i].gateway = g
 	}
@@ -53,6 +62,7 @@ func (g *gateway) admit(into *Seat, caps Caps, c client) (Limit, bool) {
 	tallies, limit := h.takeLocked(h.tables, caps, c, 0)
 	if limit == "" {
 		into.home, into.taken, into.tallies = h, true, tallies
+		h.opened++
 		h.rememberLocked(into, c)
 	}
 	return limit, true
@@ -78,7 +88,7 @@ func (h *home) takeLocked(tables []*table, caps Caps, c client, locked int) ([]*
 	s := t.shardOf(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	most, limit := caps.in(t.dimension)
+	most, limit := caps.In(t.Dimension)
 	if tally := s.tallyLocked(k); most > 0 && tally != nil && tally.connections >= most {
 		return nil, limit
 	}
@@ -89,11 +99,11 @@ func (h *home) takeLocked(tables []*table, caps Caps, c client, locked int) ([]*
 	return append(tallies, s.takeLocked(k)), ""
 }
 
-// take counts a connection of the gateway.
+// take counts a connection of the gateway. It is called under the lock of some home.
 func (g *gateway) take(most int) Limit {
 	for {
 		n := g.connections.Load()
-		if most > 0 && n >= int64(most) {
+		if most > 0 && n >= min(int64(most), g.allowance) {
 			return Connections
 		}
 		if g.connections.CompareAndSwap(n, n+1) {
@@ -120,6 +130,11 @@ func (h *home) settleLocked(s *Seat) {
 // setTables says what the seats count in from now on. Those that are not settled are
 // counted here.
 func (g *gateway) setTables(tables []*table) {
+	dimensions := make([]Dimension, len(tables))
+	for i, t := range tables {
+		dimensions[i] = t.Dimension
+	}
+	g.dimensions.Store(&dimensions)
 	for i := range g.homes {
 		g.homes[i].setTables(tables)
 	}
@@ -134,8 +149,8 @@ func (h *home) setTables(tables []*table) {
 	}
 }
 
-// adopt counts a seat that was taken before the present tables were set.
-func (g *gateway) adopt(s *Seat, c client) {
+// count counts a seat that was taken before the present tables were set.
+func (g *gateway) count(s *Seat, c client) {
 	if s == nil || s.home == nil || s.home.gateway != g {
 		return
 	}
@@ -155,25 +170,33 @@ func (g *gateway) tables() []*table {
 }
 
 // table returns the table of a dimension, nil if there is none.
-func (g *gateway) table(d dimension) *table {
+func (g *gateway) table(d Dimension) *table {
 	tables := g.tables()
-	if i := slices.IndexFunc(tables, func(t *table) bool { return t.dimension == d }); i >= 0 {
+	if i := slices.IndexFunc(tables, func(t *table) bool { return t.Dimension == d }); i >= 0 {
 		return tables[i]
 	}
 	return nil
 }
 
 // forget is false where the gateway has connections.
-func (g *gateway) forget() bool {
+func (g *gateway) forget() (forgotten bool) {
+	g.alone(func() {
+		if g.connections.Load() > 0 {
+			return
+		}
+		for i := range g.homes {
+			g.homes[i].gone = true
+		}
+		forgotten = true
+	})
+	return forgotten
+}
+
+// alone calls f while no seat of the gateway is taken or released.
+func (g *gateway) alone(f func()) {
 	for i := range g.homes {
 		g.homes[i].mu.Lock()
 		defer g.homes[i].mu.Unlock() // all are held at once
 	}
-	if g.connections.Load() > 0 {
-		return false
-	}
-	for i := range g.homes {
-		g.homes[i].gone = true
-	}
-	return true
+	f()
 }

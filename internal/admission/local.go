@@ -15,11 +15,13 @@ type Local struct {
 
 	naming   sync.Mutex                          // for changes of gateways; it comes before the locks of homes
 	gateways atomic.Pointer[map[string]*gateway] // by name; never changed in place
+	bound    bool                                // allowances hold; guarded by naming
 
 	// tracking is held over a change of what is counted. It comes before all other
 	// locks of the ledger.
 	tracking sync.Mutex
-	limited  int // tracked configurations that limit handshakes
+	limited  int                               // tracked configurations that limit handshakes
+	told     func(gateway string, adopt Adopt) // of what is counted newly; nil for nobody
 }
 
 var _ Ledger = (*Local)(nil)
@@ -45,7 +47,7 @@ func (l *Local) newGateway(name string) *gateway {
 	if g := all[name]; g != nil {
 		return g
 	}
-	g := newGateway()
+	g := newGateway(l.firstAllowance())
 	all[strings.Clone(name)] = g
 	l.gateways.Store(&all)
 	return g
@@ -62,10 +64,23 @@ func (l *Local) Admit(into *Seat, gateway string, caps Caps, ip netip.Addr, user
 
 // Track notes that a configuration of the gateway has the caps. See [Ledger].
 func (l *Local) Track(gateway string, caps Caps, adopt Adopt) (release func()) {
+	g, tell := l.track(gateway, caps, adopt)
+	if tell != nil {
+		tell(gateway, adopt)
+	}
+	return sync.OnceFunc(func() { l.untrack(g, caps) })
+}
+
+// track returns whom to tell that something is counted newly, nil for nobody.
+func (l *Local) track(gateway string, caps Caps, adopt Adopt) (g *gateway, tell func(string, Adopt)) {
 	l.tracking.Lock()
 	defer l.tracking.Unlock()
-	g := l.gateway(gateway)
+	g = l.gateway(gateway)
 	g.configurations++
+	g.trackCap(caps.Connections, 1)
+	if adopt != nil {
+		g.adopt = adopt
+	}
 	if caps.Handshakes.limits() {
 		l.limited++
 		g.trackPace(caps.pace(), 1, l.rates.now())
@@ -81,13 +96,14 @@ func (l *Local) Track(gateway string, caps Caps, adopt Adopt) (release func()) {
 		t.configurations++
 	}
 	if fresh {
-		slices.SortFunc(tables, func(a, b *table) int { return a.compare(b.dimension) })
+		slices.SortFunc(tables, func(a, b *table) int { return a.compare(b.Dimension) })
 		g.setTables(tables)
 		if adopt != nil {
-			adopt(func(s *Seat, ip netip.Addr, user string) { g.adopt(s, client{ip, user}) })
+			adopt(func(s *Seat, ip netip.Addr, user string) { g.count(s, client{ip, user}) })
 		}
+		tell = l.told
 	}
-	return sync.OnceFunc(func() { l.untrack(g, caps) })
+	return g, tell
 }
 
 func (l *Local) untrack(g *gateway, caps Caps) {
@@ -112,6 +128,10 @@ func (l *Local) untrack(g *gateway, caps Caps) {
 		}
 	}
 	g.configurations--
+	g.trackCap(caps.Connections, -1)
+	if g.configurations == 0 {
+		g.adopt = nil
+	}
 	l.forgetIdle()
 }
 

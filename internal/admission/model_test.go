@@ -17,7 +17,7 @@ type model struct {
 func (m *model) limit(caps Caps, c client) Limit {
 	perIP, perUser, byIP, byUser := 0, 0, false, false
 	for _, t := range m.tracked {
-		byIP = byIP || t.PerIP > 0 && t.bits() == caps.bits()
+		byIP = byIP || t.PerIP > 0 && t.Bits() == caps.Bits()
 		byUser = byUser || t.PerUser > 0
 	}
 	for _, other := range m.live {
@@ -43,7 +43,7 @@ func prefix(ip netip.Addr, caps Caps) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	bits := 32
 	if ip.Is6() {
-		bits = caps.bits()
+		bits = caps.Bits()
 	}
 	p, err := ip.Prefix(bits)
 	if err != nil {

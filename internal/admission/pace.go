@@ -8,7 +8,7 @@ type pace struct {
 	bits int
 }
 
-func (c Caps) pace() pace { return pace{c.Handshakes, c.bits()} }
+func (c Caps) pace() pace { return pace{c.Handshakes, c.Bits()} }
 
 // trackedPace is a pace of a gateway. One that a reload has replaced is kept until all
 // of its handshakes are over, so that they count for the one that has replaced it.

@@ -100,7 +100,7 @@ func (l *Local) Knock(gateway string, caps Caps, ip netip.Addr) (wait time.Durat
 
 // owe adds to the debts that of an address for a pace, unless it is there.
 func (r *rates) owe(debts []debt, gateway string, p pace, ip netip.Addr) []debt {
-	who := knocker{gateway: gateway, pace: p, network: network(ip, p.bits)}
+	who := knocker{gateway: gateway, pace: p, network: Network(ip, p.bits)}
 	if ip.Unmap().Is4() {
 		who.pace.bits = 32
 	}

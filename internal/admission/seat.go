@@ -8,8 +8,9 @@ type Seat struct {
 	home *home // never changes once the seat was taken
 
 	// Guarded by the home's lock.
-	taken   bool
-	tallies []*tally // that it counts in, by address and by user
+	taken     bool
+	tallies   []*tally // that it counts in, by address and by user
+	onRelease func()   // nil for nothing
 }
 
 // Settle notes that the functions that [Ledger.Track] calls know the seat from now on,
@@ -24,23 +25,47 @@ func (s *Seat) Settle() {
 	s.home.settleLocked(s)
 }
 
+// OnRelease has f called, once and without locks, after the seat was released. The
+// function takes the place of one that was set before. It is false, and nothing is
+// called, where the seat is not taken any more.
+func (s *Seat) OnRelease(f func()) bool {
+	if s == nil || s.home == nil {
+		return false
+	}
+	s.home.mu.Lock()
+	defer s.home.mu.Unlock()
+	if s.taken {
+		s.onRelease = f
+	}
+	return s.taken
+}
+
 // Release gives the seat back, if it holds one.
 func (s *Seat) Release() {
 	if s == nil || s.home == nil {
 		return
 	}
+	if f := s.release(); f != nil {
+		f()
+	}
+}
+
+// release returns what is to be called.
+func (s *Seat) release() (onRelease func()) {
 	s.home.mu.Lock()
 	defer s.home.mu.Unlock()
 	if !s.taken {
-		return // it was released before
+		return nil // it was released before
 	}
 	s.taken = false
+	onRelease, s.onRelease = s.onRelease, nil
 	s.home.settleLocked(s)
 	for _, t := range s.tallies {
 		t.release()
 	}
 	s.tallies = nil
 	s.home.gateway.connections.Add(-1)
+	return onRelease
 }
 
 // countLocked makes the seat count wherever its home's clients are counted and it does

@@ -25,54 +25,54 @@ func (k key) compare(other key) int {
 	return cmp.Or(bytes.Compare(k.network[:], other.network[:]), strings.Compare(k.user, other.user))
 }
 
-// dimension is a way to count: by networks of so many bits, or by user.
-type dimension struct {
-	byUser bool
-	bits   int // of an IPv6 address
+// Dimension is a way to count: by networks of so many bits, or by user.
+type Dimension struct {
+	ByUser bool
+	Bits   int // of an IPv6 address
 }
 
-func (d dimension) compare(other dimension) int {
-	if d.byUser != other.byUser {
-		if d.byUser {
+func (d Dimension) compare(other Dimension) int {
+	if d.ByUser != other.ByUser {
+		if d.ByUser {
 			return 1
 		}
 		return -1
 	}
-	return cmp.Compare(d.bits, other.bits)
+	return cmp.Compare(d.Bits, other.Bits)
 }
 
 // dimensions returns the ways to count that the caps need.
-func (c Caps) dimensions() []dimension {
-	var all []dimension
+func (c Caps) dimensions() []Dimension {
+	var all []Dimension
 	if c.PerIP > 0 {
-		all = append(all, dimension{bits: c.bits()})
+		all = append(all, Dimension{Bits: c.Bits()})
 	}
 	if c.PerUser > 0 {
-		all = append(all, dimension{byUser: true})
+		all = append(all, Dimension{ByUser: true})
 	}
 	return all
 }
 
-// in returns the cap that holds in a dimension, 0 for none.
-func (c Caps) in(d dimension) (int, Limit) {
+// In returns the cap that holds in a dimension, 0 for none.
+func (c Caps) In(d Dimension) (int, Limit) {
 	switch {
-	case d.byUser:
+	case d.ByUser:
 		return c.PerUser, ConnectionsPerUser
-	case d.bits == c.bits():
+	case d.Bits == c.Bits():
 		return c.PerIP, ConnectionsPerIP
 	}
 	return 0, ""
 }
 
-func (c Caps) bits() int {
+func (c Caps) Bits() int {
 	if c.IPv6Bits <= 0 {
 		return DefaultIPv6Bits
 	}
 	return min(c.IPv6Bits, 128)
 }
 
-// network returns what an address is counted by. IPv4 addresses are whole.
-func network(ip netip.Addr, bits int) (masked [16]byte) {
+// Network returns what an address is counted by. IPv4 addresses are whole.
+func Network(ip netip.Addr, bits int) (masked [16]byte) {
 	ip = ip.Unmap()
 	masked = ip.As16()
 	if ip.Is4() {
@@ -90,7 +90,7 @@ const tableShards = 1 << 10
 
 // table counts connections in one dimension.
 type table struct {
-	dimension
+	Dimension
 
 	seed           maphash.Seed
 	configurations int // that need it; guarded by the lock of tracking
@@ -117,8 +117,8 @@ type tally struct {
 	connections int
 }
 
-func newTable(d dimension) *table {
-	t := &table{dimension: d, seed: maphash.MakeSeed()}
+func newTable(d Dimension) *table {
+	t := &table{Dimension: d, seed: maphash.MakeSeed()}
 	for i := range t.shards {
 		t.shards[i].table = t
 	}
@@ -128,13 +128,13 @@ func newTable(d dimension) *table {
 // keyOf returns what the table counts a client by. It is false for a client that the
 // table has nothing to know of.
 func (t *table) keyOf(c client) (key, bool) {
-	if t.byUser {
+	if t.ByUser {
 		return key{user: c.user}, c.user != ""
 	}
 	if !c.ip.IsValid() {
 		return key{}, false
 	}
-	return key{network: network(c.ip, t.bits)}, true
+	return key{network: Network(c.ip, t.Bits)}, true
 }
 
 func (t *table) shardOf(k key) *shard {
@@ -156,7 +156,7 @@ func (s *shard) close() {
 
 // tallyLocked returns the tally of a key, nil for none.
 func (s *shard) tallyLocked(k key) *tally {
-	if s.table.byUser {
+	if s.table.ByUser {
 		return s.users[k.user]
 	}
 	return s.networks[k.network]
@@ -164,9 +164,9 @@ func (s *shard) tallyLocked(k key) *tally {
 
 func (s *shard) addLocked(t *tally) {
 	switch {
-	case s.table.byUser && s.users == nil:
+	case s.table.ByUser && s.users == nil:
 		s.users = map[string]*tally{t.key.user: t}
-	case s.table.byUser:
+	case s.table.ByUser:
 		s.users[t.key.user] = t
 	case s.networks == nil:
 		s.networks = map[[16]byte]*tally{t.key.network: t}
@@ -177,7 +177,7 @@ func (s *shard) addLocked(t *tally) {
 }
 
 func (s *shard) removeLocked(t *tally) {
-	if s.table.byUser {
+	if s.table.ByUser {
 		delete(s.users, t.key.user)
 	} else {
 		delete(s.networks, t.key.network)

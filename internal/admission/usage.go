@@ -22,7 +22,7 @@ func (l *Local) Usage(name string, top int) Usage {
 	for _, t := range g.tables() {
 		for _, r := range t.top(top) {
 			c := Count{t.text(r.key), r.connections}
-			if t.byUser {
+			if t.ByUser {
 				u.Users = append(u.Users, c)
 			} else if !slices.ContainsFunc(u.Addresses, func(a Count) bool { return a.Key == c.Key }) {
 				u.Addresses = append(u.Addresses, c) // IPv4 addresses are the same in all tables
@@ -37,14 +37,14 @@ func (l *Local) Usage(name string, top int) Usage {
 
 // text returns how a key is written in the configuration's language.
 func (t *table) text(k key) string {
-	if t.byUser {
+	if t.ByUser {
 		return k.user
 	}
 	ip := netip.AddrFrom16(k.network).Unmap()
-	if ip.Is4() || t.bits == 128 {
+	if ip.Is4() || t.Bits == 128 {
 		return ip.String()
 	}
-	return netip.PrefixFrom(ip, t.bits).String()
+	return netip.PrefixFrom(ip, t.Bits).String()
 }
 
 // top returns the keys with the most connections.

@@ -42,7 +42,7 @@ type Set struct {
 
 	// Seats counts the connections of each gateway, and the handshakes of addresses.
 	// The field does not change.
-	Seats admission.Ledger
+	Seats *admission.Local
 
 	reports   Reports
 	exits     func() bool
