@@ -128,7 +128,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	shake := h.forUpstream(out, info, address, t)
 	start := time.Now()
 	var err error
-	a, err = h.dialer.Shake(shake, info)
+	a, err = h.dialer.Shake(shake, info, nil)
 	t.count++
 	t.failed = true
 	t.tried = append(t.tried, address)

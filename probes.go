@@ -104,7 +104,7 @@ func (p *probes) record(address string, ok bool) (changed bool) {
 }
 
 // shaker makes a handshake with an upstream.
-type shaker func(*http.Request, *reverseproxy.DialInfo) (*handshake.Answer, error)
+type shaker func(r *http.Request, info *reverseproxy.DialInfo, ready func() error) (*handshake.Answer, error)
 
 // run probes the members at every interval, until the configuration ends.
 func (p *probes) run(ctx context.Context, shake shaker, members func() []balance.Member) {
@@ -168,7 +168,7 @@ func (p *probes) probe(ctx context.Context, shake shaker, address string) (err e
 	if err != nil {
 		return err
 	}
-	a, err := shake(r, &info)
+	a, err := shake(r, &info, nil)
 	if err != nil {
 		return err
 	}

@@ -32,5 +32,32 @@ func (b *Balancer) hasLocked(address string) bool {
 // fullLocked reports whether the address is at its cap.
 func (b *Balancer) fullLocked(address string, be *backend) bool {
 	limit := b.capLocked(address)
-	return limit > 0 && be != nil && be.live >= limit
+	switch {
+	case limit <= 0 || be == nil:
+		return false
+	case be.live >= limit:
+		return true
+	}
+	return b.ledger.bound && (be.live >= be.allowance || b.ledger.fullTogetherLocked(limit, be))
+}
+
+// fullTogetherLocked reports whether the nodes hold as much as the limit at the address,
+// where the limit is not the largest, which allowances are for.
+func (l *Ledger) fullTogetherLocked(limit int, be *backend) bool {
+	if be.live+be.elsewhere < limit {
+		return false
+	}
+	for _, b := range l.open {
+		if b.settings.MaxConns > limit && b.hasLocked(be.address) {
+			return true
+		}
+	}
+	return false
+}
+
+// lacksLocked reports whether nothing but the allowance keeps a WebSocket from the
+// address.
+func (b *Balancer) lacksLocked(be *backend) bool {
+	limit := b.capLocked(be.address)
+	return limit > 0 && be.live < limit && be.live >= be.allowance && !b.ledger.fullTogetherLocked(limit, be)
 }

@@ -53,6 +53,7 @@ func (l *Ledger) countLocked(into *Lease, u Use, be *backend) {
 	switch u {
 	case WebSocket:
 		be.live++
+		be.opened++
 	case Request:
 		be.requests++
 	}

@@ -54,6 +54,10 @@ type Ledger struct {
 	waiting  []*Balancer // with handshakes in their lines
 	tickets  uint64      // how many places in lines were given out
 	tidied   time.Time   // when idle addresses were last forgotten
+
+	bound     bool           // allowances hold
+	elsewhere map[string]int // WebSockets of other nodes, by address; nil where there are no other nodes
+	heard     uint64         // how often that was said
 }
 
 // backend is the running state of one address.
@@ -64,7 +68,11 @@ type backend struct {
 	requests int
 	state    State
 	wanted   int       // configurations that name the address
+	opened   uint64    // WebSockets that were counted so far
 	lastUsed time.Time // when a request last brought the address along
+
+	allowance int // of WebSockets, while the ledger is bound
+	elsewhere int // WebSockets of other nodes
 
 	since time.Time // when the address became available: new, recovered or set ready
 
@@ -85,7 +93,7 @@ func NewLedgerAt(now func() time.Time) *Ledger {
 func (l *Ledger) backendLocked(address string, now time.Time) *backend {
 	be := l.backends[address]
 	if be == nil {
-		be = &backend{address: address, hash: hashOf(address), since: now}
+		be = &backend{address: address, hash: hashOf(address), since: now, elsewhere: l.elsewhere[address]}
 		l.backends[address] = be
 	}
 	return be
@@ -173,6 +181,7 @@ type Snapshot struct {
 	Address        string
 	State          State
 	Live, Requests int
+	Elsewhere      int // live at other nodes, as far as is known
 }
 
 // Look returns what is known of the address.
@@ -183,7 +192,7 @@ func (l *Ledger) Look(address string) Snapshot {
 	if be == nil {
 		return Snapshot{Address: address}
 	}
-	return Snapshot{Address: be.address, State: be.state, Live: be.live, Requests: be.requests}
+	return Snapshot{Address: be.address, State: be.state, Live: be.live, Requests: be.requests, Elsewhere: be.elsewhere}
 }
 
 // Held returns how many slots are held in all.

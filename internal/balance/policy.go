@@ -9,7 +9,7 @@ import (
 type Candidate struct {
 	Index   int // its position among the members
 	Address string
-	Load    int     // live connections and running requests
+	Load    int     // live connections, those of other nodes among them, and running requests
 	Weight  float64 // its share now, slow start included; above 0
 
 	hash uint64 // of the address

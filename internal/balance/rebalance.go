@@ -7,6 +7,9 @@ type Share struct {
 	Address string
 	Live    int
 	Weight  float64
+
+	Elsewhere int // what other nodes hold, as was said last
+	Gone      int // how many more the caller held then
 }
 
 // Shares returns the members that are available, with the WebSockets that the caller

@@ -68,25 +68,25 @@ func TestNothingIsFullestWhereAllHoldTheirShare(t *testing.T) {
 	t.Parallel()
 	for name, shares := range map[string][]Share{
 		"none there":             nil,
-		"nothing held":           {{"a", 0, 1}, {"b", 0, 1}},
-		"alone":                  {{"a", 1000, 1}},
-		"even":                   {{"a", 10, 1}, {"b", 10, 1}},
-		"by weight":              {{"a", 30, 3}, {"b", 10, 1}},
-		"one apart":              {{"a", 2, 1}, {"b", 1, 1}},
-		"less than one above":    {{"a", 1, 1}, {"b", 0, 1}, {"c", 0, 1}},
-		"within the slack":       {{"a", 110, 1}, {"b", 90, 1}},
-		"within it, by weight":   {{"a", 310, 3}, {"b", 90, 1}},
-		"a cold one of no share": {{"a", 10, 1}, {"b", 0, 0.05}},
-		"none by one above":      {{"a", 6, 1}, {"b", 6, 1}, {"c", 6, 1}, {"d", 6, 1}, {"e", 3, 1}},
+		"nothing held":           {{Address: "a", Live: 0, Weight: 1}, {Address: "b", Live: 0, Weight: 1}},
+		"alone":                  {{Address: "a", Live: 1000, Weight: 1}},
+		"even":                   {{Address: "a", Live: 10, Weight: 1}, {Address: "b", Live: 10, Weight: 1}},
+		"by weight":              {{Address: "a", Live: 30, Weight: 3}, {Address: "b", Live: 10, Weight: 1}},
+		"one apart":              {{Address: "a", Live: 2, Weight: 1}, {Address: "b", Live: 1, Weight: 1}},
+		"less than one above":    {{Address: "a", Live: 1, Weight: 1}, {Address: "b", Live: 0, Weight: 1}, {Address: "c", Live: 0, Weight: 1}},
+		"within the slack":       {{Address: "a", Live: 110, Weight: 1}, {Address: "b", Live: 90, Weight: 1}},
+		"within it, by weight":   {{Address: "a", Live: 310, Weight: 3}, {Address: "b", Live: 90, Weight: 1}},
+		"a cold one of no share": {{Address: "a", Live: 10, Weight: 1}, {Address: "b", Live: 0, Weight: 0.05}},
+		"none by one above":      {{Address: "a", Live: 6, Weight: 1}, {Address: "b", Live: 6, Weight: 1}, {Address: "c", Live: 6, Weight: 1}, {Address: "d", Live: 6, Weight: 1}, {Address: "e", Live: 3, Weight: 1}},
 	} {
 		if s, found := Fullest(shares); found {
 			t.Errorf("%s: %v is to give one up", name, s)
 		}
 	}
-	if s, found := Fullest([]Share{{"a", 111, 1}, {"b", 89, 1}}); !found || s.Address != "a" {
+	if s, found := Fullest([]Share{{Address: "a", Live: 111, Weight: 1}, {Address: "b", Live: 89, Weight: 1}}); !found || s.Address != "a" {
 		t.Errorf("just above the slack: %v, %t", s, found)
 	}
-	if s, found := Fullest([]Share{{"a", 55, 1}, {"b", 54, 1}, {"c", 53, 1}, {"d", 38, 1}}); !found || s.Address != "a" {
+	if s, found := Fullest([]Share{{Address: "a", Live: 55, Weight: 1}, {Address: "b", Live: 54, Weight: 1}, {Address: "c", Live: 53, Weight: 1}, {Address: "d", Live: 38, Weight: 1}}); !found || s.Address != "a" {
 		t.Errorf("one is below by more than the slack, nobody above: %v, %t", s, found)
 	}
 }
@@ -98,11 +98,11 @@ func TestSurplusIsWhatIsAboveTheShares(t *testing.T) {
 		want   int
 	}{
 		"none there": {nil, 0},
-		"even":       {[]Share{{"a", 5, 1}, {"b", 5, 1}}, 0},
-		"one is new": {[]Share{{"a", 100, 1}, {"b", 100, 1}, {"c", 0, 1}}, 66},
-		"by weight":  {[]Share{{"a", 100, 3}, {"b", 100, 1}}, 50},
-		"all at one": {[]Share{{"a", 100, 1}, {"b", 0, 1}}, 50},
-		"is rounded": {[]Share{{"a", 1, 1}, {"b", 0, 1}}, 0},
+		"even":       {[]Share{{Address: "a", Live: 5, Weight: 1}, {Address: "b", Live: 5, Weight: 1}}, 0},
+		"one is new": {[]Share{{Address: "a", Live: 100, Weight: 1}, {Address: "b", Live: 100, Weight: 1}, {Address: "c", Live: 0, Weight: 1}}, 66},
+		"by weight":  {[]Share{{Address: "a", Live: 100, Weight: 3}, {Address: "b", Live: 100, Weight: 1}}, 50},
+		"all at one": {[]Share{{Address: "a", Live: 100, Weight: 1}, {Address: "b", Live: 0, Weight: 1}}, 50},
+		"is rounded": {[]Share{{Address: "a", Live: 1, Weight: 1}, {Address: "b", Live: 0, Weight: 1}}, 0},
 	} {
 		if got := Surplus(row.shares); got != row.want {
 			t.Errorf("%s: %d, want %d", name, got, row.want)
@@ -179,7 +179,7 @@ func TestMovingTheSurplusKeepsTheWeights(t *testing.T) {
 		members, _ := newMembers(6, 1, 2, 3, 1, 2, 3)
 		shares := make([]Share, len(members))
 		for i, m := range members {
-			shares[i] = Share{m.Address, 20 + rng.IntN(300), m.Weight}
+			shares[i] = Share{Address: m.Address, Live: 20 + rng.IntN(300), Weight: m.Weight}
 		}
 		for range Surplus(shares) {
 			fullest, found := Fullest(shares)
@@ -221,7 +221,7 @@ func TestSharesAreOfThoseThatCanTakeMore(t *testing.T) {
 				elapse(30 * time.Second)
 				live := map[string]int{members[0].Address: 7, members[1].Address: 9, members[5].Address: 1}
 				got := b.Shares(members, func(address string) int { return live[address] })
-				want := []Share{{members[0].Address, 7, 1}, {members[1].Address, 9, 2}, {members[5].Address, 1, 0.3}}
+				want := []Share{{Address: members[0].Address, Live: 7, Weight: 1}, {Address: members[1].Address, Live: 9, Weight: 2}, {Address: members[5].Address, Live: 1, Weight: 0.3}}
 				if !slices.Equal(got, want) {
 					t.Errorf("got %v, want %v: full ones too, warm by their weight, cold ones by less", got, want)
 				}

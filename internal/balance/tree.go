@@ -103,13 +103,13 @@ func (b *Balancer) rekeyLocked(i int) {
 	b.tree.update(i, c.pressure())
 }
 
-// loadLocked returns what the member holds: live WebSockets and running requests, of
-// which the source also knows those of other handlers.
+// loadLocked returns what the member holds: live WebSockets, those of other nodes among
+// them, and running requests, of which the source also knows those of other handlers.
 func loadLocked(m Member, be *backend) int {
 	if be == nil {
 		return m.Source.NumRequests()
 	}
-	return be.live + max(be.requests, m.Source.NumRequests())
+	return be.live + be.elsewhere + max(be.requests, m.Source.NumRequests())
 }
 
 // minRamp keeps a cold upstream from being starved.

@@ -79,8 +79,11 @@ func (d *Dialer) answerBy(start time.Time) time.Time {
 	return by
 }
 
-// Shake sends the handshake in r to the upstream and verifies the answer.
-func (d *Dialer) Shake(r *http.Request, info *reverseproxy.DialInfo) (*handshake.Answer, error) {
+// Shake sends the handshake in r to the upstream and verifies the answer. ready, which
+// may be nil, is called once, when the upstream is connected, and before anything of the
+// handshake is sent. It may wait. Its error is returned as it is, and the connection is
+// closed.
+func (d *Dialer) Shake(r *http.Request, info *reverseproxy.DialInfo, ready func() error) (*handshake.Answer, error) {
 	if addr, ok := d.directly(r, info); ok {
 		a, err := d.shakeDirectly(r, addr)
 		if err != tcpdial.ErrUnsupported { //nolint:errorlint // it is not wrapped

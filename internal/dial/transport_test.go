@@ -87,7 +87,7 @@ func TestForeignTransportsTellADropFromADeadUpstream(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := d.Shake(r, &info); !errors.Is(err, row.want) {
+				if _, err := d.Shake(r, &info, nil); !errors.Is(err, row.want) {
 					t.Errorf("got %v, want %v", err, row.want)
 				}
 			})
@@ -131,7 +131,7 @@ func shakeBy(t *testing.T, ctx context.Context, f *foreign) (*handshake.Answer, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(f, 10*time.Second, noClient).Shake(r, &info)
+	a, err := New(f, 10*time.Second, noClient).Shake(r, &info, nil)
 	return a, vars, err
 }
 
