@@ -8,11 +8,14 @@ package bulletin
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/wsgateway/caddy-ws-gateway/fleet"
 	"github.com/wsgateway/caddy-ws-gateway/internal/durable"
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 // Config is what a Board works with.
@@ -27,44 +30,206 @@ type Config struct {
 	// does not block. It may be nil.
 	Keep func(kind, id string, data []byte)
 
-	// Poke asks for a beat now.
+	// Poke asks for a beat now. It does not block.
 	Poke func()
 
 	// Answer is what this node says to a question; nil: nothing.
 	Answer func(kind string, question []byte) []byte
 }
 
-// Node is a node that is asked.
-type Node struct{ ID, Name string }
+// retry is how long the Board waits with what the engine has refused.
+const retry = time.Second
 
 // Board is the node's end of what is the fleet's. It is safe for concurrent use.
-type Board struct{ config Config }
+//
+// One goroutine does everything that changes shelves or the engine's records, one thing
+// after the other.
+type Board struct {
+	config   Config
+	sealer   sealer
+	troubles troubles
+	surveys  surveys
+	replies  replies
+
+	ctx     context.Context // until Close
+	end     context.CancelFunc
+	running sync.WaitGroup
+	wake    chan struct{} // there may be work
+
+	mu       sync.Mutex
+	link     *link // nil without an engine
+	position string
+	asked    string // the position that the last beat named
+	followed bool   // what the engine had at position is on the shelves
+	heard    *heard // the last answer, as long as it was not worked off
+	outbox   outbox
+
+	// What follows belongs to the goroutine that works.
+	united bool // once at least
+	fresh  bool // the engine had nothing when the first union began
+}
+
+// link is an engine for as long as it answers.
+type link struct {
+	engine fleet.Engine
+	ctx    context.Context
+	cut    context.CancelFunc
+}
+
+// heard is an answer to a beat that named a position.
+type heard struct {
+	after  string
+	answer *fleet.Answer
+}
 
 // New returns a Board that has joined no engine yet.
-func New(c Config) *Board { return &Board{config: c} }
-
-// Joined has the Board follow an engine, from where it has followed the log before. It
-// does not wait for the engine.
-func (b *Board) Joined(ctx context.Context, engine fleet.Engine) {}
-
-// Heard has the Board learn what the engine answered to a beat. It does not wait.
-func (b *Board) Heard(ctx context.Context, engine fleet.Engine, answer *fleet.Answer) {}
-
-// Position returns how far the Board has followed the log, for the next beat.
-func (b *Board) Position() string { return "" }
-
-// Left has the Board go on without an engine.
-func (b *Board) Left() {}
-
-// Share tells the fleet a record, or with no data that it was deleted. The error says
-// that the others do not have it yet; they get it as soon as the engine is back.
-func (b *Board) Share(ctx context.Context, kind, id string, data []byte) error { return nil }
-
-// Ask asks other nodes, until they have answered or ctx is done. It returns the answers
-// by the IDs of the nodes, and the names of those without one.
-func (b *Board) Ask(ctx context.Context, kind string, question []byte, nodes []Node) (answers map[string][]byte, missing []string, err error) {
-	return nil, nil, nil
+func New(c Config) *Board {
+	b := &Board{config: c, sealer: newSealer(c.Secret), wake: make(chan struct{}, 1)}
+	b.outbox.init(c.Adopts)
+	b.surveys.init()
+	b.replies.init()
+	b.troubles.logger = c.Logger
+	b.ctx, b.end = context.WithCancel(context.Background())
+	b.running.Go(b.work)
+	return b
 }
 
 // Close ends the goroutines of the Board.
-func (b *Board) Close() {}
+func (b *Board) Close() {
+	b.end()
+	b.running.Wait()
+}
+
+// Joined has the Board follow an engine, from where it has followed the log before, until
+// Left. It does not wait for the engine, nor does what it begins end with ctx.
+func (b *Board) Joined(_ context.Context, engine fleet.Engine) {
+	if l := b.join(engine); l != nil {
+		b.running.Go(func() { b.listen(l) })
+	}
+	b.wakeUp()
+}
+
+// join returns the link where the engine is another one than before.
+func (b *Board) join(engine fleet.Engine) *link {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ctx.Err() != nil || b.link != nil && b.link.engine == engine {
+		return nil
+	}
+	b.leaveLocked()
+	ctx, cut := context.WithCancel(b.ctx)
+	b.link = &link{engine, ctx, cut}
+	return b.link
+}
+
+// Left has the Board go on without an engine.
+func (b *Board) Left() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leaveLocked()
+}
+
+func (b *Board) leaveLocked() {
+	if b.link != nil {
+		b.link.cut()
+		b.link, b.heard = nil, nil
+	}
+}
+
+// Position returns how far the Board has followed the log, for the next beat.
+func (b *Board) Position() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked = ""
+	if b.followed {
+		b.asked = b.position
+	}
+	return b.asked
+}
+
+// Heard has the Board learn what the engine answered to the beat that named the last
+// Position. It does not wait.
+func (b *Board) Heard(_ context.Context, engine fleet.Engine, answer *fleet.Answer) {
+	if b.hear(engine, answer) {
+		b.wakeUp()
+	}
+}
+
+// hear reports whether the answer says anything. One that was not worked off has nothing
+// that the next one has not.
+func (b *Board) hear(engine fleet.Engine, answer *fleet.Answer) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if answer == nil || b.link == nil || b.link.engine != engine || b.asked == "" {
+		return false
+	}
+	if len(answer.Records) == 0 && !answer.Gap && answer.Position == b.asked {
+		return false
+	}
+	b.heard = &heard{b.asked, answer}
+	return true
+}
+
+func (b *Board) wakeUp() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// current returns the link; nil without an engine.
+func (b *Board) current() *link {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.link
+}
+
+// work works off what there is, until Close.
+func (b *Board) work() {
+	defer panics.Contain()
+	again := time.NewTimer(0)
+	again.Stop()
+	defer again.Stop()
+	for {
+		select {
+		case <-b.wake:
+		case <-again.C:
+		case <-b.ctx.Done():
+			return
+		}
+		if l := b.current(); l != nil && b.step(l) != nil {
+			again.Reset(retry)
+		}
+	}
+}
+
+// step does all that is to be done with the engine.
+func (b *Board) step(l *link) (err error) {
+	defer panics.ContainInto(&err, nil)
+	defer b.outbox.settle()
+	if b.isFollowing() {
+		if err := b.flush(l); err != nil {
+			return err
+		}
+		if err := b.follow(l); err != nil {
+			return err
+		}
+	}
+	if b.isFollowing() {
+		return nil
+	}
+	return b.unite(l)
+}
+
+func (b *Board) isFollowing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.followed
+}
+
+func (b *Board) poke() {
+	defer panics.Contain()
+	if b.config.Poke != nil {
+		b.config.Poke()
+	}
+}

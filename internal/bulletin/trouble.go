@@ -1,0 +1,28 @@
+package bulletin
+
+import (
+	"sync"
+
+	"go.uber.org/zap"
+)
+
+// troubles are said once each: they come with every record.
+type troubles struct {
+	logger *zap.Logger
+	said   sync.Map
+}
+
+func (t *troubles) say(what, kind string, err error) {
+	if _, known := t.said.LoadOrStore(what+"\x00"+kind, true); !known && t.logger != nil {
+		t.logger.Warn(what, zap.String("kind", kind), zap.Error(err))
+	}
+}
+
+// What may be wrong with what other nodes have told.
+const (
+	isSealedOtherwise = "the fleet has data that cannot be opened, and that is ignored: give all nodes the same secret"
+	isDamaged         = "the fleet has a record that is damaged, and that is ignored"
+	isUnknown         = "the fleet has records of a kind that this version does not know, and that are ignored"
+	isNotTaken        = "the engine did not take records; they are told to it again until it does"
+	isNotLoaded       = "the fleet's records could not be loaded; it is tried again until they are"
+)
