@@ -1,0 +1,164 @@
+package membership
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// slot names what is held to a cap as a whole: the connections of a gateway, or those of
+// the upstream with an address.
+type slot struct {
+	upstream bool
+	name     string
+}
+
+func (s slot) key() string {
+	if s.upstream {
+		return "m|" + s.name
+	}
+	return "c|" + s.name
+}
+
+// shared is what a ledger says of a slot.
+type shared struct {
+	limit, live, allowance int
+	opened                 uint64
+	waiting                int
+}
+
+// part is the part of a cap that the node has.
+type part struct {
+	told   int // that the engine knows of
+	others int // that the other nodes have, as last heard
+
+	limit  int
+	opened uint64 // connections so far, as of the last beat
+	raised bool   // the allowance was raised without the engine
+}
+
+// parts are the parts of all caps. Their lock comes before those of the ledgers, and is
+// never taken together with that of the member.
+type parts struct {
+	mu    sync.Mutex
+	slots map[slot]*part
+	nodes int // that live, as last heard; at least 1
+
+	urgent atomic.Bool // one was raised
+}
+
+func (ps *parts) init() { ps.slots, ps.nodes = make(map[slot]*part), 1 }
+
+func (ps *parts) partLocked(s slot, now shared) *part {
+	p := ps.slots[s]
+	if p == nil {
+		p = &part{opened: now.opened}
+		ps.slots[s] = p
+	}
+	p.limit = now.limit
+	return p
+}
+
+func (ps *parts) setNodes(n int) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.nodes = n
+}
+
+// shared returns what the ledgers hold to caps as a whole.
+func (m *Member) shared() map[slot]shared {
+	all := make(map[slot]shared)
+	for _, s := range m.config.Seats.Shared() {
+		all[slot{false, s.Name}] = shared{s.Cap, s.Live, s.Allowance, s.Opened, 0}
+	}
+	for _, s := range m.config.Conns.Shared() {
+		all[slot{true, s.Name}] = shared{s.Cap, s.Live, s.Allowance, s.Opened, s.Waiting}
+	}
+	return all
+}
+
+func (m *Member) allow(s slot, n int) {
+	if s.upstream {
+		m.config.Conns.Allow(s.name, n)
+	} else {
+		m.config.Seats.Allow(s.name, n)
+	}
+}
+
+func (m *Member) trim(s slot, spare int) {
+	if s.upstream {
+		m.config.Conns.Trim(s.name, spare)
+	} else {
+		m.config.Seats.Trim(s.name, spare)
+	}
+}
+
+// bind has the ledgers go by allowances, of which there are none to spare.
+func (m *Member) bind() {
+	m.config.Seats.Bind()
+	m.config.Conns.Bind()
+	m.parts.mu.Lock()
+	defer m.parts.mu.Unlock()
+	for s, now := range m.shared() {
+		m.parts.partLocked(s, now)
+		m.trim(s, 0)
+	}
+}
+
+func (m *Member) unbind() {
+	m.config.Seats.Unbind()
+	m.config.Conns.Unbind()
+	m.config.Conns.SetElsewhere(nil)
+}
+
+// raiseAll gives the node what it may take of each cap without the engine.
+func (m *Member) raiseAll() {
+	m.parts.mu.Lock()
+	defer m.parts.mu.Unlock()
+	for s, now := range m.shared() {
+		m.raiseLocked(s, now)
+	}
+}
+
+// raise is raiseAll for one slot. It reports whether there is room then.
+func (m *Member) raise(s slot) bool {
+	m.parts.mu.Lock()
+	defer m.parts.mu.Unlock()
+	now, ok := m.shared()[s]
+	return ok && m.raiseLocked(s, now) > now.live
+}
+
+func (m *Member) raiseLocked(s slot, now shared) (allowance int) {
+	p := m.parts.partLocked(s, now)
+	own := alone(now.limit, p.others, m.parts.nodes)
+	if own <= now.allowance {
+		return now.allowance
+	}
+	p.raised = true
+	m.allow(s, own)
+	m.parts.urgent.Store(true)
+	m.rouse()
+	return own
+}
+
+// held returns what the node holds of the caps, and never less than it needs for its
+// connections.
+func (m *Member) held() map[slot]int {
+	m.parts.mu.Lock()
+	defer m.parts.mu.Unlock()
+	held := make(map[slot]int)
+	for s, now := range m.shared() {
+		if n := max(now.allowance, now.live); n > 0 {
+			held[s] = n
+		}
+	}
+	return held
+}
+
+// asserted notes that the engine knows what was held.
+func (m *Member) asserted(held map[slot]int) {
+	m.parts.mu.Lock()
+	defer m.parts.mu.Unlock()
+	for s, p := range m.parts.slots {
+		p.told = held[s]
+	}
+}
