@@ -51,10 +51,12 @@ func mustOpen(t testing.TB, options rueidis.ClientOption, prefix string, scripts
 	return e
 }
 
-// rig returns a rig whose clock begins with the real time and passes on command only.
-func rig(t *testing.T, server *redistest.Server) enginetest.Rig {
+// start returns where clocks of tests begin: before that, the server would expire keys.
+func start() time.Time { return time.Now().Truncate(time.Millisecond) }
+
+// rig returns a rig whose clock stands, and passes on command only.
+func rig(t *testing.T, server *redistest.Server, now time.Time) enginetest.Rig {
 	prefix := "test" + strconv.FormatInt(prefixes.Add(1), 10)
-	now := time.Now().Truncate(time.Millisecond)
 	set := func() { server.Do("SET", "{"+prefix+"}:clock", strconv.FormatInt(now.UnixMicro(), 10)) }
 	set()
 	return enginetest.Rig{
@@ -72,12 +74,12 @@ func rig(t *testing.T, server *redistest.Server) enginetest.Rig {
 
 func TestEngine(t *testing.T) {
 	server := redistest.Start(t)
-	enginetest.Run(t, func(t *testing.T) enginetest.Rig { return rig(t, server) })
+	enginetest.Run(t, func(t *testing.T) enginetest.Rig { return rig(t, server, start()) })
 }
 
 func TestEngineInCluster(t *testing.T) {
 	server := redistest.Cluster(t)
-	enginetest.Run(t, func(t *testing.T) enginetest.Rig { return rig(t, server) })
+	enginetest.Run(t, func(t *testing.T) enginetest.Rig { return rig(t, server, start()) })
 }
 
 func TestScriptsGoByTheServersClock(t *testing.T) {
