@@ -85,10 +85,10 @@ func (d *Dialer) answerBy(start time.Time) time.Time {
 // closed.
 func (d *Dialer) Shake(r *http.Request, info *reverseproxy.DialInfo, ready func() error) (*handshake.Answer, error) {
 	if addr, ok := d.directly(r, info); ok {
-		a, err := d.shakeDirectly(r, addr)
+		a, err := d.shakeDirectly(r, addr, ready)
 		if err != tcpdial.ErrUnsupported { //nolint:errorlint // it is not wrapped
 			return a, err
 		}
 	}
-	return d.shakeByTransport(r, *info)
+	return d.shakeByTransport(r, *info, ready)
 }

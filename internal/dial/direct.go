@@ -33,13 +33,43 @@ func (d *Dialer) directly(r *http.Request, info *reverseproxy.DialInfo) (addr ne
 }
 
 // shakeDirectly makes the handshake at such an address.
-func (d *Dialer) shakeDirectly(r *http.Request, addr netip.AddrPort) (*handshake.Answer, error) {
+func (d *Dialer) shakeDirectly(r *http.Request, addr netip.AddrPort, ready func() error) (*handshake.Answer, error) {
 	key, start := handshake.NewKey(), time.Now()
+	if ready != nil {
+		return d.shakeDirectlyGated(r, addr, key, start, ready)
+	}
 	conn, err := d.dialDirectly(r, addr, key, start)
 	if err != nil {
 		return nil, err
 	}
 	return handshake.Exchange(r.Context(), r, conn, nil, key, d.answerBy(start), d.pauses.body)
+}
+
+// shakeDirectlyGated is shakeDirectly where the connection has to be there before the
+// head is sent.
+func (d *Dialer) shakeDirectlyGated(r *http.Request, addr netip.AddrPort, key string, start time.Time, ready func() error) (*handshake.Answer, error) {
+	buffer := heads.Get().(*[]byte) //nolint:forcetypeassert // it holds nothing else
+	defer heads.Put(buffer)
+	head, err := handshake.AppendHead((*buffer)[:0], r, key)
+	if err != nil {
+		return nil, err
+	}
+	if cap(head) <= maxKeptHead {
+		*buffer = head
+	}
+	conn, err := tcpdial.Connect(r.Context(), addr, d.connectedBy(start))
+	if err != nil {
+		return nil, failedDial(r.Context(), err)
+	}
+	if err := pass(conn, ready); err != nil {
+		return nil, err
+	}
+	return handshake.Exchange(r.Context(), r, conn, head, key, d.answerBy(start), d.pauses.body)
+}
+
+// connectedBy is the time by which a connection has to be there.
+func (d *Dialer) connectedBy(start time.Time) time.Time {
+	return start.Add(min(d.timeout, time.Duration(d.http.DialTimeout)))
 }
 
 // dialDirectly connects and sends the head of the handshake.
@@ -53,14 +83,22 @@ func (d *Dialer) dialDirectly(r *http.Request, addr netip.AddrPort, key string, 
 	if cap(written) <= maxKeptHead {
 		*head = written
 	}
-	conn, err := tcpdial.Dial(r.Context(), addr, written, start.Add(min(d.timeout, time.Duration(d.http.DialTimeout))))
-	switch {
-	case err == nil, errors.Is(err, tcpdial.ErrUnsupported):
-		return conn, err
-	case r.Context().Err() != nil:
-		return nil, context.Canceled
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE): // it had taken it: else it is refused
-		return nil, fmt.Errorf("%w: %w", handshake.ErrDropped, err)
+	conn, err := tcpdial.Dial(r.Context(), addr, written, d.connectedBy(start))
+	if err != nil {
+		return nil, failedDial(r.Context(), err)
 	}
-	return nil, fmt.Errorf("%w: %w", handshake.ErrDead, err)
+	return conn, nil
+}
+
+// failedDial says what the error of a dialer means.
+func failedDial(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, tcpdial.ErrUnsupported):
+		return err
+	case ctx.Err() != nil:
+		return context.Canceled
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE): // it had taken it: else it is refused
+		return fmt.Errorf("%w: %w", handshake.ErrDropped, err)
+	}
+	return fmt.Errorf("%w: %w", handshake.ErrDead, err)
 }

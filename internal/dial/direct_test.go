@@ -89,7 +89,7 @@ func TestDirectConnectionsSuitTheLoop(t *testing.T) {
 	transport := &reverseproxy.HTTPTransport{Transport: new(http.Transport), DialTimeout: caddy.Duration(time.Second)}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 	addr := netip.MustParseAddrPort(l.Addr().String())
-	a, err := New(transport, time.Minute, noClient).shakeDirectly(r, addr)
+	a, err := New(transport, time.Minute, noClient).shakeDirectly(r, addr, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func dialTimeless(ctx context.Context, t *http.Transport, network, address strin
 }
 
 // shakeByTransport makes the handshake over a connection of the transport's.
-func (d *Dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (*handshake.Answer, error) {
+func (d *Dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo, ready func() error) (*handshake.Answer, error) {
 	client := r.Context()
 	ctx := context.WithValue(client, caddy.CtxKey("reverse_proxy.dial_info"), info)
 	caddyhttp.SetVar(ctx, "reverse_proxy.tls_h1_only", true)
@@ -67,7 +67,7 @@ func (d *Dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (
 
 	key := handshake.NewKey()
 	if d.http == nil || d.viaNetworkProxy(r, info) {
-		a, err := d.roundTrip(r, info, key)
+		a, err := d.roundTripGated(r, info, key, ready)
 		if err != nil || a.Conn != nil {
 			cancel()
 		} else {
@@ -89,6 +89,9 @@ func (d *Dialer) shakeByTransport(r *http.Request, info reverseproxy.DialInfo) (
 			return nil, err
 		}
 		return nil, fmt.Errorf("%w: %w", handshake.ErrDead, err)
+	}
+	if err := pass(conn, ready); err != nil {
+		return nil, err
 	}
 	return handshake.Exchange(client, r, conn, head, key, d.answerBy(start), d.pauses.body)
 }

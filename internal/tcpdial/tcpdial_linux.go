@@ -24,18 +24,14 @@ const (
 // Dial connects to addr and sends first. It gives up at the deadline, or when
 // the context is done.
 func Dial(ctx context.Context, addr netip.AddrPort, first []byte, deadline time.Time) (net.Conn, error) {
-	target := addr.Addr().Unmap()
-	if !target.IsValid() || target.IsUnspecified() || target.Zone() != "" {
-		return nil, ErrUnsupported
-	}
-	fd, err := open(target, addr.Port())
+	fd, err := open(addr)
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+		return nil, err
 	}
 	sent, err := send(fd, first)
 	if err != nil {
 		_ = syscall.Close(fd)
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+		return nil, failed(addr, err)
 	}
 	c := &conn{file: os.NewFile(uintptr(fd), "tcp"), addr: addr} // non-blocking, so that Go's poller takes it
 	if sent == len(first) {
@@ -43,14 +39,65 @@ func Dial(ctx context.Context, addr netip.AddrPort, first []byte, deadline time.
 	}
 	if err := c.sendRest(ctx, first[sent:], deadline); err != nil {
 		_ = c.Close()
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+		return nil, failed(addr, err)
 	}
 	return c, nil
 }
 
-// open makes a socket that is connected, or about to be. None of the system calls waits
-// for anything, so that the scheduler need not hear of them.
-func open(target netip.Addr, port uint16) (fd int, err error) {
+// Connect is Dial for who has nothing to send yet. It returns when the connection is
+// there.
+func Connect(ctx context.Context, addr netip.AddrPort, deadline time.Time) (net.Conn, error) {
+	fd, err := open(addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{file: os.NewFile(uintptr(fd), "tcp"), addr: addr}
+	var broken error
+	err = c.whenWritable(ctx, deadline, func(fd uintptr) bool {
+		var connected bool
+		connected, broken = isConnected(int(fd))
+		return connected || broken != nil
+	})
+	if err := errors.Join(err, broken); err != nil {
+		_ = c.Close()
+		return nil, failed(addr, err)
+	}
+	return c, nil
+}
+
+// isConnected reports whether a socket that connects is connected, or why it never will
+// be.
+func isConnected(fd int) (bool, error) {
+	errno, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
+	if err != nil {
+		return false, os.NewSyscallError("getsockopt", err)
+	}
+	if errno != 0 {
+		return false, os.NewSyscallError("connect", syscall.Errno(errno))
+	}
+	_, err = syscall.Getpeername(fd)
+	return err == nil, nil
+}
+
+func failed(addr netip.AddrPort, err error) error {
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+}
+
+// open makes a socket that is connected, or about to be.
+func open(addr netip.AddrPort) (fd int, err error) {
+	target := addr.Addr().Unmap()
+	if !target.IsValid() || target.IsUnspecified() || target.Zone() != "" {
+		return -1, ErrUnsupported
+	}
+	if fd, err = begin(target, addr.Port()); err != nil {
+		return -1, failed(addr, err)
+	}
+	return fd, nil
+}
+
+// begin makes a socket and begins to connect it. None of the system calls waits for
+// anything, so that the scheduler need not hear of them.
+func begin(target netip.Addr, port uint16) (fd int, err error) {
 	var to address
 	family, size := to.set(target, port)
 	raw, _, errno := syscall.RawSyscall(syscall.SYS_SOCKET, uintptr(family), syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
@@ -145,6 +192,19 @@ type conn struct {
 
 // sendRest waits for the socket to be connected, and sends p.
 func (c *conn) sendRest(ctx context.Context, p []byte, deadline time.Time) error {
+	var failed error
+	err := c.whenWritable(ctx, deadline, func(fd uintptr) bool {
+		var n int
+		n, failed = send(int(fd), p)
+		p = p[n:]
+		return failed != nil || len(p) == 0
+	})
+	return errors.Join(err, failed)
+}
+
+// whenWritable calls do now, and whenever the socket may have become writable, until do
+// returns true.
+func (c *conn) whenWritable(ctx context.Context, deadline time.Time, do func(fd uintptr) bool) error {
 	raw, err := c.file.SyscallConn()
 	if err != nil {
 		return err
@@ -153,17 +213,11 @@ func (c *conn) sendRest(ctx context.Context, p []byte, deadline time.Time) error
 		return err
 	}
 	stop := WhenDone(ctx, func() { _ = c.file.SetWriteDeadline(time.Unix(1, 0)) })
-	var failed error
-	err = raw.Write(func(fd uintptr) bool {
-		var n int
-		n, failed = send(int(fd), p)
-		p = p[n:]
-		return failed != nil || len(p) == 0
-	})
+	err = raw.Write(do)
 	if !stop() {
 		return context.Cause(ctx)
 	}
-	return errors.Join(err, failed, c.file.SetWriteDeadline(time.Time{}))
+	return errors.Join(err, c.file.SetWriteDeadline(time.Time{}))
 }
 
 // Read implements net.Conn.

@@ -292,3 +292,57 @@ func BenchmarkDial(b *testing.B) {
 		_ = c.Close()
 	}
 }
+
+func TestConnectionIsThereBeforeAnythingIsSent(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]string{"IPv4": "127.0.0.1:0", "IPv6": "[::1]:0"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, addr := listen(t, at)
+			c, err := Connect(t.Context(), addr, time.Now().Add(time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			peer, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer peer.Close()
+			if _, err := io.WriteString(c, "hello"); err != nil {
+				t.Fatal(err)
+			}
+			p := make([]byte, 5)
+			if _, err := io.ReadFull(peer, p); err != nil || string(p) != "hello" {
+				t.Errorf("read %q, %v", p, err)
+			}
+		})
+	}
+}
+
+func TestConnectionThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	l, nobody := listen(t, "127.0.0.1:0")
+	_ = l.Close()
+	full := busy(t)
+	soon := func() time.Time { return time.Now().Add(20 * time.Millisecond) }
+	late := func() time.Time { return time.Now().Add(time.Minute) }
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	for name, row := range map[string]struct {
+		ctx      context.Context
+		addr     netip.AddrPort
+		deadline time.Time
+		want     error
+	}{
+		"nobody listens":         {t.Context(), nobody, late(), syscall.ECONNREFUSED},
+		"until the deadline":     {t.Context(), full, soon(), os.ErrDeadlineExceeded},
+		"until the client left":  {left, full, late(), context.Canceled},
+		"for the net package":    {t.Context(), netip.AddrPort{}, late(), ErrUnsupported},
+		"for the net package, 2": {t.Context(), netip.MustParseAddrPort("[fe80::1%eth0]:80"), late(), ErrUnsupported},
+	} {
+		if c, err := Connect(row.ctx, row.addr, row.deadline); !errors.Is(err, row.want) {
+			t.Errorf("%s: got %v, %v, want %v", name, c, err, row.want)
+		}
+	}
+}

@@ -13,3 +13,8 @@ import (
 func Dial(context.Context, netip.AddrPort, []byte, time.Time) (net.Conn, error) {
 	return nil, ErrUnsupported
 }
+
+// Connect returns ErrUnsupported on this system.
+func Connect(context.Context, netip.AddrPort, time.Time) (net.Conn, error) {
+	return nil, ErrUnsupported
+}
