@@ -86,6 +86,9 @@ type Balancer struct {
 	arrived bool // an upstream has become available since Arrived was called
 	moved   int  // connections that Moved has told of and no WebSocket has replaced yet
 	line    []*Place
+
+	heard uint64         // of what the ledger was told when held was noted
+	held  map[string]int // what the caller of Shares held then, by address
 }
 
 // memberState is what one balancer remembers of an upstream.
