@@ -289,6 +289,9 @@ func (c *courier) info() []byte {
 // farewell is the end of the courier.
 func (c *courier) farewell() {
 	defer panics.Contain()
+	if c.flight != nil {
+		c.putBack(c.flight, false)
+	}
 	c.end()
 	c.left()
 	if c.engine == nil {

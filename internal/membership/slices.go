@@ -170,13 +170,14 @@ func (m *Member) portion(why occasion, needs map[slot]*need) map[slot]fleet.Slic
 
 // slice is what is asked for a slot in which so many connections were opened lately.
 func slice(s slot, now shared, grown int, n *need) fleet.Slice {
+	free := max(0, now.allowance-now.live)
 	asked := fleet.Slice{
-		Key: s.key(), Cap: now.limit, Live: max(now.allowance, now.live),
-		Need: now.waiting, Spare: max(0, now.live+grown-now.allowance),
+		Key: s.key(), Cap: now.limit, Live: now.live + free,
+		Need: max(0, now.waiting-free), Spare: max(0, grown-free),
 	}
 	if n != nil {
 		asked.Cap = min(asked.Cap, n.limit)
-		asked.Need = max(0, max(n.waiting, now.waiting)-max(0, now.allowance-now.live))
+		asked.Need = max(0, max(n.waiting, now.waiting)-free)
 		asked.Spare = max(asked.Spare, grown, n.spare)
 	}
 	return asked
