@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -267,11 +268,12 @@ func TestStartWithoutTheEngine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := memory.New(time.Now)
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		n := newNode(t, f, "a", admission.Caps{PerUser: 3, Connections: 5}, func(c *Config) {
 			open := c.Open
 			c.Open = func(ctx context.Context) (fleet.Engine, error) {
-				if down {
+				if down.Load() {
 					<-ctx.Done()
 					return nil, errDown
 				}
@@ -286,7 +288,7 @@ func TestStartWithoutTheEngine(t *testing.T) {
 			t.Errorf("%d came in, want 2", n)
 		}
 		bubble.Elapse(10 * time.Second)
-		down = false
+		down.Store(false)
 		bubble.Elapse(5 * time.Second)
 		n.expect("alice", 3, 5)
 		if errs, infos := n.levels(); errs != 1 || infos != 1 {
