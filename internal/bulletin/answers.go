@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -25,8 +26,8 @@ const (
 	maxParts    = maxAnswer/maxPart + 1 // s2 adds a little to what it cannot make smaller
 	maxReplies  = 16                    // questions that are answered at the same time
 	answerTime  = 10 * time.Second      // for telling an answer
-	maxAskers   = 4096                  // nodes of which it is known what they have asked
-	windowWidth = 64                    // of their questions, that may come late
+	maxAskers   = 4096                  // sessions of which it is known what was asked in them
+	windowWidth = 64                    // questions of a session that may come late
 )
 
 // replies are what this node has been asked.
@@ -43,7 +44,7 @@ func (r *replies) init() {
 	r.askers = make(map[string]*window)
 }
 
-// window is which of a node's questions have come.
+// window is which questions of a session have come.
 type window struct {
 	last uint64
 	seen uint64 // bit i: the one i before the last
@@ -65,19 +66,19 @@ func (w *window) isNew(number uint64) bool {
 	return true
 }
 
-// isNew reports whether a node asks that for the first time.
-func (r *replies) isNew(from string, number uint64) bool {
+// isNew reports whether that is asked for the first time in a session.
+func (r *replies) isNew(session string, number uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.askers[from]
+	w := r.askers[session]
 	if w == nil {
 		if len(r.oldest) == maxAskers {
 			delete(r.askers, r.oldest[0])
 			r.oldest = r.oldest[1:]
 		}
 		w = new(window)
-		r.askers[from] = w
-		r.oldest = append(r.oldest, from)
+		r.askers[session] = w
+		r.oldest = append(r.oldest, session)
 	}
 	return w.isNew(number)
 }
@@ -91,7 +92,7 @@ func (b *Board) heedQuestion(l *link, data []byte) {
 		return
 	}
 	var q question
-	if json.Unmarshal(text, &q) != nil || q.From == b.config.ID || !slices.Contains(q.To, b.config.ID) || !b.replies.isNew(q.From, q.Number) {
+	if json.Unmarshal(text, &q) != nil || q.From == b.config.ID || !slices.Contains(q.To, b.config.ID) || !b.replies.isNew(q.Session, q.Number) {
 		return
 	}
 	select {
@@ -111,8 +112,8 @@ func (b *Board) reply(l *link, q question) {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, answerTime)
 	defer cancel()
-	for p := range partsOf(answer, q.Number, b.config.ID) {
-		message := append([]byte{messageAnswer}, b.sealer.seal(p.append(nil), "answer\x00"+q.From)...)
+	for p := range partsOf(answer, part{number: q.Number, session: q.Session, from: b.config.ID}) {
+		message := append([]byte{messageAnswer}, b.sealer.seal(p.append(nil), "answer")...)
 		if l.engine.Tell(ctx, q.From, message) != nil {
 			return // the node misses it then
 		}
@@ -132,19 +133,19 @@ func (b *Board) answer(q question) (answer []byte, err error) {
 	return answer, nil
 }
 
-// partsOf yields the parts of an answer, which are made one after the other. Where there
-// is none, the one part says so.
-func partsOf(answer []byte, number uint64, from string) func(func(part) bool) {
+// partsOf yields the parts of an answer, which are like p. Where there is none, the one
+// part says so.
+func partsOf(answer []byte, p part) iter.Seq[part] {
 	return func(yield func(part) bool) {
 		if answer == nil {
-			yield(part{number: number, from: from})
+			yield(p)
 			return
 		}
 		packed := s2.Encode(nil, answer)
 		n := (len(packed) + maxPart - 1) / maxPart
 		for i := range n {
-			end := min(len(packed), (i+1)*maxPart)
-			if !yield(part{number, i, n, from, packed[i*maxPart : end]}) {
+			p.at, p.parts, p.data = i, n, packed[i*maxPart:min(len(packed), (i+1)*maxPart)]
+			if !yield(p) {
 				return
 			}
 		}

@@ -37,6 +37,9 @@ type Config struct {
 	Answer func(kind string, question []byte) []byte
 }
 
+// failures are how many steps fail before that is said.
+const failures = 10
+
 // retry is how long the Board waits with what the engine has refused.
 const retry = time.Second
 
@@ -65,8 +68,9 @@ type Board struct {
 	outbox   outbox
 
 	// What follows belongs to the goroutine that works.
-	united bool // once at least
-	fresh  bool // the engine had nothing when the first union began
+	united  bool // once at least
+	fresh   bool // the engine had nothing when the first union began
+	sweeper sweeper
 }
 
 // link is an engine for as long as it answers.
@@ -74,6 +78,7 @@ type link struct {
 	engine fleet.Engine
 	ctx    context.Context
 	cut    context.CancelFunc
+	failed int // steps, one after the other
 }
 
 // heard is an answer to a beat that named a position.
@@ -118,7 +123,7 @@ func (b *Board) join(engine fleet.Engine) *link {
 	}
 	b.leaveLocked()
 	ctx, cut := context.WithCancel(b.ctx)
-	b.link = &link{engine, ctx, cut}
+	b.link = &link{engine: engine, ctx: ctx, cut: cut}
 	return b.link
 }
 
@@ -190,16 +195,43 @@ func (b *Board) work() {
 	again := time.NewTimer(0)
 	again.Stop()
 	defer again.Stop()
+	b.sweeper.due = time.NewTimer(nextSweep())
+	defer b.sweeper.due.Stop()
 	for {
 		select {
 		case <-b.wake:
 		case <-again.C:
+		case <-b.sweeper.due.C:
+			b.sweepOnce()
 		case <-b.ctx.Done():
 			return
 		}
-		if l := b.current(); l != nil && b.step(l) != nil {
+		if l := b.current(); l != nil && b.stepOn(l) != nil {
 			again.Reset(retry)
 		}
+	}
+}
+
+// stepOn is a step that counts what fails. An outage would have ended the link before
+// that is many.
+func (b *Board) stepOn(l *link) error {
+	err := b.step(l)
+	if err == nil || l.ctx.Err() != nil {
+		l.failed = 0
+		return err
+	}
+	if l.failed++; l.failed == failures {
+		b.troubles.say(isNotTaken, "", err)
+	}
+	return err
+}
+
+// sweepOnce sweeps where the Board follows the log; else the next time will do.
+func (b *Board) sweepOnce() {
+	defer panics.Contain()
+	b.sweeper.due.Reset(nextSweep())
+	if l := b.current(); l != nil && b.isFollowing() && b.flush(l) == nil {
+		_ = b.sweep(l) // what it did not come to is for the next time
 	}
 }
 

@@ -242,7 +242,7 @@ func (n *node) stop() map[ref]string {
 	n.board.Close()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.stored
+	return maps.Clone(n.stored) // what was said just now may still come
 }
 
 // say is what the operator says on the node.

@@ -2,6 +2,7 @@ package bulletin
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -16,15 +17,18 @@ const maxQuestion = 256 << 10
 
 // question is what nodes are asked.
 type question struct {
-	Number uint64   `json:"number"` // among those of the node that asks
-	From   string   `json:"from"`   // the node that asks
-	To     []string `json:"to"`     // the nodes that are asked
-	Kind   string   `json:"kind"`
-	Text   []byte   `json:"text"`
+	Session string   `json:"session"` // of the Board that asks
+	Number  uint64   `json:"number"`  // among those of the session
+	From    string   `json:"from"`    // the node that asks
+	To      []string `json:"to"`      // the nodes that are asked
+	Kind    string   `json:"kind"`
+	Text    []byte   `json:"text"`
 }
 
 // surveys are the questions of this node that are not answered yet.
 type surveys struct {
+	session string // at random: a node has another Board when its fleet is configured anew
+
 	mu   sync.Mutex
 	last uint64
 	open map[uint64]*survey
@@ -38,7 +42,7 @@ type survey struct {
 	over    chan struct{} // closed when all have
 }
 
-func (s *surveys) init() { s.open = make(map[uint64]*survey) }
+func (s *surveys) init() { s.session, s.open = rand.Text(), make(map[uint64]*survey) }
 
 // add returns a survey among nodes, and its number.
 func (s *surveys) add(nodes []string) (*survey, uint64) {
@@ -78,7 +82,7 @@ func (b *Board) Ask(ctx context.Context, kind string, text []byte, nodes []Node)
 	}
 	v, number := b.surveys.add(ids)
 	defer b.surveys.drop(number)
-	if err = b.tellQuestion(ctx, question{number, b.config.ID, ids, kind, text}); err == nil {
+	if err = b.tellQuestion(ctx, question{b.surveys.session, number, b.config.ID, ids, kind, text}); err == nil {
 		select {
 		case <-v.over:
 		case <-ctx.Done():
@@ -130,13 +134,13 @@ func (v *survey) end() map[string][]byte {
 
 // heedAnswer takes a part of an answer.
 func (b *Board) heedAnswer(data []byte) {
-	opened, err := b.sealer.open(data, "answer\x00"+b.config.ID)
+	opened, err := b.sealer.open(data, "answer")
 	if err != nil {
 		b.troubles.say(isSealedOtherwise, "answers", err)
 		return
 	}
 	p, ok := parsePart(opened)
-	if !ok {
+	if !ok || p.session != b.surveys.session {
 		return
 	}
 	if v := b.surveys.get(p.number); v != nil {
@@ -169,30 +173,33 @@ func (v *survey) add(p part) {
 type part struct {
 	number    uint64 // of the question
 	at, parts int    // no parts: there is no answer
+	session   string // of the question
 	from      string // the node that answers
 	data      []byte
 }
 
+// fixed is how much of a part comes before what is as long as it likes.
+const fixed = 8 + 4*2
+
 func (p part) append(to []byte) []byte {
 	to = binary.BigEndian.AppendUint64(to, p.number)
-	to = binary.BigEndian.AppendUint16(to, uint16(p.at))
-	to = binary.BigEndian.AppendUint16(to, uint16(p.parts))
-	to = binary.BigEndian.AppendUint16(to, uint16(len(p.from)))
-	to = append(to, p.from...)
-	return append(to, p.data...)
+	for _, n := range []int{p.at, p.parts, len(p.session), len(p.from)} {
+		to = binary.BigEndian.AppendUint16(to, uint16(n))
+	}
+	return slices.Concat(to, []byte(p.session), []byte(p.from), p.data)
 }
 
 func parsePart(data []byte) (p part, ok bool) {
-	const fixed = 8 + 2 + 2 + 2
 	if len(data) < fixed {
 		return p, false
 	}
 	p.number = binary.BigEndian.Uint64(data)
-	p.at, p.parts = int(binary.BigEndian.Uint16(data[8:])), int(binary.BigEndian.Uint16(data[10:]))
-	size := int(binary.BigEndian.Uint16(data[12:]))
-	if data = data[fixed:]; size > len(data) || p.parts > maxParts || p.parts > 0 && p.at >= p.parts {
+	short := func(at int) int { return int(binary.BigEndian.Uint16(data[8+2*at:])) }
+	p.at, p.parts = short(0), short(1)
+	session, from := short(2), short(3)
+	if data = data[fixed:]; session+from > len(data) || p.parts > maxParts || p.parts > 0 && p.at >= p.parts {
 		return p, false
 	}
-	p.from, p.data = string(data[:size]), data[size:]
+	p.session, p.from, p.data = string(data[:session]), string(data[session:session+from]), data[session+from:]
 	return p, true
 }

@@ -18,11 +18,10 @@ func (t *troubles) say(what, kind string, err error) {
 	}
 }
 
-// What may be wrong with what other nodes have told.
+// What may be wrong.
 const (
 	isSealedOtherwise = "the fleet has data that cannot be opened, and that is ignored: give all nodes the same secret"
 	isDamaged         = "the fleet has a record that is damaged, and that is ignored"
 	isUnknown         = "the fleet has records of a kind that this version does not know, and that are ignored"
-	isNotTaken        = "the engine did not take records; they are told to it again until it does"
-	isNotLoaded       = "the fleet's records could not be loaded; it is tried again until they are"
+	isNotTaken        = "the engine of the fleet answers, but takes no records or returns none; it is tried again each second until it does"
 )
