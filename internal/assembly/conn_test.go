@@ -26,7 +26,7 @@ func both(budget time.Duration, handlers ...messages.Handler) [2]Chain {
 
 func TestMessagesPassBothWays(t *testing.T) {
 	t.Parallel()
-	chains := map[string][2]Chain{"assembled": both(time.Second, handlerFunc(pass)), "as they come": both(time.Second, blind{pass}), "empty": {}}
+	chains := map[string][2]Chain{"assembled": both(time.Minute, handlerFunc(pass)), "as they come": both(time.Minute, blind{pass}), "empty": {}}
 	for how, chain := range chains {
 		for i := range 8 {
 			s := setup{chains: chain, deflateClient: i&1 > 0, deflateServer: i&2 > 0, takeoverServer: i&6 == 6}
@@ -38,15 +38,16 @@ func TestMessagesPassBothWays(t *testing.T) {
 				f := start(t, s)
 				for _, m := range []string{"", "hello", "grüße", long[:1000], long, long[:511], "last"} {
 					for _, kind := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} {
-						go send(t, f.client, kind, m)
-						receive(t, f.upstream, kind, m)
-						go send(t, f.upstream, kind, m)
-						receive(t, f.client, kind, m)
+						exchange(t, f.client, f.upstream, kind, m)
+						exchange(t, f.upstream, f.client, kind, m)
 					}
 				}
-				go closed(t, f.upstream)
+				told := closes(t, f.upstream)
 				if err := f.client.Close(4001, "bye"); err != nil {
 					t.Errorf("closing: %v", err)
+				}
+				if code := <-told; code != 4001 {
+					t.Errorf("the upstream is told %d", code)
 				}
 				if o := f.end(t); o.By != relay.Client || o.Code != 4001 || o.Reason != "bye" || o.FromClient.Messages != 14 || o.FromUpstream.Messages != 14 {
 					t.Errorf("ended with %+v", o)
@@ -73,7 +74,7 @@ func TestHandlersDecide(t *testing.T) {
 		}
 		return messages.Pass, nil
 	})
-	f := start(t, setup{chains: both(0, h), deflateClient: true})
+	f := start(t, setup{chains: both(0, h), deflateClient: true, impatient: true})
 	for _, way := range [][2]*websocket.Conn{{f.client, f.upstream}, {f.upstream, f.client}} {
 		from, to := way[0], way[1]
 		for range 3 {
@@ -135,7 +136,7 @@ func handlersEnds() map[string]handlersEnd {
 				<-m.Context().Done()
 				return messages.Pass, nil // once the test lets it
 			},
-			budget: 10 * time.Millisecond,
+			budget: time.Second, // in which the first message has to pass
 			client: [2]websocket.StatusCode{1011, 1011}, upstream: [2]websocket.StatusCode{1011, 1011}, fails: 1,
 		},
 	}
@@ -165,14 +166,9 @@ func TestEndsThatHandlersMake(t *testing.T) {
 				if sender == 1 {
 					from, to = to, from
 				}
-				send(t, from, websocket.MessageText, "first")
-				receive(t, to, websocket.MessageText, "first")
+				exchange(t, from, to, websocket.MessageText, "first")
 				send(t, from, websocket.MessageText, "second")
-				codes := make(chan websocket.StatusCode, 1)
-				go func() {
-					code, _ := closed(t, f.upstream)
-					codes <- code
-				}()
+				codes := closes(t, f.upstream)
 				if code, _ := closed(t, f.client); code != tt.client[sender] {
 					t.Errorf("the client is told %d, want %d", code, tt.client[sender])
 				}
@@ -193,15 +189,18 @@ func TestEndsThatHandlersMake(t *testing.T) {
 
 func TestClientIsToldWhatItDidWrongBeforeItsCloseFrame(t *testing.T) {
 	t.Parallel()
-	f := start(t, setup{chains: both(time.Second, handlerFunc(pass)), raw: true})
+	f := start(t, setup{chains: both(time.Minute, handlerFunc(pass)), raw: true})
 	f.upstream = acceptCoder(t, f.rawUpstream, false, false)
-	go func() { closed(t, f.upstream) }()
+	told := closes(t, f.upstream)
 	wrong := wsframe.AppendFrame(nil, wsframe.Text, true, false, []byte("\xff"), true)
 	if _, err := f.rawClient.Write(wsframe.AppendClose(wrong, 1000, "bye", true)); err != nil {
 		t.Fatal(err)
 	}
 	readAll(t, f.rawClient, wsframe.AppendClose(nil, 1007, "client: text message is not UTF-8", false))
 	_ = f.rawClient.Close()
+	if code := <-told; code != websocket.StatusGoingAway {
+		t.Errorf("the upstream is told %d", code)
+	}
 	if o := f.end(t); o.By != relay.Gateway || o.Code != 1007 {
 		t.Errorf("ended with %+v", o)
 	}
@@ -209,7 +208,7 @@ func TestClientIsToldWhatItDidWrongBeforeItsCloseFrame(t *testing.T) {
 
 func TestUpstreamIsToldWhereItsClientLeavesWithinAFrame(t *testing.T) {
 	t.Parallel()
-	f := start(t, setup{chains: both(time.Second, handlerFunc(pass)), raw: true})
+	f := start(t, setup{chains: both(time.Minute, handlerFunc(pass)), raw: true})
 	f.upstream = acceptCoder(t, f.rawUpstream, false, false)
 	half := wsframe.AppendFrame(nil, wsframe.Text, true, false, []byte("a message that is cut"), true)
 	if _, err := f.rawClient.Write(half[:15]); err != nil {

@@ -158,12 +158,13 @@ func TestWhatCameBeforeAFaultArrives(t *testing.T) {
 			t.Run(how+", "+name, func(t *testing.T) {
 				t.Parallel()
 				f := start(t, setup{chains: chains, raw: true})
-				go write(t, f.rawUpstream, frame(0x81, "one", false), frame(0x81, long, false), frame(bad.first, bad.payload, false), frame(0x81, "lost", false))
+				sent := writing(t, f.rawUpstream, bytes.Join([][]byte{frame(0x81, "one", false), frame(0x81, long, false), frame(bad.first, bad.payload, false), frame(0x81, "lost", false)}, nil))
 				upstream := make(chan int, 1)
 				go func() {
 					_, code := rest(t, f.rawUpstream, true)
-					upstream <- code
+					<-sent
 					_ = f.rawUpstream.Close()
+					upstream <- code
 				}()
 				_ = f.rawClient.SetReadDeadline(time.Now().Add(patience))
 				got := readUntilClose(t, f.rawClient)
@@ -218,14 +219,9 @@ func TestGatewayEndsTheConnection(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			f := start(t, setup{chains: chains})
-			go send(t, f.client, websocket.MessageText, "hello")
-			receive(t, f.upstream, websocket.MessageText, "hello")
+			exchange(t, f.client, f.upstream, websocket.MessageText, "hello")
 			f.relay.End(relay.Close{Code: 1008, Reason: "revoked"}, relay.Close{Code: 1001, Reason: "gone"})
-			codes := make(chan websocket.StatusCode, 1)
-			go func() {
-				code, _ := closed(t, f.upstream)
-				codes <- code
-			}()
+			codes := closes(t, f.upstream)
 			if code, reason := closed(t, f.client); code != 1008 || reason != "revoked" {
 				t.Errorf("the client is told %d %q", code, reason)
 			}
@@ -274,13 +270,11 @@ func (k keeper) Open(*messages.Connection) (messages.Handler, error) {
 func TestHandlersThatKeepSomething(t *testing.T) {
 	t.Parallel()
 	var opened []*kept
-	f := start(t, setup{chains: both(0, keeper{opened: &opened}, keeper{opened: &opened})})
+	f := start(t, setup{chains: both(0, keeper{opened: &opened}, keeper{opened: &opened}), impatient: true})
 	for range 3 {
-		go send(t, f.client, websocket.MessageText, "hello")
-		receive(t, f.upstream, websocket.MessageText, "hello")
+		exchange(t, f.client, f.upstream, websocket.MessageText, "hello")
 	}
-	go send(t, f.upstream, websocket.MessageText, "hello")
-	receive(t, f.client, websocket.MessageText, "hello")
+	exchange(t, f.upstream, f.client, websocket.MessageText, "hello")
 	if opened[0].closed.Load() != 0 {
 		t.Error("closed while the connection lives")
 	}
@@ -319,7 +313,7 @@ func (panicking) Write([]byte) (int, error) { panic("writing fails") }
 
 func TestPongThatPanicsEndsItsConnection(t *testing.T) {
 	t.Parallel()
-	f := start(t, setup{chains: both(0, handlerFunc(pass)), raw: true, wrap: func(c net.Conn) relay.Conn { return panicking{c} }})
+	f := start(t, setup{chains: both(0, handlerFunc(pass)), raw: true, impatient: true, wrap: func(c net.Conn) relay.Conn { return panicking{c} }})
 	if _, err := f.rawUpstream.Write(wsframe.AppendFrame(nil, wsframe.Ping, true, false, []byte("there?"), false)); err != nil {
 		t.Fatal(err)
 	}

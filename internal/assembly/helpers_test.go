@@ -87,6 +87,7 @@ type setup struct {
 	takeoverServer bool
 	policy         relay.Policy
 	raw            bool // no client and no upstream but the bare conns
+	impatient      bool // a side that does not answer a close frame is not waited for
 	wrap           func(net.Conn) relay.Conn
 }
 
@@ -134,7 +135,7 @@ func start(t testing.TB, s setup) *fixture {
 	}
 	conn, err := New(Config{
 		Upstream: upstream, Connection: &messages.Connection{ID: "c1"}, Chains: s.chains, Reporter: f,
-		Client: d[0], Server: d[1], MessageSize: s.most, WriteTimeout: 10 * time.Second,
+		Client: d[0], Server: d[1], MessageSize: s.most, WriteTimeout: patience,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +144,11 @@ func start(t testing.TB, s setup) *fixture {
 	if s.deflateClient {
 		reserved = 0x40
 	}
-	r := relay.New(relay.Config{Client: clientNear, Upstream: conn, Policy: &s.policy, ReservedBits: reserved, Assembled: true, WriteTimeout: 10 * time.Second, CloseTimeout: 3 * time.Second})
+	closeTimeout := patience
+	if s.impatient {
+		closeTimeout = time.Second
+	}
+	r := relay.New(relay.Config{Client: clientNear, Upstream: conn, Policy: &s.policy, ReservedBits: reserved, Assembled: true, WriteTimeout: patience, CloseTimeout: closeTimeout})
 	conn.Bind(r)
 	f.relay = r
 	r.Start(func(o relay.Outcome) {
@@ -229,7 +234,7 @@ func acceptCoder(t testing.TB, conn net.Conn, deflate, takeover bool) *websocket
 	return c
 }
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func patient(t testing.TB) context.Context {
 	t.Helper()
@@ -256,6 +261,19 @@ func receive(t testing.TB, c *websocket.Conn, kind websocket.MessageType, want s
 	}
 }
 
+// exchange sends a message, and receives it on the other side. Both are over when it
+// returns: a large message is only sent while it is received.
+func exchange(t testing.TB, from, to *websocket.Conn, kind websocket.MessageType, payload string) {
+	t.Helper()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		send(t, from, kind, payload)
+	}()
+	receive(t, to, kind, payload)
+	<-sent
+}
+
 func short(p []byte) string {
 	if len(p) > 60 {
 		return string(p[:60]) + "…"
@@ -278,6 +296,17 @@ func closed(t testing.TB, c *websocket.Conn) (websocket.StatusCode, string) {
 		}
 		return e.Code, e.Reason
 	}
+}
+
+// closes returns the code with which the conn is closed, once it is.
+func closes(t testing.TB, c *websocket.Conn) <-chan websocket.StatusCode {
+	t.Helper()
+	codes := make(chan websocket.StatusCode, 1)
+	go func() {
+		code, _ := closed(t, c)
+		codes <- code
+	}()
+	return codes
 }
 
 func (f *fixture) end(t testing.TB) relay.Outcome {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,16 +38,21 @@ func takeNumbered(t testing.TB, c net.Conn, n, size int, masked bool) {
 		stream = append(stream, p[:read]...)
 		for {
 			h, complete := wsframe.ParseHeader(stream)
-			if !complete || uint64(len(stream)-h.Size) < h.Length {
+			end := uint64(h.Size) + h.Length
+			if !complete || uint64(len(stream)) < end {
 				break
 			}
-			f, rest := readFrame(t, stream, masked)
-			stream = rest
+			part := stream[h.Size:end]
+			stream = stream[end:]
+			if h.Masked != masked {
+				t.Fatalf("a frame is masked: %t", h.Masked)
+			}
 			if h.Control() {
 				continue
 			}
-			payload = append(payload, f.payload...)
-			if f.first&0x80 == 0 {
+			wsframe.Mask(part, h.Key, 0)
+			payload = append(payload, part...)
+			if !h.Final {
 				continue
 			}
 			if len(payload) != size || string(payload[:8]) != fmt.Sprintf("%08d", next) {
@@ -71,16 +77,24 @@ const (
 func TestUpstreamThatPingsAndDoesNotReadWhileItSends(t *testing.T) {
 	t.Parallel()
 	f := start(t, setup{chains: both(0, handlerFunc(pass)), raw: true})
-	go write(t, f.rawClient, numbered(many, manySize, true))
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		write(t, f.rawUpstream, numbered(many, manySize, false, frame(0x89, "are you there?", false)))
-	}()
+	fromClient := writing(t, f.rawClient, numbered(many, manySize, true))
+	fromUpstream := writing(t, f.rawUpstream, numbered(many, manySize, false, frame(0x89, "are you there?", false)))
 	takeNumbered(t, f.rawClient, many, manySize, false)
-	<-sent
+	<-fromUpstream
 	takeNumbered(t, f.rawUpstream, many, manySize, true)
+	<-fromClient
 	finish(t, f)
+}
+
+// writing writes p, and says when that is done.
+func writing(t testing.TB, c net.Conn, p []byte) <-chan struct{} {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		write(t, c, p)
+	}()
+	return done
 }
 
 // finish has the client hang up.
@@ -102,11 +116,7 @@ func TestEachSideIsHeldBackByTheOther(t *testing.T) {
 				if !fromClient {
 					from, to = to, from
 				}
-				sent := make(chan struct{})
-				go func() {
-					defer close(sent)
-					write(t, from, numbered(many, manySize, fromClient))
-				}()
+				sent := writing(t, from, numbered(many, manySize, fromClient))
 				select {
 				case <-sent:
 					t.Error("what nobody has read was taken from the sender")
@@ -134,8 +144,9 @@ func TestAnswersToASideThatDoesNotReadWhileItSends(t *testing.T) {
 			if !isClient {
 				side = f.rawUpstream
 			}
-			go write(t, side, numbered(many, manySize, isClient))
+			sent := writing(t, side, numbered(many, manySize, isClient))
 			takeNumbered(t, side, many, manySize, !isClient)
+			<-sent
 			finish(t, f)
 		})
 	}
@@ -153,25 +164,44 @@ func TestPingsAreAnsweredOnEachLeg(t *testing.T) {
 					write(t, f.rawClient, frame(0x01, "half", true), frame(0x89, ping, true), frame(0x80, "", true))
 					readAll(t, f.rawClient, frame(0x8A, ping, false))
 					write(t, f.rawUpstream, frame(0x89, ping, false))
+					said, answers := readUntilPong(t, f.rawUpstream, ping)
+					if !slices.Equal(said, []told{{1, "half"}}) || len(answers) != 1 {
+						t.Errorf("the upstream has got %q and %q", said, answers)
+					}
 				}
 				write(t, f.rawUpstream, frame(0x81, "last", false))
 				readAll(t, f.rawClient, frame(0x81, "last", false))
 				_ = f.rawClient.Close()
-				all, err := io.ReadAll(f.rawUpstream)
-				if err != nil {
-					t.Fatal(err)
+				if said, code := rest(t, f.rawUpstream, true); len(said) > 0 || code != 1011 {
+					t.Errorf("the upstream has got %q, and is told %d", said, code)
 				}
-				said, controls, _ := readStream(t, all, true)
-				if len(said) != 4 || len(controls) == 0 || controls[len(controls)-1] != (told{0x0A, "ping 2"}) {
-					t.Errorf("the upstream has got %q and %q", said, controls)
-				}
-				if err := f.rawUpstream.Close(); err != nil {
-					t.Error(err)
-				}
+				_ = f.rawUpstream.Close()
 				f.end(t)
 			})
 		}
 	}
+}
+
+// readUntilPong returns what the upstream gets until a message and the answer to a ping
+// have come, in whatever order.
+func readUntilPong(t testing.TB, c net.Conn, ping string) (said, controls []told) {
+	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	var s wsframe.Scanner
+	var all []byte
+	p := make([]byte, 4096)
+	for len(said) == 0 || !slices.Contains(controls, told{0x0A, ping}) {
+		n, err := c.Read(p)
+		if err != nil {
+			t.Fatalf("%q and %q have come: %v", said, controls, err)
+		}
+		s.Scan(p[:n])
+		all = append(all, p[:n]...)
+		if s.AtBoundary() {
+			said, controls, _ = readStream(t, all, true)
+		}
+	}
+	return said, controls
 }
 
 // withoutDeadlines is a conn that has no deadlines for reads.
@@ -210,7 +240,7 @@ func TestConnectionsEndWhileSomethingIsBlocked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := start(t, setup{chains: both(time.Minute, echo), raw: true})
+			f := start(t, setup{chains: both(time.Minute, echo), raw: true, impatient: true})
 			sender := from(f)
 			masked := sender == f.rawClient
 			sent := make(chan struct{})
