@@ -242,9 +242,11 @@ func TestDamagedRecordStopsNothing(t *testing.T) {
 		if lines := n.errors(t, ids[name]); len(lines) != 1 {
 			t.Errorf("%s: logged %q, want one line", name, lines)
 		}
-		if _, left := n.files(t, "revocations")[ids[name]]; left {
-			t.Errorf("%s is still there", name)
-		}
+		// One is copied before it is deleted.
+		eventually(t, name+" to be gone from where it was", func() bool {
+			_, left := n.files(t, "revocations")[ids[name]]
+			return !left
+		})
 	}
 	for name := range damages {
 		n.revoke(t, `{"jti":"`+name+`"}`)
@@ -327,7 +329,7 @@ func TestTwoProcessesShareAStorage(t *testing.T) {
 		t.Helper()
 		began = time.Now()
 		eventually(t, what, done)
-		if took := time.Since(began); took > 5*time.Second {
+		if took := time.Since(began); took > patience/2 {
 			t.Errorf("%s took %s", what, took)
 		}
 	}
@@ -335,7 +337,7 @@ func TestTwoProcessesShareAStorage(t *testing.T) {
 	two.revoke(t, `{"jti":"by two"}`)
 	conn.expectClose(t, 4001)
 	conn.kill()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > patience/2 {
 		t.Errorf("a live connection took %s", took)
 	}
 	soon("the first to know of the second's", func() bool { return one.refuses(t, "by two") })
