@@ -36,6 +36,9 @@ func tokenFor(user string, life time.Duration, more ...string) string {
 	return hmacToken(jwtSecret, "{"+strings.Join(claims, ",")+"}")
 }
 
+// shortLived is a token that ends soon, but not before a busy machine has shaken hands.
+func shortLived() string { return tokenFor("alice", 3*time.Second) }
+
 // jwtSite is a gateway that accepts such tokens.
 func jwtSite(upstream, inJWT, inAuth string) string {
 	return fmt.Sprintf("ws_gateway %s {\n auth {\n jwt {\n key %q\n leeway 0s\n %s\n }\n %s\n }\n header_up X-User {http.auth.user.id}\n header_up X-Mail {http.auth.user.email}\n header_up X-Org {http.auth.user.org.name}\n }",
@@ -75,19 +78,19 @@ func TestClaimsReachTheUpstreamAsPlaceholders(t *testing.T) {
 	})
 }
 
-// TestConnectionEndsWithItsToken within a second, whatever the protocol.
+// TestConnectionEndsWithItsToken and not before, whatever the protocol.
 func TestConnectionEndsWithItsToken(t *testing.T) {
 	long(t)
 	b := newBackend(t, handOver())
 	g := start(t, jwtSite(b.addr, "", ""))
 	for _, c := range carriers {
 		t.Run(c.name, func(t *testing.T) {
-			const life = 1500 * time.Millisecond
+			const life = 3 * time.Second
 			began := time.Now()
 			client := c.open(t, g, "/ws", bearer(tokenFor("alice", life)))
 			upstream := receive(t, "upgrade", b.upgraded)
 			client.expectClose(t, 3000)
-			if took := time.Since(began); took < life-time.Millisecond || took > life+time.Second {
+			if took := time.Since(began); took < life-time.Millisecond || took > life+patience/2 {
 				t.Errorf("closed after %s, want %s", took, life)
 			}
 			upstream.expectClose(t, 1001)
@@ -176,7 +179,7 @@ func TestClientRenewsItsConnection(t *testing.T) {
 	g := start(t, jwtSite(b.addr, "", "renew /ws/renew"))
 	opened := 0
 	eachCarrier(t, func(t *testing.T, c carrier) {
-		life := 2 * time.Second
+		life := 4 * time.Second
 		began := time.Now()
 		conn := c.open(t, g, "/ws", bearer(tokenFor("alice", life)))
 		ids := conn.header["Ws-Gateway-Connection"]
@@ -195,7 +198,7 @@ func TestClientRenewsItsConnection(t *testing.T) {
 		}
 		opened++
 		book.wait(t, "opened", opened)
-		fresh := tokenFor("alice", 4*time.Second)
+		fresh := tokenFor("alice", 6*time.Second)
 		post(ids[0], "", 401)
 		post(ids[0], tokenFor("alice", -time.Minute), 401)
 		post(ids[0], tokenFor("mallory", time.Hour), 403)
@@ -205,7 +208,7 @@ func TestClientRenewsItsConnection(t *testing.T) {
 		}
 		post(ids[0], fresh, 204)
 		conn.expectClose(t, 3000)
-		if took := time.Since(began); took < 3*time.Second {
+		if took := time.Since(began); took < 5*time.Second {
 			t.Errorf("closed after %s, in spite of the renewal", took)
 		}
 		post(ids[0], tokenFor("alice", time.Hour), 404)
@@ -320,9 +323,9 @@ func TestTokenProviderInFrontOfOthers(t *testing.T) {
 		t.Errorf("at the upstream:\n%s", head)
 	}
 	began := time.Now()
-	conn := overWS.open(t, g, "/ws?token="+tokenFor("alice", 1500*time.Millisecond), nil)
+	conn := overWS.open(t, g, "/ws?token="+shortLived(), nil)
 	conn.expectClose(t, 3000)
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > patience/2 {
 		t.Errorf("closed after %s", took)
 	}
 }
@@ -373,7 +376,7 @@ func TestKeySetThatIsDownDoesNotHoldUpAReload(t *testing.T) {
 	began := time.Now()
 	g := start(t, "ws_gateway "+newBackend(t, echo).addr+" {\n auth {\n bearer good-token\n jwt {\n jwks "+keys.URL+"\n }\n }\n }")
 	g.reload(t, "ws_gateway "+newBackend(t, echo).addr+" {\n auth {\n bearer good-token\n jwt {\n jwks "+keys.URL+"\n }\n }\n }")
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > patience/2 {
 		t.Errorf("two loads took %s", took)
 	}
 	overWS.openAfterReload(t, g, "/ws", bearer("good-token")).finish(t)
@@ -477,7 +480,7 @@ func TestIntrospection(t *testing.T) {
 			}
 		})
 	}
-	service.answer.Store(fmt.Sprintf(`{"active":true,"sub":"alice","exp":%d}`, time.Now().Add(2*time.Second).Unix()))
+	service.answer.Store(fmt.Sprintf(`{"active":true,"sub":"alice","exp":%d}`, time.Now().Add(4*time.Second).Unix()))
 	overWS.open(t, g, "/ws", bearer("opaque-short")).expectClose(t, 3000)
 	assertHidden(t, g, b, "opaque-")
 }

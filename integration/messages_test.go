@@ -87,7 +87,7 @@ func endsByTheGateway() map[string]handledEnd {
 		"message_size of the upstream": {"limit {\n message_size 1000\n }", "/ws", upstreamSays(large), 1001, 1009, "gateway", "message_size"},
 		"messages":                     {"limit {\n messages 1/1h close\n }", "/ws", clientSays(text("one"), text("two")), 1008, 1001, "gateway", "messages"},
 		"bytes":                        {"limit {\n bytes 1000/1h close\n }", "/ws", clientSays(large), 1008, 1001, "gateway", "bytes"},
-		"expiry":                       {jwt, "/ws?token=" + tokenFor("alice", time.Second), nil, 3000, 1001, "gateway", ""},
+		"expiry":                       {jwt, "/ws?token=" + shortLived(), nil, 3000, 1001, "gateway", ""},
 		"max_age":                      {"max_age 200ms", "/ws", nil, 1012, 1001, "gateway", ""},
 		"idle_timeout":                 {"idle_timeout 200ms", "/ws", nil, 1001, 1001, "gateway", ""},
 		"ping":                         {"ping 100ms 100ms", "/ws", nil, 1001, 1011, "client", ""},
@@ -135,11 +135,12 @@ func TestWithMessageHandlersEndsAreAsWithout(t *testing.T) {
 					g.reload(t, handled(b.addr, "handled", row.config))
 				}
 				if name == "expiry" {
-					row.path = "/ws?token=" + tokenFor("alice", time.Second)
+					row.path = "/ws?token=" + shortLived()
 				}
 				client := c.openAfterReload(t, g, row.path, nil)
 				upstream := receive(t, "upgrade at the backend", b.upgraded)
 				defer func() { _ = upstream.Close() }()
+				book.wait(t, "opened", b.count(&b.opened)) // before that the admin API may not know of it
 				before := g.limited(t, "handled", row.limit)
 				if row.happens != nil {
 					row.happens(t, g, client, upstream)

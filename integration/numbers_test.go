@@ -158,7 +158,7 @@ func TestClosedLineSaysWhichDeadlineEndedTheConnection(t *testing.T) {
 		do     func(t *testing.T, g *gateway, b *backend)
 	}{
 		"token": {config: "auth {\n jwt {\n key \"" + jwtSecret + "\"\n leeway 0s\n }\n }", header: func() http.Header {
-			return bearer(tokenFor("alice", time.Second))
+			return bearer(shortLived())
 		}},
 		"max_age":      {config: "max_age 300ms 0"},
 		"idle_timeout": {config: "idle_timeout 300ms"},
@@ -184,6 +184,7 @@ func TestClosedLineSaysWhichDeadlineEndedTheConnection(t *testing.T) {
 				}
 				conns = append(conns, c.open(t, g, "/ws", header))
 			}
+			book.wait(t, "opened", len(conns)) // before that the admin API may not know of them
 			if row.do != nil {
 				row.do(t, g, b)
 			}

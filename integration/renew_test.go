@@ -77,7 +77,7 @@ func TestRenewalIsBoundToWhatLetTheConnectionIn(t *testing.T) {
 		"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:secret"))},
 		"Origin":        {"http://" + g.httpAddr},
 	}
-	const life = 1500 * time.Millisecond
+	const life = 5 * time.Second // in which all that follows is asked for
 	long := bearer(tokenFor("alice", time.Hour))
 	rows := []struct {
 		name, path string
@@ -133,7 +133,7 @@ func TestEndlessConnectionTakesTheEndOfARenewal(t *testing.T) {
 		status int
 	}{
 		{"endless-alice", 204},
-		{tokenFor("alice", 1500*time.Millisecond), 204},
+		{shortLived(), 204},
 		{"endless-alice", 403},
 	} {
 		path := "/jwt/renew?connection=" + conn.header.Get("Ws-Gateway-Connection")
@@ -171,7 +171,7 @@ func TestRenewalAfterAReload(t *testing.T) {
 	const secondKey = "another shared secret of 32 bytes"
 	first, second := fmt.Sprintf("key %q\n", jwtSecret), fmt.Sprintf("key %q\n", secondKey)
 	g := start(t, site(first))
-	conn := overWS.open(t, g, "/ws", bearer(tokenFor("alice", 3*time.Second)))
+	conn := overWS.open(t, g, "/ws", bearer(tokenFor("alice", time.Minute)))
 	anonymous := overWS.open(t, g, "/ws", nil)
 	book.wait(t, "opened", 2)
 	post := func(conn *wsConn, credential http.Header, status int) {
