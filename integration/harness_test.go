@@ -23,7 +23,7 @@ import (
 
 // patience is how long a test waits for what must happen. It is far more than
 // a healthy run needs, so that a busy machine does not fail it.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // gateway is the running Caddy.
 type gateway struct {

@@ -57,7 +57,7 @@ func TestNodeDrainEndsEveryoneIdleOnesFirst(t *testing.T) {
 		conns[i].ping(t, "busier")
 	}
 	began := time.Now()
-	if n := g.node(t, `{"state":"drain","period":"2s"}`); n.State != "drain" || n.Live > len(conns) {
+	if n := g.node(t, `{"state":"drain","period":"4s"}`); n.State != "drain" || n.Live > len(conns) {
 		t.Errorf("answered %+v", n)
 	}
 	ended := make([]chan time.Time, len(conns))
@@ -79,8 +79,8 @@ func TestNodeDrainEndsEveryoneIdleOnesFirst(t *testing.T) {
 	if !slices.IsSortedFunc(order, time.Time.Compare) {
 		t.Errorf("ended at %v, the idlest named first", order)
 	}
-	if took := order[3].Sub(began); took < time.Second || took > patience {
-		t.Errorf("the last one was ended after %s, want 1.5 to 2s", took)
+	if took := order[3].Sub(began); took < 2*time.Second || took > patience {
+		t.Errorf("the last one was ended after %s, want 3 to 4s", took)
 	}
 	g.assertNoLiveSeries(t)
 	if n := g.node(t, ""); n.Live != 0 || n.State != "drain" {
@@ -288,7 +288,7 @@ func TestExitAfterADrainIsImmediate(t *testing.T) {
 			}
 			// Go gives an HTTP/2 client that does not heed a GOAWAY a second. The rest is
 			// for a busy machine: without a grace period, Caddy may wait for ever.
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > patience/2 {
 				t.Errorf("it took %s", took)
 			} else {
 				t.Logf("it took %s", took)

@@ -155,32 +155,32 @@ func TestTrickledHandshakeIsCut(t *testing.T) {
 // connection no longer than read_body_idle.
 func TestBodyOfARefusedHandshakeIsNotWaitedFor(t *testing.T) {
 	long(t)
-	b := newBackend(t, echo)
-	g := startWith(t, "servers {\n timeouts {\n read_body_idle 1s\n }\n }",
-		"ws_gateway /ws "+b.addr+"\nws_gateway /private "+b.addr+" {\n auth {\n bearer some-token\n }\n }")
-	for _, row := range []struct {
-		path, length, status string
-	}{
-		{"/ws", "Content-Length: 5", "400"},
-		{"/ws", "Transfer-Encoding: chunked", "400"},
-		{"/private", "Content-Length: 5", "400"},
-	} {
-		t.Run(row.path+" "+row.length, func(t *testing.T) {
-			conn := dialRaw(t, g)
-			began := time.Now()
-			conn.send(t, strings.Replace(strings.ReplaceAll(lines(sound(row.length)...), "SELF", g.httpAddr), "/ws", row.path, 1))
-			line, err := conn.br.ReadString('\n')
-			if err != nil || !strings.HasPrefix(line, "HTTP/1.1 "+row.status) {
-				t.Fatalf("got %q, %v", line, err)
+	for idle, ends := range map[string]bool{"1h": false, "1s": true} {
+		t.Run(idle, func(t *testing.T) {
+			b := newBackend(t, echo)
+			g := startWith(t, "servers {\n timeouts {\n read_body_idle "+idle+"\n }\n }",
+				"ws_gateway /ws "+b.addr+"\nws_gateway /private "+b.addr+" {\n auth {\n bearer some-token\n }\n }")
+			for _, row := range []struct {
+				path, length, status string
+			}{
+				{"/ws", "Content-Length: 5", "400"},
+				{"/ws", "Transfer-Encoding: chunked", "400"},
+				{"/private", "Content-Length: 5", "400"},
+			} {
+				conn := dialRaw(t, g)
+				conn.send(t, strings.Replace(strings.ReplaceAll(lines(sound(row.length)...), "SELF", g.httpAddr), "/ws", row.path, 1))
+				line, err := conn.br.ReadString('\n')
+				if err != nil || !strings.HasPrefix(line, "HTTP/1.1 "+row.status) {
+					t.Errorf("%s, %s: got %q, %v", row.path, row.length, line, err)
+				} else if ends {
+					conn.rest(t)
+				}
+				_ = conn.Close()
 			}
-			if took := time.Since(began); took > 900*time.Millisecond {
-				t.Errorf("answered after %v", took)
+			if n := b.count(&b.accepted); n != 0 {
+				t.Errorf("the backend was dialed %d times", n)
 			}
-			conn.rest(t)
 		})
-	}
-	if n := b.count(&b.accepted); n != 0 {
-		t.Errorf("the backend was dialed %d times", n)
 	}
 }
 
@@ -274,7 +274,7 @@ func TestCloseThatIsNeverAnsweredEndsAllTheSame(t *testing.T) {
 			}
 			ended.Go(func() {
 				client.expectEnd(t)
-				if took := time.Since(began); took > 10*time.Second {
+				if took := time.Since(began); took > patience/2 {
 					t.Errorf("%s: %s: ended after %v", c.name, name, took)
 				}
 			})
