@@ -30,11 +30,11 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
-	return adminRoutes(process, kept)
+	return adminRoutes(process, kept, ours)
 }
 
-func adminRoutes(set *live.Set, kept *records) []caddy.AdminRoute {
-	upstreams, connections, revocations := adminUpstream(set, kept), adminConnections(set), adminRevocations(set, kept)
+func adminRoutes(set *live.Set, kept *records, node *fleetNode) []caddy.AdminRoute {
+	upstreams, connections, revocations := adminUpstream(set, kept), adminConnections(set, node), adminRevocations(set, kept)
 	return []caddy.AdminRoute{
 		{Pattern: adminRoot, Handler: adminGateways(set)},
 		{Pattern: adminUpstreams, Handler: upstreams},
@@ -43,7 +43,8 @@ func adminRoutes(set *live.Set, kept *records) []caddy.AdminRoute {
 		{Pattern: connectionsPath + "/", Handler: connections},
 		{Pattern: revocationsPath, Handler: revocations},
 		{Pattern: revocationsPath + "/", Handler: revocations},
-		{Pattern: nodePath, Handler: adminNode(set)},
+		{Pattern: nodePath, Handler: adminNode(set, node)},
+		{Pattern: fleetPath, Handler: adminFleet(node)},
 	}
 }
 

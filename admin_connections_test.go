@@ -101,8 +101,8 @@ func TestAdminEndsConnections(t *testing.T) {
 			{"DELETE", "?user=carol&reason=a&reason=b", 400, "reason must be given once", nil},
 			{"DELETE", "/" + id + "?code=4000&code=4000", 400, "code must be given once", nil},
 			{"DELETE", "?user=%zz", 400, "query is damaged", nil},
-			{"DELETE", "?name=carol", 400, "allowed are code, gateway, ip, jti, older_than, reason, upstream, user", nil},
-			{"DELETE", "/" + id + "?user=alice", 400, "allowed are code, reason", nil},
+			{"DELETE", "?name=carol", 400, "allowed are code, fleet, gateway, ip, jti, older_than, reason, upstream, user", nil},
+			{"DELETE", "/" + id + "?user=alice", 400, "allowed are code, fleet, reason", nil},
 			{"DELETE", "?older_than=1", 400, "must be a duration", nil},
 			{"DELETE", "?older_than=0s", 400, "must be a duration", nil},
 			{"DELETE", "?older_than=-1h", 400, "must be a duration", nil},
@@ -120,7 +120,7 @@ func TestAdminEndsConnections(t *testing.T) {
 			{"DELETE", "?user=carol&gateway=test&upstream=a:1", 200, `{"ended":2}`, map[*bubble.Peer]end{byUser: {3000}, byUser2: {3000}}},
 		} {
 			rec := httptest.NewRecorder()
-			err := adminConnections(set)(rec, httptest.NewRequest(row.method, connectionsPath+row.target, nil))
+			err := adminConnections(set, alone(set))(rec, httptest.NewRequest(row.method, connectionsPath+row.target, nil))
 			status, answer := rec.Code, strings.TrimSpace(rec.Body.String())
 			if err != nil {
 				status, answer = apiStatus(err), err.Error()

@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,33 +16,58 @@ const maxReason = 123
 
 // endConnections answers DELETE for one connection, or for those that a filter chooses
 // where the ID is empty.
-func endConnections(set *live.Set, id string, w http.ResponseWriter, r *http.Request) error {
+func endConnections(set *live.Set, node *fleetNode, id string, w http.ResponseWriter, r *http.Request) error {
 	query, err := parametersOf(r.URL)
 	if err != nil {
 		return adminError(http.StatusBadRequest, "%w", err)
 	}
-	how, err := endingOf(query)
+	everywhere, err := takeFleet(query)
 	if err != nil {
 		return err
 	}
-	which, err := chosenBy(id, query, r.URL, set.Ledger.Addresses)
+	which, err := readEnds(id, query, set.Ledger.Addresses)
 	if err != nil {
 		return err
 	}
-	ended := set.EndMatching(how, which)
+	ended := which.end(set)
+	if everywhere {
+		ended += endElsewhere(node, w, r, id, query)
+	}
 	if ended == 0 && id != "" {
 		return adminError(http.StatusNotFound, "there is no such connection")
 	}
 	return answerJSON(w, map[string]int{"ended": ended})
 }
 
+// ends is which connections are to be ended, and how.
+type ends struct {
+	how   live.Ending
+	which live.Filter
+}
+
+// end ends them, and returns how many were not ending already.
+func (e *ends) end(set *live.Set) int { return set.EndMatching(e.how, e.which) }
+
+// readEnds reads what a request asks for. known lists the addresses of the upstreams.
+func readEnds(id string, query url.Values, known func() []string) (*ends, error) {
+	how, err := endingOf(query)
+	if err != nil {
+		return nil, err
+	}
+	which, err := chosenBy(id, query, known)
+	if err != nil {
+		return nil, err
+	}
+	return &ends{how, which}, nil
+}
+
 // chosenBy returns the choice of connections that the request asks for. known lists the
 // addresses of the upstreams.
-func chosenBy(id string, query url.Values, u *url.URL, known func() []string) (live.Filter, error) {
+func chosenBy(id string, query url.Values, known func() []string) (live.Filter, error) {
 	if id != "" {
-		return live.Filter{ID: id}, allowParameters(u, "code", "reason")
+		return live.Filter{ID: id}, allowNames(query, "code", "fleet", "reason")
 	}
-	filter, n, err := filterOf(query, known, "code", "reason")
+	filter, n, err := filterOf(query, known, "code", "fleet", "reason")
 	if err == nil && n == 0 {
 		err = adminError(http.StatusBadRequest, "say which connections: %s", strings.Join(filterNames, ", "))
 	}
@@ -71,4 +97,19 @@ func endingOf(query url.Values) (live.Ending, error) {
 // mayClose reports whether a gateway has reason to send the code.
 func mayClose(code int) bool {
 	return code == 1000 || code == 1001 || code == 1008 || code >= 1011 && code <= 1013 || code >= 3000 && code <= 4999
+}
+
+// endElsewhere ends connections of the other nodes, and returns how many those say there
+// were.
+func endElsewhere(node *fleetNode, w http.ResponseWriter, r *http.Request, id string, query url.Values) (ended int) {
+	if id != "" {
+		query.Set(endedID, id)
+	}
+	for _, answer := range askOthers(node, w, r, askEnd, query) {
+		var n int
+		if json.Unmarshal(answer.said, &n) == nil {
+			ended += n
+		}
+	}
+	return ended
 }

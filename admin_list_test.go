@@ -17,7 +17,7 @@ import (
 // asked is the answer of the admin endpoint for connections.
 func asked(set *live.Set, method, target string) (status int, answer string) {
 	rec := httptest.NewRecorder()
-	if err := adminConnections(set)(rec, httptest.NewRequest(method, connectionsPath+target, nil)); err != nil {
+	if err := adminConnections(set, alone(set))(rec, httptest.NewRequest(method, connectionsPath+target, nil)); err != nil {
 		return apiStatus(err), err.Error()
 	}
 	return rec.Code, strings.TrimSpace(rec.Body.String())
@@ -27,7 +27,7 @@ func TestAdminSaysWhatIsWrongWithAListThatIsAskedFor(t *testing.T) {
 	t.Parallel()
 	set := live.NewSet(live.Reports{Closed: reportClosed}, caddy.Exiting)
 	for target, want := range map[string]string{
-		"?name=x":                               `unknown parameter "name": allowed are after, gateway, ip, jti, limit, older_than, sort, state, upstream, user`,
+		"?name=x":                               `unknown parameter "name": allowed are after, fleet, gateway, ip, jti, limit, older_than, sort, state, upstream, user`,
 		"?code=1000":                            `unknown parameter "code"`,
 		"?user=":                                "user must be given once, and not be empty",
 		"?user=a&user=a":                        "user must be given once",

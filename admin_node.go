@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,7 +20,7 @@ const (
 )
 
 // adminNode answers GET and POST /ws_gateway/node.
-func adminNode(set *live.Set) caddy.AdminHandlerFunc {
+func adminNode(set *live.Set, node *fleetNode) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := allowMethods(w, r, http.MethodGet, http.MethodHead, http.MethodPost); err != nil {
 			return err
@@ -35,21 +34,16 @@ func adminNode(set *live.Set) caddy.AdminHandlerFunc {
 				return adminError(http.StatusBadRequest, "%w", err)
 			}
 			apply(set)
+			node.member().Beat() // so that the others know
 		}
-		return answerJSON(w, nodeOf(set))
+		return answerJSON(w, namedNode{node.name(), set.Node()})
 	}
 }
 
-// namedNode is the node with the name of its host, which is empty where the system does
-// not say.
+// namedNode is the node with its name.
 type namedNode struct {
 	Name string `json:"name"`
 	live.NodeView
-}
-
-func nodeOf(set *live.Set) namedNode {
-	name, _ := os.Hostname()
-	return namedNode{name, set.Node()}
 }
 
 // readNodeState reads {"state": "…", "period": "…"}, and returns what that asks for.

@@ -16,7 +16,7 @@ import (
 // askNode sends a request for the node of a set.
 func askNode(set *live.Set, method, target, body string) (status int, answer, allow string) {
 	rec := httptest.NewRecorder()
-	err := adminNode(set)(rec, httptest.NewRequest(method, nodePath+target, strings.NewReader(body)))
+	err := adminNode(set, alone(set))(rec, httptest.NewRequest(method, nodePath+target, strings.NewReader(body)))
 	if err != nil {
 		return apiStatus(err), err.Error(), rec.Header().Get("Allow")
 	}

@@ -148,6 +148,11 @@ func allowParameters(u *url.URL, allowed ...string) error {
 	if err != nil {
 		return adminError(http.StatusBadRequest, "%w", err)
 	}
+	return allowNames(query, allowed...)
+}
+
+// allowNames refuses parameters with other names.
+func allowNames(query url.Values, allowed ...string) error {
 	for name := range query {
 		if slices.Contains(allowed, name) {
 			continue

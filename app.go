@@ -1,12 +1,15 @@
 package wsgateway
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/wsgateway/caddy-ws-gateway/fleet"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -31,6 +34,16 @@ type App struct {
 	//
 	// A reload changes it for live connections, too.
 	Buffers int64 `json:"buffers,omitempty"`
+
+	// The engine through which the gateways of many nodes act as one: caps are those of
+	// all nodes together, revocations and states of upstreams are known to each, and
+	// balancing goes by what all of them hold. Default: none, which is one node.
+	//
+	// A reload keeps the node what it is in the fleet; one that changes this leaves the
+	// old engine and joins the new one. Live connections stay in any case.
+	FleetRaw json.RawMessage `json:"fleet,omitempty" caddy:"namespace=ws_gateway.fleet inline_key=engine"`
+
+	fleet *fleetOfConfig // nil without one
 }
 
 // CaddyModule returns the Caddy module information.
@@ -39,6 +52,38 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 		ID:  "ws_gateway",
 		New: func() caddy.Module { return new(App) },
 	}
+}
+
+// Provision loads the engine of the fleet. It does not wait for anything on the network.
+func (a *App) Provision(ctx caddy.Context) (err error) {
+	if a.FleetRaw == nil {
+		return nil
+	}
+	a.fleet, err = loadFleet(ctx, a)
+	return err
+}
+
+// loadFleet loads the engine that the app names.
+func loadFleet(ctx caddy.Context, a *App) (*fleetOfConfig, error) {
+	var named struct {
+		Engine string `json:"engine"`
+	}
+	if err := json.Unmarshal(a.FleetRaw, &named); err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	loaded, err := ctx.LoadModule(a, "FleetRaw")
+	if err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	module, ok := loaded.(fleet.Module)
+	if !ok {
+		return nil, fmt.Errorf("fleet: the module %s.%s is no engine: it has to be a fleet.Module", fleetNamespace, named.Engine)
+	}
+	said, err := json.Marshal(loaded)
+	if err != nil {
+		return nil, errors.New("fleet: the engine's configuration cannot be compared with the next one")
+	}
+	return &fleetOfConfig{engine: named.Engine, module: module, said: said, logger: ctx.Logger()}, nil
 }
 
 // Validate checks the configuration.
@@ -52,21 +97,25 @@ func (a *App) Validate() error {
 // Start makes the settings those of the process.
 func (a *App) Start() error {
 	apps.start(a)
+	if a.fleet != nil {
+		ours.join(a.fleet)
+	}
 	return nil
 }
 
-// Stop gives up the settings.
+// Stop gives up the settings. A fleet is left at once, unless the process exits: then it is
+// left when the last connection is gone.
 func (a *App) Stop() error {
 	apps.stop(a)
+	if a.fleet != nil && !caddy.Exiting() {
+		ours.leave(a.fleet)
+	}
 	return nil
 }
 
 // Cleanup gives up the settings, for Caddy does not stop the apps of a configuration
 // that fails after all of them have started.
-func (a *App) Cleanup() error {
-	apps.stop(a)
-	return nil
-}
+func (a *App) Cleanup() error { return a.Stop() }
 
 // apps are those that run: two while a reload lasts, since Caddy starts the apps of the
 // new configuration before it stops those of the old one, or of the new one if it
@@ -113,6 +162,7 @@ func (s *startedApps) apply() {
 // Interface guards.
 var (
 	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.Validator    = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
 )

@@ -108,6 +108,15 @@ func (b *balancer) choose(into *balance.Lease, ask balance.Ask, pool reverseprox
 	return pool[i], balance.None
 }
 
+// short returns the upstreams of the pool for which nothing is missing but a larger part of
+// a cap that the nodes of a fleet have together.
+func (b *balancer) short(ask balance.Ask, pool reverseproxy.UpstreamPool, r *http.Request) []string {
+	if b.fixed {
+		return b.Short(ask, nil)
+	}
+	return b.Short(ask, b.membersOf(nil, pool, r))
+}
+
 // chooseBySelector lets one of Caddy's policies choose among the available upstreams.
 func (b *balancer) chooseBySelector(into *balance.Lease, ask balance.Ask, members []balance.Member, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
 	if up := b.chooseBound(into, ask, members, pool, r); up != nil {

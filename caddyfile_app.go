@@ -2,9 +2,11 @@ package wsgateway
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -49,6 +51,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 // appWords are the words of the global option.
 var appWords = map[string]func(*App, *caddyfile.Dispenser) error{
 	"buffers": (*App).unmarshalBuffers,
+	"fleet":   (*App).unmarshalFleet,
 }
 
 // unmarshalBuffers parses:
@@ -69,6 +72,31 @@ func (a *App) unmarshalBuffers(d *caddyfile.Dispenser) error {
 		return d.Errf("buffers must be at least 1MiB, not %s: %s", args[0], insteadOf(args[0]))
 	}
 	a.Buffers = size.Int64()
+	return nil
+}
+
+// unmarshalFleet parses:
+//
+//	fleet <engine> ...
+//
+// The rest is the engine's own.
+func (a *App) unmarshalFleet(d *caddyfile.Dispenser) error {
+	engines := make([]string, 0, 1)
+	for _, info := range caddy.GetModules(fleetNamespace) {
+		engines = append(engines, info.ID.Name())
+	}
+	if !d.NextArg() {
+		return d.Err("an argument is missing: fleet redis <url...>")
+	}
+	name := d.Val()
+	if !slices.Contains(engines, name) {
+		return d.Errf("the engine %.64q of the fleet is unknown: known are %s", name, strings.Join(engines, ", "))
+	}
+	engine, err := caddyfile.UnmarshalModule(d, fleetNamespace+"."+name)
+	if err != nil {
+		return err
+	}
+	a.FleetRaw = caddyconfig.JSONModuleObject(engine, fleetKey, name, nil)
 	return nil
 }
 

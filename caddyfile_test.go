@@ -260,6 +260,8 @@ func prepareValidation(t *testing.T) {
 	t.Setenv("WS_TOKEN", "a token")
 	t.Setenv("SESSION_TOKEN", "another token")
 	t.Setenv("JWT_TEST_SECRET", strings.Repeat("s", 48))
+	t.Setenv("REDIS_PASSWORD", "a-password")
+	t.Setenv("FLEET_SECRET", "a secret of the fleet")
 	t.Setenv("JWT_SECRET", strings.Repeat("s", 48))
 	home := caddy.DefaultStorage.Path
 	caddy.DefaultStorage.Path = t.TempDir()

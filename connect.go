@@ -37,9 +37,9 @@ type connected struct {
 }
 
 // connect finds an upstream that answers the handshake, which is sent with the
-// credential. Each upstream is tried at most once, and again only while
-// lb_try_duration lasts.
-func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential carrier.Placed) (*connected, *refusal) {
+// credential, once the fleet has said that the client may come in. Each upstream is tried
+// at most once, and again only while lb_try_duration lasts.
+func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential carrier.Placed, asked *errands) (*connected, *refusal) {
 	if h.live.Exiting() {
 		return nil, unavailable(w, "the server is shutting down")
 	}
@@ -52,6 +52,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 	defer h.leaveLine(t)
 	replacerOf(out).Map(t.described.placeholder)
 	defer func() { t.described.finish(t.start, t.count) }()
+	ready := h.gate(w, r, asked)
 	for {
 		if rf := h.turnAway(w); rf != nil { // it may have begun to drain while the handshake waited
 			return nil, rf
@@ -59,13 +60,13 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 		lease := new(balance.Lease)
 		up, refusal := h.acquire(lease, w, out, t)
 		if up == nil {
-			if refusal == balance.Full && h.waitInLine(r.Context(), t) || h.anotherRound(r.Context(), t) {
+			if refusal == balance.Full && (h.moreRoom(out, t) || h.waitInLine(r.Context(), t)) || h.anotherRound(r.Context(), t) {
 				continue
 			}
 			return nil, t.exhausted(w, r, refusal)
 		}
 		t.leaveLine()
-		got, rf := h.try(out, up, lease, t)
+		got, rf := h.try(out, up, lease, t, ready)
 		if got != nil || rf != nil {
 			return got, rf
 		}
@@ -73,6 +74,36 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 			return nil, t.exhausted(w, r, balance.Dead)
 		}
 	}
+}
+
+// gate returns what holds a handshake back, once its upstream is connected, until the fleet
+// has said whether the client may come in; nil where it has nothing to say. The refusal is
+// the error.
+func (h *Handler) gate(w http.ResponseWriter, r *http.Request, asked *errands) func() error {
+	if *asked == (errands{}) {
+		return nil
+	}
+	return func() error {
+		if rf := h.hear(w, r, asked); rf != nil {
+			return rf
+		}
+		return nil
+	}
+}
+
+// moreRoom asks the fleet for more of max_conns, where that has room and only the part of
+// it that this node has is used up. It reports whether it is worth trying again.
+func (h *Handler) moreRoom(out *http.Request, t *tries) bool {
+	member := h.fleet.member()
+	if member == nil || t.asks >= mostAsks {
+		return false
+	}
+	short := h.balancer.short(balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}, t.among, out)
+	if len(short) == 0 {
+		return false
+	}
+	t.asks++
+	return member.MoreConns(out.Context(), short, h.MaxConns)
 }
 
 // acquire takes a lease on one of the upstreams that were not tried yet.
@@ -91,6 +122,7 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 			h.noteDynamic(pool)
 		}
 	}
+	t.among = pool
 	if h.Queue != nil {
 		t.pool = t.pool[:0]
 		for _, up := range pool {
@@ -104,7 +136,7 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 // try makes one attempt at an upstream. It returns the connected upstream; or the
 // answer for the client, where no other attempt may follow; or neither, where another
 // may.
-func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balance.Lease, t *tries) (*connected, *refusal) {
+func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balance.Lease, t *tries, ready func() error) (*connected, *refusal) {
 	address := lease.Address()
 	var a *handshake.Answer
 	kept := false
@@ -128,7 +160,7 @@ func (h *Handler) try(out *http.Request, up *reverseproxy.Upstream, lease *balan
 	shake := h.forUpstream(out, info, address, t)
 	start := time.Now()
 	var err error
-	a, err = h.dialer.Shake(shake, info, nil)
+	a, err = h.dialer.Shake(shake, info, ready)
 	t.count++
 	t.failed = true
 	t.tried = append(t.tried, address)
@@ -169,6 +201,9 @@ func (h *Handler) triesAgain(shake *http.Request, a *handshake.Answer, address s
 // the application drops, answers wrongly or never answers could take every upstream
 // down for all clients.
 func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
+	if rf, ok := errors.AsType[*refusal](err); ok { // from the gate
+		return rf
+	}
 	err = fmt.Errorf("upstream %s: %w", address, err)
 	silent := gatewayTimeout(err.Error())
 	switch {

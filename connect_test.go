@@ -176,7 +176,7 @@ func shakeThrough(t *testing.T, h *Handler) int {
 	t.Helper()
 	r := requestWith(nil)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
-	got, rf := h.connect(httptest.NewRecorder(), r, carrier.Placed{})
+	got, rf := h.connect(httptest.NewRecorder(), r, carrier.Placed{}, new(errands))
 	if rf != nil {
 		return rf.status
 	}

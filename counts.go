@@ -46,6 +46,20 @@ var (
 	})
 )
 
+// fleetSeconds has no series where there is no fleet.
+var fleetSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	Namespace: "caddy",
+	Subsystem: "ws_gateway",
+	Name:      "fleet_operation_seconds",
+	Help:      "How long the engine of the fleet took for what it was asked, whatever came of it.",
+	Buckets:   []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+}, []string{"operation"})
+
+// observeFleet is for an operation of [membership.Config].
+func observeFleet(operation string, took time.Duration) {
+	fleetSeconds.WithLabelValues(operation).Observe(took.Seconds())
+}
+
 // byGateway is a collector whose series belong to a gateway each.
 type byGateway interface {
 	prometheus.Collector

@@ -37,19 +37,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		upgrade.StopClocks(w, r)
 	}
 	var who identity
+	var asked errands
 	if what == handshake.Plain && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
 		return h.serveRenewal(w, r)
 	}
 	if rf == nil && what == handshake.Sound {
-		if rf = h.turnAway(w); rf == nil {
-			rf = h.knock(w, r)
-		}
+		rf = h.letKnock(w, r, &asked)
 	}
 	if rf == nil {
 		who, rf = h.admitUser(w, r, what)
 	}
 	h.decorate(r) // also where it is refused: error routes may lead to an upstream
 	if rf != nil {
+		if over := h.overRate(w, r, &asked); over != nil {
+			rf = over
+		}
 		return h.refuse(w, r, what, since, rf)
 	}
 	if what == handshake.Plain {
@@ -58,16 +60,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer p.lease.Release()
 		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
 	}
-	return h.serveWebSocket(w, r, next, since, who)
+	return h.serveWebSocket(w, r, next, since, who, &asked)
 }
 
 // serveWebSocket brings a handshake, which came at since, to an upstream, and relays
 // between the two sides.
-func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity) error {
+func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity, asked *errands) error {
 	id := live.NewID()
 	replacerOf(r).Set(connectionPlaceholder, id)
 
-	seat, rf := h.takeSeat(w, r)
+	seat, rf := h.takeSeat(w, r, asked)
 	if rf != nil {
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
@@ -77,7 +79,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 			seat.Release()
 		}
 	}()
-	got, rf := h.connect(w, r, who.forwarded)
+	got, rf := h.connect(w, r, who.forwarded, asked)
 	if rf != nil {
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}

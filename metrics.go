@@ -118,7 +118,7 @@ func namesOf(views []live.GatewayView) []string {
 func registerMetrics(reg *prometheus.Registry, set *live.Set, gateway string) error {
 	namesOfSeries.note(time.Now(), gateway)
 	collectors := make([]prometheus.Collector, 0, 2+len(countsByGateway))
-	collectors = append(collectors, panicsTotal, newGatewaysCollector(set))
+	collectors = append(collectors, panicsTotal, newGatewaysCollector(set), newFleetCollector(ours), fleetSeconds)
 	for _, vec := range countsByGateway {
 		collectors = append(collectors, vec)
 	}

@@ -33,6 +33,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	_ "github.com/wsgateway/caddy-ws-gateway/fleet/redis" // the engine of fleets
+	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
 	_ "github.com/wsgateway/caddy-ws-gateway/internal/command" // caddy ws-gateway
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
@@ -55,6 +57,7 @@ func init() {
 		defer contain(nil) // other modules have something to do at the exit as well
 		process.Exit(defaultExitPeriod)
 		process.AwaitEmpty()
+		ours.exit()
 	})
 }
 
@@ -68,7 +71,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the handler up. It does not wait for anything on the network.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.running = &running{name: h.Name, logger: h.LogSampling.wrap(ctx.Logger()), live: process}
+	h.running = &running{name: h.Name, logger: h.LogSampling.wrap(ctx.Logger()), live: process, fleet: ours}
 	if h.name == "" {
 		h.name = "default"
 	}
@@ -76,6 +79,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.caps = h.Limit.caps()
+	h.hasCap = h.MaxConns > 0 || h.caps != (admission.Caps{IPv6Bits: h.caps.IPv6Bits})
 	h.relayPolicy = relayPolicy(h.name, h.Limit, h.Ping, time.Duration(h.IdleTimeout), h.Strict)
 	var err error
 	if h.messages, err = loadMessages(ctx, h.Messages, h.Limit.messageSize(), messageReporter{h.name, h.live}); err != nil {

@@ -20,6 +20,7 @@ type tries struct {
 	start    time.Time
 
 	count      int      // attempts in all
+	asks       int      // for more room, of the fleet
 	tried      []string // addresses of this round
 	failed     bool     // an attempt has failed since upstreams were asked for
 	drops      int      // attempts that an upstream dropped
@@ -28,8 +29,9 @@ type tries struct {
 	lastStatus int      // the status of the upstream's refusal, where that is why
 	described  described
 
-	pool      []string       // the addresses of the upstreams, when last asked for
-	place     *balance.Place // in the line, while waiting
+	among     reverseproxy.UpstreamPool // the upstreams, when last asked for
+	pool      []string                  // their addresses, where they are waited for
+	place     *balance.Place            // in the line, while waiting
 	waitUntil time.Time
 	joined    time.Time     // the line, when last
 	waited    time.Duration // in line, in all

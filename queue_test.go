@@ -328,7 +328,7 @@ func TestPanicAfterTheUpstreamAnsweredLeavesNothingOpen(t *testing.T) {
 					t.Error("it did not come to a panic")
 				}
 			}()
-			_, _ = h.try(r, up, lease, newTries(h.Proxy.LoadBalancing))
+			_, _ = h.try(r, up, lease, newTries(h.Proxy.LoadBalancing), nil)
 		}()
 		<-closed
 		if live := process.Ledger.Look(address).Live; live != 0 {

@@ -23,13 +23,13 @@ func TestScaleUpIsRebalancedAtThePaceAndEnds(t *testing.T) {
 		"random":        new(reverseproxy.RandomSelection),
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := fleet{name: "rebalance-scale-up-" + name, policy: policy, set: at(10, time.Minute), hosts: 5, loaded: 4}
+			f := rig{name: "rebalance-scale-up-" + name, policy: policy, set: at(10, time.Minute), hosts: 5, loaded: 4}
 			f.play(t, scaleUp)
 		})
 	}
 }
 
-func scaleUp(t *testing.T, f *fleet) {
+func scaleUp(t *testing.T, f *rig) {
 	const clients = 400
 	f.rebalance()
 	elapse(time.Minute) // that they are new is over
@@ -76,11 +76,11 @@ func TestRecoveredUpstreamIsRebalanced(t *testing.T) {
 		"round_robin with slow start":  {new(reverseproxy.RoundRobinSelection), nil, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fleet{name: "rebalance " + name, policy: row.policy, hosts: 3, set: func(h *Handler) {
+			rig{name: "rebalance " + name, policy: row.policy, hosts: 3, set: func(h *Handler) {
 				at(50, time.Minute)(h)
 				failing(0, 0, time.Minute)(h)
 				h.SlowStart = caddy.Duration(row.slow)
-			}}.play(t, func(t *testing.T, f *fleet) {
+			}}.play(t, func(t *testing.T, f *rig) {
 				f.rebalance()
 				elapse(time.Hour) // they are warm
 				f.gateway.balancer.Fail(f.addresses[2])
@@ -99,7 +99,7 @@ func TestRecoveredUpstreamIsRebalanced(t *testing.T) {
 
 // Clients who stay away, and come back later all at once, must not make it swing.
 func TestRebalanceMovesNoMoreThanTheSurplusWhoeverComesBack(t *testing.T) {
-	fleet{name: "rebalance-away", set: at(100, time.Second), hosts: 4}.play(t, func(t *testing.T, f *fleet) { // faster than connections can close
+	rig{name: "rebalance-away", set: at(100, time.Second), hosts: 4}.play(t, func(t *testing.T, f *rig) { // faster than connections can close
 		f.put(balance.Maintenance, 2, 3)
 		f.join(200)
 		elapse(time.Minute)
@@ -127,8 +127,8 @@ func TestRebalanceWithoutRegardToLoadsIsEvenUnderChurn(t *testing.T) {
 		"random":      new(reverseproxy.RandomSelection),
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := fleet{name: "rebalance-churn-" + name, policy: policy, set: at(100, 10*time.Second), hosts: 4}
-			f.play(t, func(t *testing.T, f *fleet) {
+			f := rig{name: "rebalance-churn-" + name, policy: policy, set: at(100, 10*time.Second), hosts: 4}
+			f.play(t, func(t *testing.T, f *rig) {
 				f.rebalance()
 				elapse(time.Minute)
 				f.put(balance.Maintenance, 3)
@@ -151,7 +151,7 @@ func TestRebalanceWithoutRegardToLoadsIsEvenUnderChurn(t *testing.T) {
 // A configuration that is loaded while connections are moved has the same upstreams,
 // so that nothing arrives by it.
 func TestRebalanceGoesOnAfterAReload(t *testing.T) {
-	fleet{name: "rebalance-reload", set: at(10, time.Minute), hosts: 2}.play(t, func(t *testing.T, f *fleet) {
+	rig{name: "rebalance-reload", set: at(10, time.Minute), hosts: 2}.play(t, func(t *testing.T, f *rig) {
 		f.rebalance()
 		elapse(time.Minute)
 		f.put(balance.Maintenance, 1)
@@ -173,7 +173,7 @@ func TestRebalanceGoesOnAfterAReload(t *testing.T) {
 // What is new is told once, and may be told while the old configuration with fewer
 // upstreams is there still.
 func TestRebalanceWaitsForTheOldConfigurationToGo(t *testing.T) {
-	fleet{name: "rebalance-overlap", set: at(100, time.Minute), hosts: 3, loaded: 2}.play(t, func(t *testing.T, f *fleet) {
+	rig{name: "rebalance-overlap", set: at(100, time.Minute), hosts: 3, loaded: 2}.play(t, func(t *testing.T, f *rig) {
 		f.join(90)
 		old := f.load(3)
 		f.rebalance()
@@ -192,7 +192,7 @@ func TestDynamicUpstreamThatIsGoneHasNoShare(t *testing.T) {
 		h.Proxy.DynamicUpstreams = noSource{}
 		at(100, time.Minute)(h)
 	}
-	fleet{name: "rebalance-gone", set: dynamic, hosts: 4}.play(t, func(t *testing.T, f *fleet) {
+	rig{name: "rebalance-gone", set: dynamic, hosts: 4}.play(t, func(t *testing.T, f *rig) {
 		f.gateway.Proxy.Upstreams = pool(f.addresses[:3]...)
 		f.gateway.noteDynamic(f.gateway.Proxy.Upstreams)
 		f.rebalance()
@@ -228,7 +228,7 @@ func dawdle(p *bubble.Peer) {
 // Who was told to go is not over yet, but must not be counted as if they stayed:
 // all would be taken from one upstream.
 func TestRebalanceIsEvenWhereClientsTakeTheirTimeToClose(t *testing.T) {
-	fleet{name: "rebalance-dawdlers", set: at(100, 2*time.Second), hosts: 3}.play(t, func(t *testing.T, f *fleet) {
+	rig{name: "rebalance-dawdlers", set: at(100, 2*time.Second), hosts: 3}.play(t, func(t *testing.T, f *rig) {
 		f.put(balance.Maintenance, 2)
 		f.join(0)
 		f.clients.does = dawdle
@@ -247,7 +247,7 @@ func TestRebalanceIsEvenWhereClientsTakeTheirTimeToClose(t *testing.T) {
 // An upstream that goes and comes back, again and again, may cost a move each
 // time, but no storm.
 func TestFlappingUpstreamDoesNotMakeItSwing(t *testing.T) {
-	fleet{name: "rebalance-flapping", set: at(20, time.Minute), hosts: 4}.play(t, func(t *testing.T, f *fleet) {
+	rig{name: "rebalance-flapping", set: at(20, time.Minute), hosts: 4}.play(t, func(t *testing.T, f *rig) {
 		f.rebalance()
 		f.join(200)
 		for range 20 {
@@ -261,7 +261,7 @@ func TestFlappingUpstreamDoesNotMakeItSwing(t *testing.T) {
 }
 
 func TestIdleConnectionsAreMovedFirst(t *testing.T) {
-	fleet{name: "rebalance-idle", hosts: 1}.play(t, func(t *testing.T, f *fleet) {
+	rig{name: "rebalance-idle", hosts: 1}.play(t, func(t *testing.T, f *rig) {
 		var clients []*bubble.Peer
 		for range 10 {
 			client, _, _, _ := connectTo(f.gateway)
@@ -302,10 +302,10 @@ func TestUnhealthyUpstreamIsDrainedWhereAskedFor(t *testing.T) {
 			if row.recovers {
 				failDuration = 10500 * time.Millisecond // half the drain, and the time until it is seen
 			}
-			fleet{name: fmt.Sprintf("drain-unhealthy-%t", row.recovers), policy: new(reverseproxy.FirstSelection), hosts: 2, set: func(h *Handler) {
+			rig{name: fmt.Sprintf("drain-unhealthy-%t", row.recovers), policy: new(reverseproxy.FirstSelection), hosts: 2, set: func(h *Handler) {
 				h.DrainPeriod = &period
 				failing(0, 0, failDuration)(h)
-			}}.play(t, func(t *testing.T, f *fleet) {
+			}}.play(t, func(t *testing.T, f *rig) {
 				f.join(0)
 				f.clients.stayAway(true)
 				for range 20 {

@@ -30,12 +30,41 @@ type records struct {
 	book   *durable.Book
 	states *upstreamStates
 	ending atomic.Bool // revoked connections are about to be looked for
+
+	announces atomic.Pointer[announce] // nil where there is no fleet to tell
+	later     laterWrites
 }
+
+// announce tells the fleet a record, or with no data that it was deleted. An error says
+// that the fleet will be told later.
+type announce func(ctx context.Context, kind, id string, data []byte) error
 
 func newRecords(set *live.Set) *records {
 	k := &records{set: set, states: &upstreamStates{set: set, known: make(map[string]upstreamState)}}
-	k.book = durable.New(map[string]durable.Shelf{revocationRecords: revocationShelf{k}, stateRecords: k.states})
+	k.book = durable.New(k.shelves())
 	return k
+}
+
+// shelves are the records in memory, by their kinds.
+func (k *records) shelves() map[string]durable.Shelf {
+	return map[string]durable.Shelf{revocationRecords: revocationShelf{k}, stateRecords: k.states}
+}
+
+// announce has the fleet told of what operators say from now on; nil: nobody.
+func (k *records) announce(to announce) {
+	if to == nil {
+		k.announces.Store(nil)
+		return
+	}
+	k.announces.Store(&to)
+}
+
+// tell tells the fleet, if there is one. Where it cannot be told now, it is told when it
+// can be, which is no reason to refuse what the operator wants.
+func (k *records) tell(ctx context.Context, kind, id string, data []byte) {
+	if to := k.announces.Load(); to != nil {
+		_ = (*to)(ctx, kind, id, data)
+	}
 }
 
 // attach uses the storage of a configuration until release.
@@ -54,13 +83,29 @@ func (k *records) revoke(ctx context.Context, r revocation.Revocation) (kept rev
 
 // pardon puts a revocation out of force, unless the storage fails.
 func (k *records) pardon(ctx context.Context, id string) error {
-	return k.book.Delete(ctx, revocationRecords, id)
+	if err := k.book.Delete(ctx, revocationRecords, id); err != nil {
+		return err
+	}
+	k.tell(ctx, revocationRecords, id, nil)
+	return nil
 }
 
 // setState sets the state of an upstream, and keeps it. The error is an errNotKept.
 func (k *records) setState(ctx context.Context, address string, state balance.State) error {
 	record := k.states.put(address, state)
 	return k.put(ctx, stateRecords, record.id(), record)
+}
+
+// keepSoon writes a record that the fleet has told, or deletes it. A failure is logged, and
+// tried again, by the book.
+func (k *records) keepSoon(kind, id string, data []byte) {
+	k.later.add(recordName{kind, id}, data, func(name recordName, data []byte) {
+		if data == nil {
+			_ = k.book.Delete(context.Background(), name.kind, name.id)
+			return
+		}
+		_ = k.book.Put(context.Background(), name.kind, name.id, data)
+	})
 }
 
 // errNotKept is for what is in force, and would not be after a restart.
@@ -70,6 +115,7 @@ func (k *records) put(ctx context.Context, shelf, id string, record any) error {
 	data, err := json.Marshal(record)
 	if err == nil {
 		err = k.book.Put(ctx, shelf, id, data)
+		k.tell(ctx, shelf, id, data)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotKept, err)

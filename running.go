@@ -21,9 +21,11 @@ type running struct {
 	name          string
 	logger        *zap.Logger
 	live          *live.Set      // the connections of the process
+	fleet         *fleetNode     // the process among the nodes of its fleet
 	authenticator *authenticator // nil without auth
 	originPolicy  *origin.Policy
 	caps          admission.Caps
+	hasCap        bool           // that the nodes of a fleet hold together
 	relayPolicy   *relay.Policy  // nil for nothing that connections are held to
 	messages      *messageChains // nil where nobody looks into messages
 	balancer      *balancer

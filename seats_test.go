@@ -147,7 +147,7 @@ func TestEachCapHasItsAnswer(t *testing.T) {
 			h := loadLimited(t, "capped by "+name, &row.limit)
 			defer unload(t, h)
 			h.logger = logger
-			seat, rf := h.takeSeat(httptest.NewRecorder(), handshakeFrom("192.0.2.1", "alice"))
+			seat, rf := h.takeSeat(httptest.NewRecorder(), handshakeFrom("192.0.2.1", "alice"), new(errands))
 			if rf != nil {
 				t.Fatal(rf)
 			}
@@ -212,7 +212,7 @@ func TestSeatOfAConnectionThatIsGivenUpIsGivenBack(t *testing.T) {
 	t.Parallel()
 	for _, made := range []bool{true, false} {
 		h := loadLimited(t, "given up with a seat", &Limit{Connections: 1})
-		seat, rf := h.takeSeat(httptest.NewRecorder(), handshakeFrom("192.0.2.1", ""))
+		seat, rf := h.takeSeat(httptest.NewRecorder(), handshakeFrom("192.0.2.1", ""), new(errands))
 		if rf != nil {
 			t.Fatal(rf)
 		}
@@ -239,7 +239,7 @@ func TestHandlersOfOneNameShareTheirSeats(t *testing.T) {
 	defer unload(t, one)
 	defer unload(t, other)
 	take := func(h *Handler, user string) *refusal {
-		_, rf := h.takeSeat(httptest.NewRecorder(), handshakeFrom("192.0.2.1", user))
+		_, rf := h.takeSeat(httptest.NewRecorder(), handshakeFrom("192.0.2.1", user), new(errands))
 		return rf
 	}
 	for i, row := range []struct {

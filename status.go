@@ -87,16 +87,16 @@ func (s *Status) Provision(ctx caddy.Context) error {
 	}
 	stop := statusSeries.start()
 	s.release = func() { end(); stop() }
-	s.serveFrom(open, process, kept, statusSeries, ctx.Logger())
+	s.serveFrom(open, process, kept, ours, statusSeries, ctx.Logger())
 	return nil
 }
 
 // serveFrom has the handler show a set of connections until open is done.
-func (s *Status) serveFrom(open context.Context, set *live.Set, kept *records, series *statusSampler, logger *zap.Logger) {
+func (s *Status) serveFrom(open context.Context, set *live.Set, kept *records, node *fleetNode, series *statusSampler, logger *zap.Logger) {
 	s.page = embeddedStatusPage()
-	s.facts = &statusFacts{set, series, s.AllowActions}
+	s.facts = &statusFacts{set, node, series, s.AllowActions}
 	s.feeds = newStatusFeeds(open, s.facts.snapshot)
-	s.actions = &statusActions{set, kept, logger}
+	s.actions = &statusActions{set, kept, node, logger}
 }
 
 // Cleanup ends the streams of the page.

@@ -27,6 +27,7 @@ const maxStatusBody = 16 << 10
 type statusActions struct {
 	set    *live.Set
 	kept   *records
+	node   *fleetNode
 	logger *zap.Logger
 }
 
@@ -46,11 +47,11 @@ var statusActionsByName = map[string]statusAction{
 	},
 	"node": {
 		method: http.MethodPost, path: nodePath, members: []string{"state", "period"},
-		handler: func(a *statusActions) caddy.AdminHandlerFunc { return adminNode(a.set) },
+		handler: func(a *statusActions) caddy.AdminHandlerFunc { return adminNode(a.set, a.node) },
 	},
 	"end": {
 		method: http.MethodDelete, path: connectionsPath + "/", target: "id",
-		handler: func(a *statusActions) caddy.AdminHandlerFunc { return adminConnections(a.set) },
+		handler: func(a *statusActions) caddy.AdminHandlerFunc { return adminConnections(a.set, a.node) },
 	},
 	"revoke": {
 		method: http.MethodPost, path: revocationsPath, members: []string{"user", "jti", "gateway"},

@@ -109,6 +109,7 @@ type statusDrain struct {
 // statusFacts are where the page takes from what it shows.
 type statusFacts struct {
 	set     *live.Set
+	self    *fleetNode
 	series  *statusSampler
 	actions bool
 }
@@ -166,7 +167,7 @@ func (f *statusFacts) drains(gateways []live.GatewayView) map[string]statusDrain
 }
 
 func (f *statusFacts) node() statusNode {
-	node := statusNode{namedNode: nodeOf(f.set)}
+	node := statusNode{namedNode: namedNode{f.self.name(), f.set.Node()}}
 	if node.State == balance.Drain.String() {
 		node.Drain = &statusDrain{From: max(node.Live, f.series.drainedFrom(wholeNode)), Left: node.Live, EndsAt: node.EndsAt}
 	}

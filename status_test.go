@@ -33,7 +33,7 @@ func newStatus(t *testing.T, actions bool) (*Status, *live.Set) {
 	s := &Status{AllowActions: actions}
 	open, end := context.WithCancel(t.Context())
 	s.release = end
-	s.serveFrom(open, set, kept, newStatusSampler(set), zap.NewNop())
+	s.serveFrom(open, set, kept, alone(set), newStatusSampler(set), zap.NewNop())
 	return s, set
 }
 
@@ -228,7 +228,7 @@ func TestStatusAnswersInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, set := newStatus(t, false)
 		s.facts.series.turn <- struct{}{} // another is answered
-		other := &statusFacts{set: set, series: s.facts.series}
+		other := &statusFacts{set: set, self: alone(set), series: s.facts.series}
 		ctx, leave := context.WithCancel(t.Context())
 		gone, answered := make(chan *statusSnapshot, 1), make(chan *statusSnapshot, 2)
 		go func() { gone <- s.facts.snapshot(ctx, statusQuery{limit: 1}) }()

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // connectionColumn is a column of a table of connections.
@@ -60,6 +62,15 @@ var historyColumns = []connectionColumn{
 	{column{"SUBPROTOCOL", true}, "", func(c *listedConnection) string { return c.Subprotocol }},
 	{column{"FROM CLIENT", false}, "", func(c *listedConnection) string { return passedText(c.MessagesFromClient, c.BytesFromClient) }},
 	{column{"FROM UPSTREAM", false}, "", func(c *listedConnection) string { return passedText(c.MessagesFromUpstream, c.BytesFromUpstream) }},
+}
+
+// ofNodes puts the node behind the ID where those of all nodes are listed.
+func ofNodes(cmd *cobra.Command, columns []connectionColumn) []connectionColumn {
+	if !meansFleet(cmd) {
+		return columns
+	}
+	node := connectionColumn{column{"NODE", true}, "", func(c *listedConnection) string { return c.Node }}
+	return slices.Insert(slices.Clone(columns), 1, node)
 }
 
 // connectionTable makes the columns and rows of a table.

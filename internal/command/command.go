@@ -46,5 +46,6 @@ func setUpCommand(cmd *cobra.Command, poll time.Duration) {
 		topCommand(),
 		revokeCommand(),
 		nodeCommand(poll),
+		fleetCommand(),
 	)
 }

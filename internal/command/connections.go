@@ -12,6 +12,7 @@ import (
 // listedConnection is a connection as the admin endpoint lists it. What is a pointer
 // may be missing.
 type listedConnection struct {
+	Node        string   `json:"node"` // where those of all nodes are listed
 	ID          string   `json:"id"`
 	Gateway     string   `json:"gateway"`
 	User        string   `json:"user"`
@@ -54,6 +55,24 @@ func addConnectionFlags(cmd *cobra.Command) {
 	flags.String("jti", "", "Those that stand on the token with this ID")
 	flags.String("ip", "", "Those from this address of a client")
 	flags.String("older-than", "", "Those that have been open for longer, such as 90s, 1h or 7d")
+}
+
+// addFleetFlag adds the flag that means all nodes.
+func addFleetFlag(cmd *cobra.Command) {
+	cmd.Flags().Bool("fleet", false, "Those of all nodes of the fleet, and not of this one alone")
+}
+
+// meansFleet reports whether all nodes are meant.
+func meansFleet(cmd *cobra.Command) bool {
+	fleet, err := cmd.Flags().GetBool("fleet")
+	return err == nil && fleet
+}
+
+// warnOfMissing says which nodes did not answer.
+func warnOfMissing(cmd *cobra.Command, endpoint *adminEndpoint) {
+	if endpoint.missing != "" {
+		cmd.PrintErrln("caddy ws-gateway: no answer from " + escaped(endpoint.missing) + ": their connections are not among these")
+	}
 }
 
 // connectionQuery makes parameters of the flags that choose connections.

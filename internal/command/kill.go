@@ -29,10 +29,12 @@ With filters, on a terminal, it first says how many match and asks, unless there
 		Example: `  $ caddy ws-gateway kill 5f0c9a7e31b2d864
   $ caddy ws-gateway kill --user alice
   $ caddy ws-gateway kill --gateway chat --older-than 12h --code 1012 --yes
+  $ caddy ws-gateway kill --fleet --user alice --yes
   $ caddy ws-gateway kill --ip 203.0.113.7 --reason goodbye`,
 		DisableFlagsInUseLine: true,
 	}
 	addConnectionFlags(cmd)
+	addFleetFlag(cmd)
 	flags := cmd.Flags()
 	flags.Int("code", 0, "Close code for the clients (default 3000)")
 	flags.String("reason", "", "Reason for the close frames")
@@ -60,6 +62,10 @@ func runKill(cmd *cobra.Command, ids []string) error {
 	if err != nil {
 		return err
 	}
+	if meansFleet(cmd) {
+		ending.Set("fleet", "true")
+	}
+	defer warnOfMissing(cmd, endpoint)
 	if len(ids) > 0 {
 		return killEach(cmd, endpoint, ids, ending)
 	}
@@ -118,12 +124,13 @@ func killMatching(cmd *cobra.Command, endpoint *adminEndpoint, filters, ending u
 		return err
 	}
 	if in := cmd.InOrStdin(); !sure && isTerminal(in) && isTerminal(cmd.ErrOrStderr()) {
-		connections, _, err := fetchConnections(cmd.Context(), endpoint, filters)
+		looked := maps.Clone(filters)
+		if meansFleet(cmd) {
+			looked.Set("fleet", "true")
+		}
+		connections, _, err := fetchConnections(cmd.Context(), endpoint, looked)
 		if err != nil {
 			return err
-		}
-		for _, paging := range []string{"limit", "after"} {
-			filters.Del(paging)
 		}
 		if len(connections) == 0 {
 			printEnded(cmd, 0)

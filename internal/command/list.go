@@ -32,10 +32,12 @@ a side that does not read.
   $ caddy ws-gateway list --sort rate --limit 20
   $ caddy ws-gateway list --gateway chat --older-than 1h
   $ caddy ws-gateway list --state closed
+  $ caddy ws-gateway list --fleet --user alice
   $ caddy ws-gateway list --json | jq -r '.[].user'`,
 		DisableFlagsInUseLine: true,
 	}
 	addConnectionFlags(cmd)
+	addFleetFlag(cmd)
 	flags := cmd.Flags()
 	flags.String("state", "live", "Those that are live, or the last that have ended: closed")
 	flags.String("sort", "", "The largest first, by "+strings.Join(connectionSorts, ", "))
@@ -53,6 +55,7 @@ func runList(cmd *cobra.Command) error {
 		return err
 	}
 	connections, documents, err := fetchConnections(cmd.Context(), endpoint, query)
+	warnOfMissing(cmd, endpoint)
 	switch {
 	case err != nil:
 		return err
@@ -61,9 +64,9 @@ func runList(cmd *cobra.Command) error {
 	case len(connections) == 0:
 		cmd.PrintErrln("no connections")
 	case query.Get("state") == "closed":
-		printConnections(cmd, closedColumns, connections)
+		printConnections(cmd, ofNodes(cmd, closedColumns), connections)
 	default:
-		printConnections(cmd, liveColumns(query.Get("sort")), connections)
+		printConnections(cmd, ofNodes(cmd, liveColumns(query.Get("sort"))), connections)
 	}
 	return nil
 }
@@ -73,6 +76,9 @@ func listQuery(cmd *cobra.Command) (url.Values, error) {
 	query, err := connectionQuery(cmd)
 	if err != nil {
 		return nil, err
+	}
+	if meansFleet(cmd) {
+		query.Set("fleet", "true")
 	}
 	state, err := cmd.Flags().GetString("state")
 	if err != nil {

@@ -5,6 +5,7 @@ const (
 	adminRoot       = "/ws_gateway/"
 	adminUpstreams  = adminRoot + "upstreams"
 	connectionsPath = adminRoot + "connections"
+	fleetPath       = adminRoot + "fleet"
 	nodePath        = adminRoot + "node"
 	revocationsPath = adminRoot + "revocations"
 )

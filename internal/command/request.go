@@ -38,6 +38,8 @@ type adminEndpoint struct {
 	base    string
 	origin  string // none for a unix socket, as with Caddy's own commands
 	client  *http.Client
+
+	missing string // the nodes that did not answer where all were asked, as the last answer has it
 }
 
 // endpointOf finds the admin endpoint that the flags of a command name. Caddy's
@@ -127,6 +129,9 @@ func (e *adminEndpoint) call(ctx context.Context, method, path string, body []by
 		return nil, e.unreachable(err)
 	}
 	defer response.Body.Close()
+	if missing := response.Header.Get("Ws-Gateway-Missing"); missing != "" {
+		e.missing = missing
+	}
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:

@@ -138,6 +138,32 @@ func (h *ranking) Push(x any) {
 // Pop implements heap.Interface. Nothing is ever taken out.
 func (*ranking) Pop() any { return nil }
 
+// CompareRows orders rows of several sets as Rows orders those of one.
+func CompareRows(by string, a, b *Row) int {
+	return cmp.Or(cmp.Compare(b.key(by), a.key(by)), strings.Compare(a.ID, b.ID))
+}
+
+// key is how large a row is that was sorted; 0 for all where the order is that of IDs.
+func (r *Row) key(by string) float64 {
+	switch {
+	case r.Present == nil:
+		return 0
+	case by == "age":
+		return r.Age
+	case by == "idle":
+		return r.Idle
+	case by == "rate":
+		return r.Rates.BytesFromClient + r.Rates.BytesFromUpstream
+	case by == "pending":
+		return float64(r.Pending)
+	case by == "rtt" && r.RTT == 0:
+		return absent
+	case by == "rtt":
+		return r.RTT
+	}
+	return 0
+}
+
 // Row returns the connection with the ID, live or among the last that have ended; nil
 // where there is none.
 func (s *Set) Row(id string) *Row {

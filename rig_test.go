@@ -13,9 +13,9 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
-// fleet is a gateway before upstreams, its rebalancer, and the clients, all in
+// rig is a gateway before upstreams, its rebalancer, and the clients, all in
 // virtual time. A test starts what it needs, and the rest is play's.
-type fleet struct {
+type rig struct {
 	name   string                // of the gateway; no other test may have it
 	policy reverseproxy.Selector // least_conn if nil
 	set    func(*Handler)
@@ -30,7 +30,7 @@ type fleet struct {
 }
 
 // play runs a test with the gateway loaded. Afterwards, nothing of it is left.
-func (f fleet) play(t *testing.T, test func(t *testing.T, f *fleet)) {
+func (f rig) play(t *testing.T, test func(t *testing.T, f *rig)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f.t = t
@@ -47,7 +47,7 @@ func (f fleet) play(t *testing.T, test func(t *testing.T, f *fleet)) {
 	})
 }
 
-func (f *fleet) end() {
+func (f *rig) end() {
 	f.pause()
 	if f.clients != nil {
 		f.clients.leave()
@@ -57,7 +57,7 @@ func (f *fleet) end() {
 
 // load makes a configuration with the first so many hosts the one that is
 // loaded, and returns the one before.
-func (f *fleet) load(hosts int) (old *Handler) {
+func (f *rig) load(hosts int) (old *Handler) {
 	f.t.Helper()
 	old = f.gateway
 	f.gateway = load(f.t, f.name, f.policy, f.addresses[:hosts], f.set)
@@ -65,13 +65,13 @@ func (f *fleet) load(hosts int) (old *Handler) {
 }
 
 // join has so many clients connect. They come back when they are told to go.
-func (f *fleet) join(n int) {
+func (f *rig) join(n int) {
 	f.clients = newCrowd(func() *Handler { return f.gateway }, n)
 }
 
 // rebalance runs the rebalancer of what is loaded, until pause. It never looks at a
 // moment at which the test does something: elapse ends between two looks.
-func (f *fleet) rebalance() {
+func (f *rig) rebalance() {
 	elapse(watchInterval / 2)
 	ctx, cancel := context.WithCancel(f.t.Context())
 	done := make(chan struct{})
@@ -85,7 +85,7 @@ func (f *fleet) rebalance() {
 	}
 }
 
-func (f *fleet) pause() {
+func (f *rig) pause() {
 	if f.stop != nil {
 		f.stop()
 		f.stop = nil
@@ -93,16 +93,16 @@ func (f *fleet) pause() {
 }
 
 // put sets the state of some hosts.
-func (f *fleet) put(state balance.State, hosts ...int) {
+func (f *rig) put(state balance.State, hosts ...int) {
 	for _, i := range hosts {
 		process.SetState(f.addresses[i], state)
 	}
 }
 
-func (f *fleet) held() []int { return loads(f.name, f.addresses) }
+func (f *rig) held() []int { return loads(f.name, f.addresses) }
 
 // expectMoved fails the test unless so many were moved so far.
-func (f *fleet) expectMoved(least, most int) (moved int) {
+func (f *rig) expectMoved(least, most int) (moved int) {
 	f.t.Helper()
 	if moved = f.clients.movedSoFar(); moved < least || moved > most {
 		f.t.Errorf("%d were moved, want %d to %d", moved, least, most)
@@ -111,7 +111,7 @@ func (f *fleet) expectMoved(least, most int) (moved int) {
 }
 
 // expectRest fails the test if anyone is moved in the time to come.
-func (f *fleet) expectRest(d time.Duration) {
+func (f *rig) expectRest(d time.Duration) {
 	f.t.Helper()
 	moved := f.clients.movedSoFar()
 	elapse(d)
