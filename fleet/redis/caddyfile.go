@@ -59,6 +59,8 @@ func (r *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		seen[word] = true
 		args := d.RemainingArgs()
 		switch {
+		case opensBlock(d):
+			return d.Errf("a block is not expected here: %s", syntax)
 		case len(args) == 0:
 			return d.Errf("an argument is missing: %s", syntax)
 		case len(args) > 1:
@@ -67,11 +69,20 @@ func (r *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := r.set(d, word, args[0]); err != nil {
 			return err
 		}
-		for nesting := d.Nesting(); d.NextBlock(nesting); {
-			return d.Errf("a block is not expected here: %s", syntax)
-		}
 	}
 	return nil
+}
+
+// opensBlock reports whether a block follows what d stands on.
+func opensBlock(d *caddyfile.Dispenser) bool {
+	if !d.Next() {
+		return false
+	}
+	if d.Val() == "{" {
+		return true
+	}
+	d.Prev()
+	return false
 }
 
 // set sets a word of the block.

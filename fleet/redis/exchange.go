@@ -23,7 +23,8 @@ const (
 // Exchange implements [fleet.Engine].
 func (e *engine) Exchange(ctx context.Context, batch *fleet.Batch) (*fleet.Answer, error) {
 	args := e.batchArgs(batch)
-	keys := []string{e.prefix + "node:" + batch.Node}
+	keys := make([]string, 0, 1+len(batch.Knocks))
+	keys = append(keys, e.prefix+"node:"+batch.Node)
 	for _, knock := range batch.Knocks {
 		keys = append(keys, e.prefix+"rate:"+knock.Key)
 	}

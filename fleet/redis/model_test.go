@@ -99,7 +99,7 @@ func (m *model) step() {
 	case what < 2: // it dies
 		m.nodes[i] = m.begin()
 	case what < 3: // it leaves
-		m.both(func(e fleet.Engine) (any, error) { return nil, e.Leave(testContext(m.t), n.id) })
+		_, _ = m.both(func(e fleet.Engine) (any, error) { return nil, e.Leave(testContext(m.t), n.id) })
 		m.nodes[i] = m.begin()
 	case what < 4:
 		m.flush()
@@ -111,7 +111,7 @@ func (m *model) step() {
 		if m.random.IntN(2) == 0 {
 			m.late = append(m.late[:k], m.late[k+1:]...)
 		}
-		m.both(func(e fleet.Engine) (any, error) { return exchange(m.t, e, batch) })
+		_, _ = m.both(func(e fleet.Engine) (any, error) { return exchange(m.t, e, batch) })
 	case n.doubt:
 		m.assert(n)
 	default:
@@ -283,11 +283,11 @@ func (m *model) sums() map[string]int {
 // drain lets some nodes leave, and the others die.
 func (m *model) drain() {
 	for _, n := range m.nodes[:2] {
-		m.both(func(e fleet.Engine) (any, error) { return nil, e.Leave(testContext(m.t), n.id) })
+		_, _ = m.both(func(e fleet.Engine) (any, error) { return nil, e.Leave(testContext(m.t), n.id) })
 	}
 	m.advance(modelVoid)
 	for _, batch := range m.late {
-		m.both(func(e fleet.Engine) (any, error) { return exchange(m.t, e, batch) })
+		_, _ = m.both(func(e fleet.Engine) (any, error) { return exchange(m.t, e, batch) })
 	}
 	for key, sum := range m.sums() {
 		if sum != 0 {

@@ -3,9 +3,11 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -97,7 +99,7 @@ func (r *Redis) Provision(ctx caddy.Context) error {
 	if r.Node == "" {
 		name, err := os.Hostname()
 		if err != nil || name == "" {
-			return fmt.Errorf("node: the host has no name (%v): give the node one", err)
+			return fmt.Errorf("node: give it a name, as the host has none: %w", cmp.Or(err, errors.New("it is empty")))
 		}
 		r.Node = name
 	}
@@ -172,7 +174,7 @@ func (r *Redis) Validate() error {
 		return err
 	}
 	if strings.ContainsAny(r.Prefix, "{}") || strings.ContainsFunc(r.Prefix, unicode.IsSpace) {
-		return fmt.Errorf("prefix %q must have no braces and no blanks: use letters, digits, _, - and :", r.Prefix)
+		return fmt.Errorf("prefix %q must have no braces and no blanks: use letters, digits, colons, - and _", r.Prefix)
 	}
 	return checkName("node", r.Node)
 }

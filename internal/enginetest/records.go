@@ -68,7 +68,7 @@ func beatGap(t *testing.T, rig Rig) {
 func beatMany(t *testing.T, rig Rig) {
 	a := rig.join(t, "a")
 	_, position, _ := a.load()
-	var records []fleet.Record
+	records := make([]fleet.Record, 0, 1001)
 	for i := range 1001 {
 		records = append(records, fleet.Record{Kind: "k", ID: fmt.Sprint(i), Data: []byte("x")})
 	}
