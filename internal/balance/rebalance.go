@@ -15,14 +15,17 @@ type Share struct {
 	Gone      int // how many more were the caller's then; below zero if they were fewer
 }
 
-// sums returns what the upstreams hold in all, and their weights. The total is as it was
-// when it was said what other nodes hold: what nodes move meanwhile is still in it.
+// sums returns what the upstreams hold in all, and their weights. What has gone since it
+// was said what other nodes hold is still in the total: it is about to come back, and be
+// it to another node.
 func sums(shares []Share) (total, weights float64) {
+	gone := 0
 	for _, s := range shares {
-		total += float64(s.Live + s.Gone + s.Elsewhere)
+		total += float64(s.Live + s.Elsewhere)
 		weights += s.Weight
+		gone += s.Gone
 	}
-	return total, weights
+	return total + float64(max(gone, 0)), weights
 }
 
 // held returns what the upstream holds now. The connections of the other nodes are taken
