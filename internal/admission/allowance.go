@@ -20,7 +20,8 @@ type Shared struct {
 }
 
 // Bind has all caps on connections held by allowances as well, of which there are none
-// until [Local.Allow] gives them. Connections that live already stay.
+// until [Local.Allow] gives them. Connections that live already stay, and so do the
+// allowances of a ledger that is bound already.
 func (l *Local) Bind() { l.bind(true) }
 
 // Unbind forgets all allowances, so that caps hold by themselves.
@@ -29,6 +30,9 @@ func (l *Local) Unbind() { l.bind(false) }
 func (l *Local) bind(bound bool) {
 	l.naming.Lock()
 	defer l.naming.Unlock()
+	if l.bound == bound {
+		return
+	}
 	l.bound = bound
 	for _, g := range *l.gateways.Load() {
 		g.alone(func() { g.allowance = l.firstAllowance() })

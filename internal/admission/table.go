@@ -64,6 +64,7 @@ func (c Caps) In(d Dimension) (int, Limit) {
 	return 0, ""
 }
 
+// Bits returns how many bits of an IPv6 address are one client's.
 func (c Caps) Bits() int {
 	if c.IPv6Bits <= 0 {
 		return DefaultIPv6Bits

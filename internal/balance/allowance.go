@@ -18,10 +18,14 @@ type Shared struct {
 }
 
 // Bind has all caps held by allowances as well, of which there are none until
-// [Ledger.Allow] gives them. Leases that are held already stay.
+// [Ledger.Allow] gives them. Leases that are held already stay, and so do the allowances
+// of a ledger that is bound already.
 func (l *Ledger) Bind() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.bound {
+		return
+	}
 	l.bound = true
 	for _, be := range l.backends {
 		be.allowance = 0
