@@ -99,6 +99,8 @@ func stop(nodes ...*node) {
 
 // try has a client try to connect, as the handler does.
 func (n *node) try(ip netip.Addr, user string) (*admission.Seat, Verdict) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout) // for all that it waits for
+	defer cancel()
 	seat := new(admission.Seat)
 	for {
 		limit := n.seats.Admit(seat, gateway, n.caps, ip, user)
@@ -109,12 +111,12 @@ func (n *node) try(ip netip.Addr, user string) (*admission.Seat, Verdict) {
 			return nil, Verdict{Closed: true}
 		}
 		if limit == admission.Connections && n.seats.Short(gateway, n.caps.Connections) &&
-			n.MoreSeats(context.Background(), gateway, n.caps.Connections) {
+			n.MoreSeats(ctx, gateway, n.caps.Connections) {
 			continue
 		}
 		return nil, Verdict{Limit: limit}
 	}
-	if v := n.Claim(seat, gateway, n.caps, ip, user).Wait(context.Background()); v != (Verdict{}) {
+	if v := n.Claim(seat, gateway, n.caps, ip, user).Wait(ctx); v != (Verdict{}) {
 		seat.Release()
 		return nil, v
 	}

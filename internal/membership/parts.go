@@ -119,12 +119,17 @@ func (m *Member) raiseAll() {
 	}
 }
 
-// raise is raiseAll for one slot. It reports whether there is room then.
-func (m *Member) raise(s slot) bool {
+// raise is raiseAll for some slots. It reports whether one of them has room then.
+func (m *Member) raise(slots ...slot) (room bool) {
 	m.parts.mu.Lock()
 	defer m.parts.mu.Unlock()
-	now, ok := m.shared()[s]
-	return ok && m.raiseLocked(s, now) > now.live
+	all := m.shared()
+	for _, s := range slots {
+		if now, ok := all[s]; ok && m.raiseLocked(s, now) > now.live {
+			room = true
+		}
+	}
+	return room
 }
 
 func (m *Member) raiseLocked(s slot, now shared) (allowance int) {

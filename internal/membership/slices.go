@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/fleet"
@@ -21,7 +22,8 @@ type need struct {
 }
 
 // MoreSeats asks for more of the cap on connections of the gateway. It reports whether
-// it is worth trying again.
+// it is worth trying again. When ctx is done, or after the timeout, the node decides by
+// itself.
 func (m *Member) MoreSeats(ctx context.Context, gateway string, limit int) bool {
 	return m != nil && m.more(ctx, time.Now(), slot{false, gateway}, limit, nil)
 }
@@ -43,7 +45,7 @@ func (m *Member) MoreConns(ctx context.Context, addresses []string, limit int) b
 		if m.more(ctx, begun, asked, limit, others) {
 			return true
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || m.out.Load() {
 			return false
 		}
 	}
@@ -58,7 +60,7 @@ func (m *Member) more(ctx context.Context, begun time.Time, s slot, limit int, o
 	for {
 		n := m.need(s, limit, others)
 		if n == nil {
-			return m.raiseAlone(s)
+			return m.raiseAlone(s, others)
 		}
 		select {
 		case <-n.done:
@@ -66,15 +68,17 @@ func (m *Member) more(ctx context.Context, begun time.Time, s slot, limit int, o
 				return m.grant(n)
 			}
 		case <-timer.C:
-			return m.raiseAlone(s)
+			return m.raiseAlone(s, others)
 		case <-ctx.Done():
-			return m.raiseAlone(s)
+			return m.raiseAlone(s, others)
 		}
 	}
 }
 
 // raiseAlone is raise where the node may decide by itself.
-func (m *Member) raiseAlone(s slot) bool { return !m.config.Settings.Closed && m.raise(s) }
+func (m *Member) raiseAlone(s slot, others []slot) bool {
+	return !m.config.Settings.Closed && m.raise(append(slices.Clip(others), s)...)
+}
 
 // need returns what the next batch asks for, nil where nobody is to be asked.
 func (m *Member) need(s slot, limit int, others []slot) *need {
@@ -147,25 +151,25 @@ func (m *Member) portion(why occasion, needs map[slot]*need) map[slot]fleet.Slic
 			p.opened = now.opened
 		}
 	}
-	slices := make(map[slot]fleet.Slice)
+	all := make(map[slot]fleet.Slice)
 	quiet := 0
 	for s, now := range m.shared() { // anew: a connection may have come in before
-		slice := slice(s, now, grown[s], needs[s])
+		asks := slice(s, now, grown[s], needs[s])
 		switch {
 		case needs[s] != nil || urgent[s]:
 		case why < beaten:
 			continue
-		case slice.Need == 0 && slice.Spare == 0 && slice.Live == m.parts.partLocked(s, now).told:
+		case asks.Need == 0 && asks.Spare == 0 && asks.Live == m.parts.partLocked(s, now).told:
 			if quiet++; quiet > refreshed {
 				continue
 			}
 		}
-		slices[s] = slice
+		all[s] = asks
 	}
 	if why >= beaten {
-		m.returnLocked(slices, before)
+		m.returnLocked(all, before)
 	}
-	return slices
+	return all
 }
 
 // slice is what is asked for a slot in which so many connections were opened lately.
@@ -184,11 +188,11 @@ func slice(s slot, now shared, grown int, n *need) fleet.Slice {
 }
 
 // returnLocked gives back the parts of caps that no configuration has any more.
-func (m *Member) returnLocked(slices map[slot]fleet.Slice, there map[slot]shared) {
+func (m *Member) returnLocked(all map[slot]fleet.Slice, there map[slot]shared) {
 	for s, p := range m.parts.slots {
 		if _, ok := there[s]; !ok {
 			m.allow(s, 0)
-			slices[s] = fleet.Slice{Key: s.key(), Cap: p.limit}
+			all[s] = fleet.Slice{Key: s.key(), Cap: p.limit}
 		}
 	}
 }
