@@ -164,22 +164,6 @@ func TestWhatIsNoRecordIsNotShared(t *testing.T) {
 	})
 }
 
-func TestOutboxTakesSoManyAndNoMore(t *testing.T) {
-	var o outbox
-	o.init(nil)
-	for i := range maxWaiting {
-		if _, err := o.put(ref{ends, fmt.Sprint(i)}, nil); err != nil {
-			t.Fatal(i, err)
-		}
-	}
-	if _, err := o.put(ref{ends, "one more"}, nil); !errors.Is(err, errFull) {
-		t.Errorf("one more: %v", err)
-	}
-	if _, err := o.put(ref{ends, "7"}, []byte("anew")); err != nil {
-		t.Errorf("one that waits: %v", err)
-	}
-}
-
 // TestBadRecordsAreSkipped and said once.
 func TestBadRecordsAreSkipped(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *memory.Fleet) {
