@@ -34,8 +34,8 @@ func newNode(t *testing.T, storage string, b *backend) *node {
 }
 
 func (n *node) caddyfile() string {
-	return fmt.Sprintf("{\n admin unix/%s\n persist_config off\n storage file_system %q\n auto_https off\n default_bind 127.0.0.1\n log default {\n output stderr\n format json\n }\n }\n http://:%s {\n %s\n }\n",
-		n.socket, n.gateway.storage, n.httpAddr[strings.LastIndexByte(n.httpAddr, ':')+1:], n.site)
+	return fmt.Sprintf("{\n admin unix/%s\n persist_config off\n storage file_system %q\n auto_https off\n default_bind 127.0.0.1\n log default {\n output stderr\n format json\n }\n %s\n }\n http://:%s {\n %s\n }\n",
+		n.socket, n.gateway.storage, n.options, n.httpAddr[strings.LastIndexByte(n.httpAddr, ':')+1:], n.site)
 }
 
 // start starts the process, and waits until it serves.
