@@ -99,7 +99,7 @@ func TestNodeThatStopsGivesItsShareBack(t *testing.T) {
 			t.Run(row.name+" "+end.String(), func(t *testing.T) {
 				words := lively
 				if end == syscall.SIGTERM {
-					words = "heartbeat 10m\n timeout 10s" // not in the time of a test
+					words = "heartbeat 1m\n timeout 10s" // not in the time of a test
 				}
 				c := newCluster(t, words, row.site, "a", "b", "c")
 				stays := c.nodes[1].admit(t, "alice", 3)
