@@ -214,3 +214,22 @@ func TestSliceNeedsNoCommands(t *testing.T) {
 		stop(n)
 	})
 }
+
+func TestWhatANodeKeepsIsNotGivenToOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		nodes := newNodes(t, memory.New(time.Now), 2, admission.Caps{Connections: 12}, nil)
+		start(nodes...)
+		got := rush(nodes[:1], 6, "")
+		for _, seat := range got[0][:3] {
+			nodes[0].leave(seat)
+		}
+		bubble.Elapse(heartbeat) // it keeps room for as many as came
+		synctest.Wait()
+		n := 3 + total(rush(nodes[1:], 20, "")) + total(rush(nodes[:1], 20, ""))
+		if n > 12 || n < 11 {
+			t.Errorf("%d connections, want 12", n)
+		}
+		stop(nodes...)
+	})
+}

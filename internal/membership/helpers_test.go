@@ -40,7 +40,6 @@ type node struct {
 	said  atomic.Int64 // commands
 	live  atomic.Int64
 	set   func(*Config)
-	open  sync.Mutex
 }
 
 // counting counts the commands of a node.

@@ -115,6 +115,26 @@ func TestClientThatLeavesCountsNowhere(t *testing.T) {
 	})
 }
 
+func TestClaimOfAConnectionThatWasListed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, memory.New(time.Now), "a", admission.Caps{PerUser: 1}, nil)
+		start(n)
+		seat := new(admission.Seat)
+		n.seats.Admit(seat, gateway, n.caps, alice, "alice")
+		n.track(gateway, nil)
+		synctest.Wait()
+		if v := n.Claim(seat, gateway, n.caps, alice, "alice").Wait(t.Context()); v != (Verdict{}) {
+			t.Errorf("verdict %+v", v)
+		}
+		n.expect("alice", 1, 0)
+		seat.Release()
+		synctest.Wait()
+		n.expect("alice", 0, 0)
+		stop(n)
+	})
+}
+
 // news notes what is told.
 type news struct {
 	mu    sync.Mutex

@@ -43,6 +43,9 @@ func TestShareOfANodeThatLeaves(t *testing.T) {
 					t.Errorf("%d came in after the other node has gone, want 10", n)
 				}
 				stop(nodes[1])
+				if s := nodes[1].seats.Shared()[0]; s.Allowance <= s.Cap {
+					t.Errorf("an allowance of %d holds without a fleet", s.Allowance)
+				}
 			})
 		})
 	}
@@ -59,9 +62,17 @@ func TestFlushedEngineIsToldAgain(t *testing.T) {
 		}
 		bubble.Elapse(2 * heartbeat)
 		f.Flush()
+		begun := time.Now()
+		seat, _ := nodes[0].try(alice, "alice")
+		if took := time.Since(begun); seat == nil || took > 0 {
+			t.Errorf("the next handshake took %s", took)
+		}
+		nodes[0].leave(seat)
 		bubble.Elapse(heartbeat)
 		synctest.Wait()
-		nodes[0].expect("alice", 60, 60)
+		if connections, _ := look(t, f, nodes[0].userKey("alice"), ""); connections != 60 {
+			t.Errorf("the engine has %d connections after a beat, want 60", connections)
+		}
 		if n := total(rush(nodes, 100, "alice")); n != 40 {
 			t.Errorf("%d came in, want 40", n)
 		}

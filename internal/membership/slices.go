@@ -36,7 +36,7 @@ func (m *Member) MoreConns(ctx context.Context, addresses []string, limit int) b
 	}
 	begun := time.Now()
 	var others []slot
-	for _, i := range rand.Perm(len(addresses)) {
+	for _, i := range rand.Perm(len(addresses)) { //nolint:gosec // nobody gains from guessing it
 		others = append(others, slot{true, addresses[i]})
 	}
 	for len(others) > 0 {
