@@ -253,10 +253,10 @@ func (m *model) finish() {
 		m.release[i]()
 		if n != nil {
 			bubble.Elapse(20 * time.Second)
+			n.Stop(context.Background())
 			if len(n.books.seats) > 0 || len(n.books.counts) > 0 {
 				m.t.Errorf("%d seats and %d counts are kept for nothing", len(n.books.seats), len(n.books.counts))
 			}
-			n.Stop(context.Background())
 		}
 	}
 }
