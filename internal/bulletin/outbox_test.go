@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 
@@ -99,8 +100,9 @@ func TestNoMoreThanAChunkIsToldAtOnce(t *testing.T) {
 func TestOutboxTakesSoManyAndNoMore(t *testing.T) {
 	t.Parallel()
 	o := newOutbox()
+	some := new(entry)
 	for i := range maxWaiting {
-		o.mustPut(t, ref{ends, fmt.Sprint(i)}, "")
+		o.waiting[ref{ends, strconv.Itoa(i)}] = some
 	}
 	if _, err := o.put(ref{ends, "one more"}, nil); !errors.Is(err, errFull) {
 		t.Errorf("one more: %v", err)
