@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -87,6 +88,7 @@ type setup struct {
 	takeoverServer bool
 	policy         relay.Policy
 	raw            bool // no client and no upstream but the bare conns
+	small          bool // the kernel holds little of what passes
 	impatient      bool // a side that does not answer a close frame is not waited for
 	wrap           func(net.Conn) relay.Conn
 }
@@ -116,12 +118,26 @@ func pair(t testing.TB) (near, far net.Conn) {
 	return near, far
 }
 
+// holdLittle has the kernel hold some hundred KB for a conn in either direction.
+func holdLittle(t testing.TB, c net.Conn) {
+	t.Helper()
+	tcp := c.(*net.TCPConn) //nolint:forcetypeassert // pair makes no other
+	if err := errors.Join(tcp.SetReadBuffer(64<<10), tcp.SetWriteBuffer(64<<10)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func start(t testing.TB, s setup) *fixture {
 	t.Helper()
 	f := &fixture{outcome: make(chan relay.Outcome, 1)}
 	clientFar, clientNear := pair(t)
 	serverNear, serverFar := pair(t)
 	f.rawClient, f.rawUpstream = clientFar, serverFar
+	if s.small {
+		for _, c := range []net.Conn{clientFar, clientNear, serverNear, serverFar} {
+			holdLittle(t, c)
+		}
+	}
 	var d [2]handshake.Deflate
 	if s.deflateClient {
 		d[0] = handshake.Deflate{Agreed: true, Bits: 15}

@@ -68,15 +68,15 @@ func takeNumbered(t testing.TB, c net.Conn, n, size int, masked bool) {
 }
 
 const (
-	many     = 4000
-	manySize = 8 << 10 // 32 MB, which no kernel holds
+	many     = 600
+	manySize = 8 << 10 // 5 MB, which is much more than what is held for a small fixture
 )
 
 // TestUpstreamThatPingsAndDoesNotReadWhileItSends is a single thread at the upstream, and
 // a client that sends more than the kernel holds.
 func TestUpstreamThatPingsAndDoesNotReadWhileItSends(t *testing.T) {
 	t.Parallel()
-	f := start(t, setup{chains: both(0, handlerFunc(pass)), raw: true})
+	f := start(t, setup{chains: both(0, handlerFunc(pass)), raw: true, small: true})
 	fromClient := writing(t, f.rawClient, numbered(many, manySize, true))
 	fromUpstream := writing(t, f.rawUpstream, numbered(many, manySize, false, frame(0x89, "are you there?", false)))
 	takeNumbered(t, f.rawClient, many, manySize, false)
@@ -111,7 +111,7 @@ func TestEachSideIsHeldBackByTheOther(t *testing.T) {
 		for _, fromClient := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, client sends: %t", how, fromClient), func(t *testing.T) {
 				t.Parallel()
-				f := start(t, setup{chains: chains, raw: true})
+				f := start(t, setup{chains: chains, raw: true, small: true})
 				from, to := f.rawClient, f.rawUpstream
 				if !fromClient {
 					from, to = to, from
@@ -139,7 +139,7 @@ func TestAnswersToASideThatDoesNotReadWhileItSends(t *testing.T) {
 	for _, isClient := range []bool{true, false} {
 		t.Run(fmt.Sprintf("client: %t", isClient), func(t *testing.T) {
 			t.Parallel()
-			f := start(t, setup{chains: both(0, echo), raw: true})
+			f := start(t, setup{chains: both(0, echo), raw: true, small: true})
 			side := f.rawClient
 			if !isClient {
 				side = f.rawUpstream
@@ -240,7 +240,7 @@ func TestConnectionsEndWhileSomethingIsBlocked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := start(t, setup{chains: both(time.Minute, echo), raw: true, impatient: true})
+			f := start(t, setup{chains: both(time.Minute, echo), raw: true, small: true, impatient: true})
 			sender := from(f)
 			masked := sender == f.rawClient
 			sent := make(chan struct{})
@@ -266,7 +266,7 @@ func TestSlowUpstreamIsTold(t *testing.T) {
 	defer relay.SetBuffers(0)
 	for how, chains := range chainsOfAllKinds {
 		t.Run(how, func(t *testing.T) {
-			f := start(t, setup{chains: chains, raw: true})
+			f := start(t, setup{chains: chains, raw: true, small: true})
 			go func() {
 				_ = f.rawClient.SetWriteDeadline(time.Now().Add(patience))
 				_, _ = f.rawClient.Write(numbered(many*10, 1000, true))
