@@ -22,7 +22,7 @@ const longPatience = time.Minute
 const unhurried = "heartbeat 20s\n timeout 10s"
 
 // lively are words of a fleet for tests in which something has to be noticed.
-const lively = "heartbeat 2s\n timeout 3s"
+const lively = "heartbeat 3s\n timeout 3s"
 
 // cluster is Caddys in processes of their own that count together in a Redis.
 type cluster struct {

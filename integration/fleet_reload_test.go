@@ -7,7 +7,7 @@ import (
 // TestReloadKeepsTheShareOfANode and its ID, whatever it changes of the fleet.
 func TestReloadKeepsTheShareOfANode(t *testing.T) {
 	for name, words := range map[string]string{
-		"its name alone": lively, "how often it beats": "heartbeat 3s\n timeout 3s",
+		"its name alone": lively, "how often it beats": "heartbeat 4s\n timeout 3s",
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, lively, cappedSite("", "connections_per_user 4"), "a", "b")
