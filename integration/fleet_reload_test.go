@@ -58,6 +58,7 @@ func TestReloadLeavesAndJoinsTheFleet(t *testing.T) {
 			for _, conn := range conns {
 				conn.finish(t)
 			}
+			c.awaitBeats(t) // together they held more than there is
 			for range 2 {
 				b.admitPatiently(t, "alice", row.status)
 			}
