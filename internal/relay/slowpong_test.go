@@ -17,7 +17,7 @@ func TestSlowReaderIsNotTakenForGone(t *testing.T) {
 			t.Parallel()
 			f := roomyFor(t, Config{
 				WriteTimeout: 10 * time.Second, CloseTimeout: 100 * time.Millisecond,
-				Policy: &Policy{PingInterval: 200 * time.Millisecond, PingTimeout: time.Second},
+				Policy: &Policy{PingInterval: 200 * time.Millisecond, PingTimeout: 2 * time.Second},
 			}, false)
 			run(f)
 			message := frame(wsframe.Binary, false, bytes.Repeat([]byte("x"), 100_000))
@@ -28,7 +28,7 @@ func TestSlowReaderIsNotTakenForGone(t *testing.T) {
 					}
 				}
 			}()
-			readSlowly(t, f, 4*time.Second)
+			readSlowly(t, f, 6*time.Second)
 			// From here on it takes nothing.
 			// Which of the two comes first, a ping without an answer or a write without an
 			// end, is up to how full the kernel's buffers are.

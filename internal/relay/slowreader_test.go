@@ -55,7 +55,7 @@ func TestSlowReaderIsNotEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const writeTimeout = 1500 * time.Millisecond
+			const writeTimeout = 3 * time.Second
 			f := roomyFor(t, Config{WriteTimeout: writeTimeout, CloseTimeout: 100 * time.Millisecond}, how.secured)
 			f.Relay.client.conn = how.wrap(f.Relay.client.conn.(net.Conn))
 			how.run(f)

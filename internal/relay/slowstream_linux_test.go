@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -40,16 +41,17 @@ func keepBusy(c net.Conn) {
 // client, whatever passes over the socket for other streams.
 func TestStreamIsEndedUnlessItsSocketIsWhatIsSlow(t *testing.T) {
 	t.Parallel()
-	const writeTimeout = 1500 * time.Millisecond
+	const writeTimeout = 3 * time.Second
 	tests := map[string]struct {
 		ours, peer func(net.Conn)
 		lives      bool
 	}{
 		"a socket that is full and drains": {keepFull, func(c net.Conn) {
-			tick := time.NewTicker(5 * time.Millisecond)
+			// Much at a time, so that it drains also where this gets on seldom.
+			tick := time.NewTicker(80 * time.Millisecond)
 			defer tick.Stop()
-			for p := make([]byte, 4<<10); ; <-tick.C {
-				if _, err := c.Read(p); err != nil {
+			for p := make([]byte, 64<<10); ; <-tick.C {
+				if _, err := io.ReadFull(c, p); err != nil {
 					return
 				}
 			}
