@@ -68,7 +68,7 @@ func waitForDescriptors(t *testing.T, most int) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for late := time.Now().Add(10 * time.Second); descriptors(t) > most; <-tick.C {
+	for late := time.Now().Add(patience); descriptors(t) > most; <-tick.C {
 		if time.Now().After(late) {
 			t.Fatalf("%d descriptors are open, %d were before", descriptors(t), most)
 		}

@@ -14,6 +14,8 @@ type finale struct {
 	by     Party
 	code   int
 	reason string
+
+	impatient bool // what is waited for does not come
 }
 
 var finalesWithCloseFrames = map[string]finale{
@@ -25,7 +27,7 @@ var finalesWithCloseFrames = map[string]finale{
 		mustReadClose(t, f.client, Close{4002, "yes"})
 		wantEOF(t, f.client)
 		wantEOF(t, f.upstream)
-	}, Client, 4001, "done"},
+	}, Client, 4001, "done", false},
 	"close frame from upstream": {func(t *testing.T, f *fixture) {
 		mustWrite(t, f.upstream, closeFrame(1000, ""))
 		mustReadClose(t, f.client, Close{1000, ""})
@@ -33,12 +35,12 @@ var finalesWithCloseFrames = map[string]finale{
 		mustReadClose(t, f.upstream, Close{1000, ""})
 		wantEOF(t, f.client)
 		wantEOF(t, f.upstream)
-	}, Upstream, 1000, ""},
+	}, Upstream, 1000, "", false},
 	"close frame without an answer": {func(t *testing.T, f *fixture) {
 		mustWrite(t, f.client, maskedClose(1000, ""))
 		mustReadClose(t, f.upstream, Close{1000, ""})
 		wantEOF(t, f.upstream)
-	}, Client, 1000, ""},
+	}, Client, 1000, "", true},
 }
 
 var finalesWithoutCloseFrames = map[string]finale{
@@ -47,7 +49,7 @@ var finalesWithoutCloseFrames = map[string]finale{
 		mustReadClose(t, f.client, Close{1012, "upstream vanished"})
 		mustWrite(t, f.client, maskedClose(1012, ""))
 		wantEOF(t, f.client)
-	}, Upstream, 1012, "upstream vanished"},
+	}, Upstream, 1012, "upstream vanished", false},
 	"upstream half-closes": {func(t *testing.T, f *fixture) {
 		halfClose(t, f.upstream)
 		mustWrite(t, f.client, maskedText("still coming"))
@@ -55,19 +57,19 @@ var finalesWithoutCloseFrames = map[string]finale{
 		mustReadClose(t, f.client, Close{1012, "upstream vanished"})
 		mustWrite(t, f.client, maskedClose(1012, "so it is"))
 		mustReadClose(t, f.upstream, Close{1012, "so it is"})
-	}, Upstream, 1012, "upstream vanished"},
+	}, Upstream, 1012, "upstream vanished", false},
 	"both half-close": {func(t *testing.T, f *fixture) {
 		halfClose(t, f.client)
 		halfClose(t, f.upstream)
 		wantEOF(t, f.client)
 		wantEOF(t, f.upstream)
-	}, Client, 0, ""},
+	}, Client, 0, "", false},
 	"client vanishes inside a frame": {func(t *testing.T, f *fixture) {
 		mustWrite(t, f.client, maskedText("cut short")[:9])
 		mustRead(t, f.upstream, maskedText("cut short")[:9])
 		resetPeer(t, f.client)
 		wantEOF(t, f.upstream)
-	}, Client, 1011, "client vanished"},
+	}, Client, 1011, "client vanished", false},
 	"upstream stalls": {func(t *testing.T, f *fixture) {
 		go func() {
 			flood := frame(2, true, bytes.Repeat([]byte("x"), 1<<20))
@@ -78,7 +80,7 @@ var finalesWithoutCloseFrames = map[string]finale{
 			}
 		}()
 		mustReadClose(t, f.client, Close{1012, "upstream stopped reading"})
-	}, Upstream, 1012, "upstream stopped reading"},
+	}, Upstream, 1012, "upstream stopped reading", true},
 }
 
 var finalesByGateway = map[string]finale{
@@ -90,7 +92,7 @@ var finalesByGateway = map[string]finale{
 		mustWrite(t, f.upstream, closeFrame(1001, ""))
 		wantEOF(t, f.client)
 		wantEOF(t, f.upstream)
-	}, Gateway, 1012, "service restart"},
+	}, Gateway, 1012, "service restart", false},
 	"End inside a frame": {func(t *testing.T, f *fixture) {
 		first := maskedText("in two parts")
 		mustWrite(t, f.client, first[:10])
@@ -103,14 +105,14 @@ var finalesByGateway = map[string]finale{
 		mustWrite(t, f.upstream, closeFrame(1001, ""))
 		mustWrite(t, f.client, maskedClose(1012, ""))
 		wantEOF(t, f.upstream)
-	}, Gateway, 1012, "service restart"},
+	}, Gateway, 1012, "service restart", false},
 	"End without answers": {func(t *testing.T, f *fixture) {
 		f.End(restart, goingAway)
 		mustReadClose(t, f.client, restart)
 		mustReadClose(t, f.upstream, goingAway)
 		wantEOF(t, f.client)
 		wantEOF(t, f.upstream)
-	}, Gateway, 1012, "service restart"},
+	}, Gateway, 1012, "service restart", true},
 }
 
 func resetPeer(t *testing.T, c net.Conn) {
@@ -138,7 +140,11 @@ func TestEndingsOnSockets(t *testing.T) {
 			for transport, open := range transports {
 				t.Run(name+"/"+transport, func(t *testing.T) {
 					t.Parallel()
-					f := open(t, Config{WriteTimeout: 300 * time.Millisecond, CloseTimeout: time.Second})
+					c := Config{WriteTimeout: patience, CloseTimeout: patience, LingerTimeout: 3 * time.Second}
+					if tt.impatient {
+						c.WriteTimeout, c.CloseTimeout = 300*time.Millisecond, time.Second
+					}
+					f := open(t, c)
 					f.run()
 					tt.check(t, f)
 				})

@@ -166,7 +166,7 @@ func TestResetClientGivesUpstream1011(t *testing.T) {
 
 func TestTCPHalfCloseDeliversTheRestFirst(t *testing.T) {
 	t.Parallel()
-	f := onTCP(t, Config{})
+	f := onTCP(t, Config{LingerTimeout: 3 * time.Second, CloseTimeout: time.Minute})
 	f.run()
 	question := maskedText("a question")
 	mustWrite(t, f.client, question)
