@@ -60,7 +60,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 		lease := new(balance.Lease)
 		up, refusal := h.acquire(lease, w, out, t)
 		if up == nil {
-			if refusal == balance.Full && (h.moreRoom(out, t) || h.waitInLine(r.Context(), t)) || h.anotherRound(r.Context(), t) {
+			if refusal == balance.Full && (h.moreRoom(out, t, asked) || h.waitInLine(r.Context(), t)) || h.anotherRound(r.Context(), t) {
 				continue
 			}
 			return nil, t.exhausted(w, r, refusal)
@@ -80,7 +80,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 // has said whether the client may come in; nil where it has nothing to say. The refusal is
 // the error.
 func (h *Handler) gate(w http.ResponseWriter, r *http.Request, asked *errands) func() error {
-	if *asked == (errands{}) {
+	if asked.knock == nil && asked.claim == nil {
 		return nil
 	}
 	return func() error {
@@ -93,7 +93,7 @@ func (h *Handler) gate(w http.ResponseWriter, r *http.Request, asked *errands) f
 
 // moreRoom asks the fleet for more of max_conns, where that has room and only the part of
 // it that this node has is used up. It reports whether it is worth trying again.
-func (h *Handler) moreRoom(out *http.Request, t *tries) bool {
+func (h *Handler) moreRoom(out *http.Request, t *tries, asked *errands) bool {
 	member := h.fleet.member()
 	if member == nil || t.asks >= mostAsks {
 		return false
@@ -103,7 +103,9 @@ func (h *Handler) moreRoom(out *http.Request, t *tries) bool {
 		return false
 	}
 	t.asks++
-	return member.MoreConns(out.Context(), short, h.MaxConns)
+	ctx, done := h.patience(out, asked)
+	defer done()
+	return member.MoreConns(ctx, short, h.MaxConns)
 }
 
 // acquire takes a lease on one of the upstreams that were not tried yet.

@@ -63,6 +63,7 @@ type inFleet struct {
 	member *membership.Member
 	board  *bulletin.Board
 	name   string
+	answer time.Duration // how long an answer may take
 }
 
 // member is the node's part in its fleet; nil in none, and of no node.
@@ -71,6 +72,14 @@ func (n *fleetNode) member() *membership.Member {
 		return in.member
 	}
 	return nil
+}
+
+// timeout is how long a handshake may wait for the fleet.
+func (n *fleetNode) timeout() time.Duration {
+	if in := n.union(); in != nil {
+		return in.answer
+	}
+	return 0
 }
 
 // union is what the node has in its fleet; nil in none, and of no node.
@@ -163,7 +172,7 @@ func (n *fleetNode) partLocked() {
 // newMember makes what a fleet needs of the node.
 func (n *fleetNode) newMember(c *fleetOfConfig) *inFleet {
 	settings := c.module.Settings()
-	in := &inFleet{name: settings.Node}
+	in := &inFleet{name: settings.Node, answer: settings.Timeout}
 	in.board = bulletin.New(bulletin.Config{
 		ID:      n.set.ID,
 		Secret:  settings.Secret,

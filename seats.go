@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -66,7 +67,7 @@ func (h *Handler) takeSeat(w http.ResponseWriter, r *http.Request, e *errands) (
 		case limit == "":
 			e.claim = h.fleet.member().Claim(seat, h.name, h.caps, ip, user)
 			return seat, nil
-		case limit == admission.Connections && asks < mostAsks && h.fleet.member().MoreSeats(r.Context(), h.name, h.caps.Connections):
+		case limit == admission.Connections && asks < mostAsks && h.fleet.member() != nil && h.moreSeats(r, e):
 			continue
 		}
 		return nil, h.noSeat(w, limit)
@@ -88,13 +89,38 @@ func (h *Handler) noSeat(w http.ResponseWriter, limit admission.Limit) *refusal 
 
 // errands are what the fleet is asked about a handshake while it goes on. They are nil
 // where there is nothing to ask.
-type errands struct{ knock, claim *membership.Pending }
+type errands struct {
+	knock, claim *membership.Pending
+
+	waited time.Duration // for the fleet, in all
+}
+
+// patience is for one thing that the handshake waits for: over all of them, it waits no
+// longer than the fleet's timeout. The time that it takes until done counts.
+func (h *Handler) patience(r *http.Request, e *errands) (ctx context.Context, done func()) {
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(r.Context(), h.fleet.timeout()-e.waited)
+	return ctx, func() {
+		cancel()
+		e.waited += time.Since(begun)
+	}
+}
+
+// moreSeats asks the fleet for more of the cap on connections. It reports whether it is
+// worth trying again.
+func (h *Handler) moreSeats(r *http.Request, e *errands) bool {
+	ctx, done := h.patience(r, e)
+	defer done()
+	return h.fleet.member().MoreSeats(ctx, h.name, h.caps.Connections)
+}
 
 // hear waits for what the fleet says, and returns the refusal if it refuses. Nobody waits
 // for longer than the fleet's timeout.
 func (h *Handler) hear(w http.ResponseWriter, r *http.Request, e *errands) *refusal {
+	ctx, done := h.patience(r, e)
+	defer done()
 	for _, asked := range []*membership.Pending{e.knock, e.claim} {
-		switch said := asked.Wait(r.Context()); {
+		switch said := asked.Wait(ctx); {
 		case said.Closed:
 			return h.cutOff(w)
 		case said.Limit == admission.HandshakesPerIP:
@@ -110,7 +136,12 @@ func (h *Handler) hear(w http.ResponseWriter, r *http.Request, e *errands) *refu
 // which comes first, would have it refused as well: who guesses tokens learns nothing by
 // going to another node.
 func (h *Handler) overRate(w http.ResponseWriter, r *http.Request, e *errands) *refusal {
-	if said := e.knock.Wait(r.Context()); said.Limit != "" {
+	if e.knock == nil {
+		return nil
+	}
+	ctx, done := h.patience(r, e)
+	defer done()
+	if said := e.knock.Wait(ctx); said.Limit != "" {
 		return h.tooOften(w, said.Wait)
 	}
 	return nil
