@@ -146,7 +146,7 @@ func (n *fleetNode) turnLocked() {
 	if n.joined == next || next != nil && next.same(n.joined) {
 		return
 	}
-	n.partLocked()
+	n.partLocked(next != nil)
 	n.joined = next
 	if next == nil {
 		return
@@ -157,7 +157,9 @@ func (n *fleetNode) turnLocked() {
 	in.member.Start()
 }
 
-func (n *fleetNode) partLocked() {
+// partLocked ends the node's part in its fleet. Where it joins one again, the share stays
+// until that has it, or it is void: the two may be one fleet, whose caps must hold meanwhile.
+func (n *fleetNode) partLocked(joins bool) {
 	in := n.present.Swap(nil)
 	if in == nil {
 		return
@@ -165,7 +167,11 @@ func (n *fleetNode) partLocked() {
 	n.kept.announce(nil)
 	ctx, cancel := context.WithTimeout(context.Background(), leavePeriod)
 	defer cancel()
-	in.member.Stop(ctx)
+	if joins {
+		in.member.Retire(ctx)
+	} else {
+		in.member.Stop(ctx)
+	}
 	in.board.Close()
 }
 
