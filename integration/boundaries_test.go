@@ -38,7 +38,7 @@ const talkersPing = "a talker's own ping"
 // message is the n-th that a talker sends.
 func message(n uint64) []byte {
 	b := binary.BigEndian.AppendUint64(nil, n)
-	return append(b, bytes.Repeat([]byte{byte(n)}, 1<<20-8)...) // #nosec G115 -- wrapping is the point
+	return append(b, bytes.Repeat([]byte{byte(n)}, 1<<18-8)...) // #nosec G115 -- wrapping is the point
 }
 
 // talk sends until the other side has closed, and then closes.
@@ -149,7 +149,7 @@ func converse(t *testing.T, name string, near *wsConn, up *backendConn, seed uin
 	return c
 }
 
-// TestDrainsAndPingsKeepToTheBoundariesOfFrames has messages of a megabyte stream both
+// TestDrainsAndPingsKeepToTheBoundariesOfFrames has messages of 256 KiB stream both
 // ways, the client's as fast as its rate allows, while the gateway sends pings of its
 // own, is reloaded, and drains the upstream (S18): no side ever gets anything but whole
 // frames in their order, and then a close frame.
@@ -157,7 +157,7 @@ func TestDrainsAndPingsKeepToTheBoundariesOfFrames(t *testing.T) {
 	long(t)
 	all, _ := backends(t, 2, handOver())
 	site := func(b *backend, i int) string {
-		return fmt.Sprintf("respond /%d hello\nws_gateway %s {\n drain_period 0s\n ping 50ms 10s\n limit {\n bytes 40MB/1s burst %dkB\n }\n }", i, b.addr, 256+i)
+		return fmt.Sprintf("respond /%d hello\nws_gateway %s {\n drain_period 0s\n ping 50ms 10s\n limit {\n bytes 40MB/1s burst %dkB\n }\n }", i, b.addr, 64+i)
 	}
 	g := start(t, site(all[0], 0))
 	seed := rand.Uint64()

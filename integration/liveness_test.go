@@ -138,7 +138,7 @@ func TestClientIsPingedAndEndedWhereItDoesNotAnswer(t *testing.T) {
 // TestIdleConnectionIsEnded on both sides, and pings do not keep it.
 func TestIdleConnectionIsEnded(t *testing.T) {
 	b := newBackend(t, handOver())
-	g := start(t, "ws_gateway "+b.addr+" {\n idle_timeout 300ms\n }")
+	g := start(t, "ws_gateway "+b.addr+" {\n idle_timeout 2s\n }")
 	eachCarrier(t, func(t *testing.T, c carrier) {
 		client, upstream := pair(t, g, b, c)
 		client.mustSend(t, frame{fin: true, op: opPing})

@@ -95,7 +95,7 @@ func beginHalf(g *gateway, h halfway, begun *sync.WaitGroup) (lasted time.Durati
 // a handshake and go no further (S14), while others come and go.
 func TestHalfHandshakesCostNothingAfterTheirTimeout(t *testing.T) {
 	long(t)
-	const limit = 2 * time.Second
+	const limit = 5 * time.Second
 	b := newBackend(t, echo)
 	g := startWith(t, "servers {\n timeouts {\n read_header "+limit.String()+"\n }\n }", "ws_gateway "+b.addr)
 	overWS.open(t, g, "/ws", nil).finish(t) // what is made once is made now
