@@ -113,8 +113,8 @@ func (o *outbox) next() (some []entry) {
 func (o *outbox) expect(some []entry, nonces []nonce) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for i, e := range some {
-		o.echoes[e.ref] = nonces[i]
+	for i, n := range nonces {
+		o.echoes[some[i].ref] = n
 	}
 }
 
