@@ -77,7 +77,7 @@ func TestCommandExitsAsItsHelpSays(t *testing.T) {
 		{"revoke --user alice", 0, "revocation  r1\nended       3 connections\nuntil       2026-06-03T12:00:00Z\n", ""},
 		{"revoke list", 0, "ID  USER   UNTIL\nr1  alice  2026-06-03T12:00:00Z\n", ""},
 		{"revoke delete r2", 1, "", `caddy ws-gateway: revocation "r2": the admin endpoint at ` + address + " says 404 Not Found: there is no such revocation\n"},
-		{"node drain --wait --timeout 300ms --json", 1, `{"name":"edge-1","id":"5f0c","state":"drain","live":2,"since":"2026-05-04T12:00:00Z"}` + "\n", "caddy ws-gateway: 2 connections left after 300ms: the node goes on draining\n"},
+		{"node drain --wait --timeout 3s --json", 1, `{"name":"edge-1","id":"5f0c","state":"drain","live":2,"since":"2026-05-04T12:00:00Z"}` + "\n", "caddy ws-gateway: 2 connections left after 3s: the node goes on draining\n"},
 		{"revoke", 2, "", "caddy ws-gateway: say what to revoke, with --jti or --user; see caddy ws-gateway revoke --help\n"},
 		{"bogus", 2, "", "caddy ws-gateway: ws-gateway has no command \"bogus\": known are drain, kill, list, maintenance, node, ready, revoke, top, upstreams; see caddy ws-gateway --help\n"},
 		{"--bogus", 2, "", "caddy ws-gateway: unknown flag: --bogus; see caddy ws-gateway --help\n"},

@@ -64,7 +64,7 @@ func TestWaitingForADrain(t *testing.T) {
 		{"until nothing is live", "", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 2), nodeAnswer("drain", 1), nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
 		{"with nothing live at all", "", []string{nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
 		{"as JSON", "--json", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 0)}, 0, nodeAnswer("drain", 0)[4:] + "\n", ""},
-		{"no longer than the timeout", "--timeout 1s", []string{nodeAnswer("drain", 1)}, exitRefused, printedNode("drain", 1), "1 connection left after 1s: the node goes on draining"},
+		{"no longer than the timeout", "--timeout 3s", []string{nodeAnswer("drain", 1)}, exitRefused, printedNode("drain", 1), "1 connection left after 3s: the node goes on draining"},
 		{"with a break", "", []string{nodeAnswer("drain", 3), "", nodeAnswer("drain", 2), "", nodeAnswer("drain", 0)}, 0, printedNode("drain", 0), ""},
 		{"with the endpoint gone", "", []string{nodeAnswer("drain", 3), nodeAnswer("drain", 2), ""}, exitUnreachable, "", "gone, with 2 connections left when it last answered: cannot reach"},
 		{"on a node made ready", "", []string{nodeAnswer("drain", 3), nodeAnswer("ready", 2)}, exitRefused, printedNode("ready", 2), "the node is ready again, with 2 connections left"},
