@@ -84,7 +84,7 @@ func moreThan(now, before map[string]int) string {
 // those that do not.
 func goroutinesLeft() string {
 	var left string
-	poll(15*time.Second, func() bool {
+	poll(patience, func() bool {
 		left = moreThan(goroutines(connectionCode...), nil)
 		return left == ""
 	})
