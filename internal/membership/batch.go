@@ -19,6 +19,7 @@ const (
 type batch struct {
 	fleet.Batch
 	operation string // for whom measures it
+	settling  bool   // the engine may not know of all that the others have
 
 	sets   []*count
 	claims []asking
@@ -144,8 +145,12 @@ func (m *Member) settle(b *batch, a *fleet.Answer, now time.Time) {
 		m.books.touchLocked(c)
 	}
 	for i, p := range b.claims {
-		m.books.heardLocked(p.keys, a.Claims[i], now)
-		m.settleClaimLocked(p, a.Claims[i].Refused)
+		refused := a.Claims[i].Refused
+		m.books.heardLocked(p.keys, a.Claims[i], now, b.settling)
+		if b.settling && refused == 0 {
+			refused = m.books.exceededLocked(p.keys) + 1
+		}
+		m.settleClaimLocked(p, refused)
 	}
 	for i, p := range b.knocks {
 		v := Verdict{}
@@ -160,8 +165,11 @@ func (m *Member) settle(b *batch, a *fleet.Answer, now time.Time) {
 }
 
 // heardLocked notes what the engine has now of the keys of a claim.
-func (b *books) heardLocked(keys []capped, a fleet.ClaimAnswer, now time.Time) {
+func (b *books) heardLocked(keys []capped, a fleet.ClaimAnswer, now time.Time, settling bool) {
 	for i, others := range a.Others {
+		if settling {
+			others = max(others, keys[i].count.others)
+		}
 		keys[i].count.others, keys[i].count.heard = others, now
 	}
 	if a.Refused > 0 {
@@ -172,9 +180,9 @@ func (b *books) heardLocked(keys []capped, a fleet.ClaimAnswer, now time.Time) {
 	}
 }
 
-// settleClaimLocked gives the verdict of the engine, unless the node has decided by
-// itself, or the client has left. What the engine counts too much then is corrected by
-// the next batch.
+// settleClaimLocked gives the verdict, unless the node has decided by itself, or the
+// client has left. What the engine counts too much then, or where the node refuses what
+// the engine grants, is corrected by the next batch.
 func (m *Member) settleClaimLocked(p asking, refused int) {
 	switch {
 	case p.decided:

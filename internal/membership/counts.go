@@ -114,6 +114,17 @@ func (b *books) roomLocked(keys []capped) int {
 	return -1
 }
 
+// exceededLocked returns the first of the keys whose cap another connection would exceed,
+// or -1, going by what was last heard.
+func (b *books) exceededLocked(keys []capped) int {
+	for i, k := range keys {
+		if k.most > 0 && k.count.mine+k.count.others >= int(k.most) {
+			return i
+		}
+	}
+	return -1
+}
+
 // alone returns how much of a cap a node takes that cannot ask.
 func alone(most, others, nodes int) int {
 	return max(most-others, (most+nodes-1)/nodes)

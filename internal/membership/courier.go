@@ -32,6 +32,8 @@ type courier struct {
 	lost   bool         // it had not, and was given the share since
 	joined bool         // the news were told, and not since that the node has left
 
+	settling settling
+
 	flight *batch    // that is under way
 	next   occasion  // of the next batch
 	beat   time.Time // when the next beat is due
@@ -87,11 +89,13 @@ func (c *courier) assert() error {
 		c.tell(func(ctx context.Context, news News) { news.Joined(ctx, c.engine) })
 		c.joined = true
 	}
-	c.setEngine(c.engine)
+	c.unsettle()
 	c.next = beaten
 	if c.recover() {
 		c.next = recovered
+		c.lowerAll()
 	}
+	c.setEngine(c.engine)
 	return nil
 }
 
@@ -147,6 +151,7 @@ func (c *courier) saying() []*count {
 
 // exchange says what there is to say, or waits for something.
 func (c *courier) exchange() error {
+	c.resettle(nil)
 	why := c.why()
 	b := c.gather(why)
 	if b == nil {
@@ -179,6 +184,8 @@ func (c *courier) exchange() error {
 		return errMisfit
 	}
 	c.last, c.lost, c.flight = b.Seq, false, nil
+	c.resettle(answer.Nodes)
+	b.settling = c.settling.lasts()
 	c.settle(b, answer, time.Now())
 	if why != asked {
 		c.next = asked
@@ -230,8 +237,7 @@ func (m *Member) rouse() {
 
 // heard takes the engine's answer to a beat.
 func (c *courier) heard(a *fleet.Answer) {
-	nodes := max(len(a.Nodes), 1)
-	c.parts.setNodes(nodes)
+	c.parts.setNodes(len(a.Nodes) + len(c.settling.missing))
 	elsewhere := make(map[string]int)
 	for _, n := range a.Nodes {
 		var info Info
@@ -252,8 +258,10 @@ func (c *courier) remember(nodes []fleet.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.nodes = nodes
-	c.books.nodes = max(len(nodes), 1)
-	c.books.sweepLocked(time.Now(), c.config.Settings.Void())
+	c.books.nodes = max(len(nodes)+len(c.settling.missing), 1)
+	if !c.settling.lasts() {
+		c.books.sweepLocked(time.Now(), c.config.Settings.Void())
+	}
 }
 
 // tell has the news know. Their panics are theirs.

@@ -30,6 +30,7 @@ type shared struct {
 type part struct {
 	told   int // that the engine knows of
 	others int // that the other nodes have, as last heard
+	least  int // that they have in any case while the node settles, or 0
 
 	limit  int
 	opened uint64 // connections so far, as of the last beat
@@ -61,7 +62,7 @@ func (ps *parts) partLocked(s slot, now shared) *part {
 func (ps *parts) setNodes(n int) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	ps.nodes = n
+	ps.nodes = max(n, 1)
 }
 
 // shared returns what the ledgers hold to caps as a whole.
@@ -116,6 +117,15 @@ func (m *Member) raiseAll() {
 	defer m.parts.mu.Unlock()
 	for s, now := range m.shared() {
 		m.raiseLocked(s, now)
+	}
+}
+
+// lowerAll takes back what raiseAll gave, before handshakes are the engine's to decide.
+func (m *Member) lowerAll() {
+	m.parts.mu.Lock()
+	defer m.parts.mu.Unlock()
+	for s := range m.shared() {
+		m.allow(s, 0)
 	}
 }
 

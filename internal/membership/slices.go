@@ -155,11 +155,15 @@ func (m *Member) portion(why occasion, needs map[slot]*need) map[slot]fleet.Slic
 	quiet := 0
 	for s, now := range m.shared() { // anew: a connection may have come in before
 		asks := slice(s, now, grown[s], needs[s])
+		p := m.parts.partLocked(s, now)
+		if p.least > 0 {
+			restrain(&asks, p.least)
+		}
 		switch {
 		case needs[s] != nil || urgent[s]:
 		case why < beaten:
 			continue
-		case asks.Need == 0 && asks.Spare == 0 && asks.Live == m.parts.partLocked(s, now).told:
+		case asks.Need == 0 && asks.Spare == 0 && asks.Live == p.told:
 			if quiet++; quiet > refreshed {
 				continue
 			}
@@ -203,7 +207,7 @@ func (m *Member) portioned(b *batch, answers []fleet.SliceAnswer) {
 	defer m.parts.mu.Unlock()
 	for i, s := range b.slots {
 		p := m.parts.slots[s]
-		p.told, p.others = answers[i].Held, answers[i].Others
+		p.told, p.others = answers[i].Held, max(answers[i].Others, p.least)
 		if !p.raised {
 			// Where the parts exceed the cap, nobody is admitted until they do not.
 			m.allow(s, max(0, min(p.told, p.limit-p.others)))
@@ -215,12 +219,13 @@ func (m *Member) portioned(b *batch, answers []fleet.SliceAnswer) {
 	after := m.shared()
 	for i, s := range b.slots {
 		now, ok := after[s]
+		restrained := m.parts.slots[s].least > 0
 		if !ok && b.Slices[i].Live == 0 {
 			delete(m.parts.slots, s)
 		}
 		if n := b.needs[s]; n != nil {
 			n.grants = n.waiting
-			if answers[i].Held < b.Slices[i].Live+b.Slices[i].Need {
+			if answers[i].Held < b.Slices[i].Live+b.Slices[i].Need || restrained {
 				n.grants = max(0, now.allowance-now.live)
 			}
 		}
