@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -143,19 +142,6 @@ func (s *Server) URL(user, password string) string {
 		return "redis://" + s.Addr
 	}
 	return "redis://" + user + ":" + password + "@" + s.Addr
-}
-
-// Pause stops the server, without ending it, until Resume.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
-
-// Resume lets a server go on that was paused.
-func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
-
-func (s *Server) signal(signal syscall.Signal) {
-	s.t.Helper()
-	if err := s.process.Process.Signal(signal); err != nil {
-		s.t.Errorf("signal to redis-server: %v", err)
-	}
 }
 
 // Kill ends the server at once; what it had is lost.
