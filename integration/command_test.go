@@ -79,7 +79,7 @@ func TestCommandExitsAsItsHelpSays(t *testing.T) {
 		{"revoke delete r2", 1, "", `caddy ws-gateway: revocation "r2": the admin endpoint at ` + address + " says 404 Not Found: there is no such revocation\n"},
 		{"node drain --wait --timeout 3s --json", 1, `{"name":"edge-1","id":"5f0c","state":"drain","live":2,"since":"2026-05-04T12:00:00Z"}` + "\n", "caddy ws-gateway: 2 connections left after 3s: the node goes on draining\n"},
 		{"revoke", 2, "", "caddy ws-gateway: say what to revoke, with --jti or --user; see caddy ws-gateway revoke --help\n"},
-		{"bogus", 2, "", "caddy ws-gateway: ws-gateway has no command \"bogus\": known are drain, kill, list, maintenance, node, ready, revoke, top, upstreams; see caddy ws-gateway --help\n"},
+		{"bogus", 2, "", "caddy ws-gateway: ws-gateway has no command \"bogus\": known are drain, fleet, kill, list, maintenance, node, ready, revoke, top, upstreams; see caddy ws-gateway --help\n"},
 		{"--bogus", 2, "", "caddy ws-gateway: unknown flag: --bogus; see caddy ws-gateway --help\n"},
 		{"node --address unix//none", 3, "", "caddy ws-gateway: cannot reach the admin endpoint at unix//none: dial unix /none: connect: no such file or directory\n"},
 	}

@@ -114,7 +114,7 @@ func (r commandRun) expect(t *testing.T, status int, out, line string) {
 func TestWrongUsageOfTheCommandSendsNothing(t *testing.T) {
 	t.Parallel()
 	expectWrongUsage(t, []wrongUsage{
-		{"bogus", `no command "bogus": known are drain, kill, list, maintenance, node, ready, revoke, top, upstreams; see caddy ws-gateway --help`},
+		{"bogus", `no command "bogus": known are drain, fleet, kill, list, maintenance, node, ready, revoke, top, upstreams; see caddy ws-gateway --help`},
 		{"--bogus", "unknown flag: --bogus; see caddy ws-gateway --help"},
 		{"node bogus", `no command "bogus": known are drain, ready`},
 		{"node --bogus", "unknown flag"},
