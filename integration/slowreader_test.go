@@ -94,7 +94,7 @@ func TestSlowClientsAreNotEnded(t *testing.T) {
 	long(t)
 	const pause, piece = 20 * time.Millisecond, 6 << 10
 	b := newBackend(t, handOver())
-	g := start(t, "ws_gateway "+b.addr+" {\n write_timeout 1s\n }")
+	g := start(t, "ws_gateway "+b.addr+" {\n write_timeout 3s\n }")
 	for name, open := range map[string]func(*testing.T, *gateway) slowClient{"ws": slowWS, "wss": slowWSS, "h2": slowH2} {
 		t.Run(name, func(t *testing.T) {
 			client := open(t, g)
@@ -110,7 +110,7 @@ func TestSlowClientsAreNotEnded(t *testing.T) {
 			tick := time.NewTicker(pause)
 			defer tick.Stop()
 			p := make([]byte, piece)
-			for range 6 * time.Second / pause {
+			for range 10 * time.Second / pause {
 				if _, err := io.ReadFull(client, p); err != nil {
 					t.Fatal(err)
 				}
