@@ -104,6 +104,16 @@ func (f shownFleet) self() string {
 	return ""
 }
 
+// live is how many connections the node of the name had when it was last heard of.
+func (f shownFleet) live(name string) int {
+	for _, n := range f.Nodes {
+		if n.Name == name {
+			return n.Live
+		}
+	}
+	return 0
+}
+
 // awaitNodes waits until the Redis knows so many nodes, and the last one of them says so.
 func (c *cluster) awaitNodes(t *testing.T, want int) {
 	t.Helper()
@@ -122,34 +132,6 @@ func (c *cluster) awaitAsserted(t *testing.T, want int) {
 	patiently(t, fmt.Sprint(want, " nodes in the Redis"), func() bool {
 		return c.redis.Do("ZCARD", "{ws_gateway}:nodes") == int64(want)
 	})
-}
-
-// awaitBeats waits until each node has given two more signs of life, so that none has more
-// of a cap than it needs, and all have said what they have.
-func (c *cluster) awaitBeats(t *testing.T) {
-	t.Helper()
-	for range 2 {
-		before := c.nodes[0].seen(t)
-		patiently(t, "a beat of each node", func() bool {
-			now := c.nodes[0].seen(t)
-			for id, at := range before {
-				if !now[id].After(at) {
-					return false
-				}
-			}
-			return len(now) >= len(c.nodes)
-		})
-	}
-}
-
-// seen is when each node of the fleet gave its last sign of life, by its ID.
-func (n *node) seen(t *testing.T) map[string]time.Time {
-	t.Helper()
-	at := map[string]time.Time{}
-	for _, other := range n.fleet(t).Nodes {
-		at[other.ID] = other.Seen
-	}
-	return at
 }
 
 // patiently is eventually for what takes several beats.

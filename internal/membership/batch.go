@@ -59,7 +59,7 @@ func (c *courier) takeNeeds(why occasion) map[slot]*need {
 	m := c.Member
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if urgent := m.parts.urgent.Swap(false); why < beaten && len(m.needs) == 0 && !urgent {
+	if urgent := m.parts.urgent.Swap(false); why == asked && len(m.needs) == 0 && !urgent {
 		return nil
 	}
 	needs := m.needs

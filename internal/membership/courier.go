@@ -89,13 +89,15 @@ func (c *courier) assert() error {
 		c.tell(func(ctx context.Context, news News) { news.Joined(ctx, c.engine) })
 		c.joined = true
 	}
+	c.setEngine(c.engine)
 	c.unsettle()
+	if c.out.Load() {
+		c.lowerAll()
+	}
 	c.next = beaten
 	if c.recover() {
 		c.next = recovered
-		c.lowerAll()
 	}
-	c.setEngine(c.engine)
 	return nil
 }
 

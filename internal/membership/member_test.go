@@ -69,7 +69,7 @@ func TestCapThatAReloadBringsCountsWhoIsThere(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		n.expect("alice", 3, 0)
+		n.expect("alice", 3, 3)
 		bubble.Elapse(heartbeat)
 		n.expect("alice", 3, 3)
 		if n := total(rush([]*node{n}, 5, "alice")); n != 2 {

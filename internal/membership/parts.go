@@ -120,7 +120,8 @@ func (m *Member) raiseAll() {
 	}
 }
 
-// lowerAll takes back what raiseAll gave, before handshakes are the engine's to decide.
+// lowerAll takes back what raiseAll gave, so that there is nothing of it once handshakes
+// are the engine's to decide.
 func (m *Member) lowerAll() {
 	m.parts.mu.Lock()
 	defer m.parts.mu.Unlock()

@@ -75,8 +75,8 @@ func (ps *parts) forget() {
 }
 
 // restrain lowers what is asked for a slot of which the engine may have too much to give.
+// Nothing is kept to spare, which the others may have taken during an outage.
 func restrain(asked *fleet.Slice, least int) {
-	room := max(0, asked.Cap-least-asked.Live)
-	asked.Need = min(asked.Need, room)
-	asked.Spare = min(asked.Spare, room-asked.Need)
+	asked.Need = min(asked.Need, max(0, asked.Cap-least-asked.Live))
+	asked.Spare = 0
 }

@@ -118,7 +118,7 @@ type occasion int
 
 const (
 	asked     occasion = iota // somebody needs more
-	poked                     // a beat between beats
+	poked                     // a beat between beats: other nodes may have joined, with what they have
 	beaten                    // a beat: what is not needed goes back
 	recovered                 // an outage is over: nothing is handed out before the engine has said how much
 )
@@ -161,7 +161,7 @@ func (m *Member) portion(why occasion, needs map[slot]*need) map[slot]fleet.Slic
 		}
 		switch {
 		case needs[s] != nil || urgent[s]:
-		case why < beaten:
+		case why == asked:
 			continue
 		case asks.Need == 0 && asks.Spare == 0 && asks.Live == p.told:
 			if quiet++; quiet > refreshed {
