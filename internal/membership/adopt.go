@@ -40,27 +40,26 @@ func (m *Member) adopt(gateway string, r resident) {
 	if len(keys) == 0 {
 		return
 	}
-	if p := m.take(r.seat, keys); p != nil && !r.seat.OnRelease(p.released) {
-		p.released()
-	}
+	m.take(r.seat, keys)
 }
 
-// take counts the connection of the seat in the keys that it does not count in yet. It
-// returns what the seat has to tell when it is released, nil where it knows that already.
-func (m *Member) take(seat *admission.Seat, keys []found) *Pending {
+// take counts the connection of the seat in the keys that it does not count in yet.
+func (m *Member) take(seat *admission.Seat, keys []found) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended {
-		return nil
+		return
 	}
 	if p := m.books.seats[seat]; p != nil {
 		m.widenLocked(p, keys)
-		return nil
+		return
 	}
 	p := &Pending{member: m, seat: seat, decided: true}
 	m.holdLocked(p, keys)
 	m.books.addLocked(p, true)
-	return p
+	if !seat.OnRelease(p.released) {
+		p.releaseLocked()
+	}
 }
 
 // widenLocked has a connection count in more keys. One that is being claimed was asked

@@ -69,9 +69,6 @@ func (m *Member) Claim(seat *admission.Seat, gateway string, caps admission.Caps
 	if !m.claim(p, keys) {
 		return nil
 	}
-	if !seat.OnRelease(p.released) {
-		p.released()
-	}
 	m.rouse()
 	if !asks {
 		return nil // it counts for other handlers of the gateway
@@ -98,7 +95,9 @@ func (m *Member) keysOf(keys []found, gateway string, caps admission.Caps, ip ne
 	return keys
 }
 
-// claim is false where the member has ended.
+// claim is false where the member has ended. The seat is told under the lock of the
+// member, so that whoever counts the seat last is the one that hears of its release: this
+// member or the next one.
 func (m *Member) claim(p *Pending, keys []found) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,6 +117,9 @@ func (m *Member) claim(p *Pending, keys []found) bool {
 	default:
 		m.claims = append(m.claims, p)
 	}
+	if !p.seat.OnRelease(p.released) {
+		p.releaseLocked()
+	}
 	return true
 }
 
@@ -132,9 +134,13 @@ func (m *Member) holdLocked(p *Pending, keys []found) {
 
 // released is called by the seat.
 func (p *Pending) released() {
+	p.member.mu.Lock()
+	defer p.member.mu.Unlock()
+	p.releaseLocked()
+}
+
+func (p *Pending) releaseLocked() {
 	m := p.member
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.ended {
 		return
 	}
