@@ -49,6 +49,7 @@ func (c *courier) gather(why occasion) *batch {
 	b.claimLocked(m)
 	b.operation = b.describe(why)
 	if b.operation == "" {
+		b.closeNeedsLocked() // of what no configuration has a cap on any more
 		return nil
 	}
 	return b
@@ -159,6 +160,11 @@ func (m *Member) settle(b *batch, a *fleet.Answer, now time.Time) {
 		}
 		p.giveLocked(v)
 	}
+	b.closeNeedsLocked()
+}
+
+// closeNeedsLocked has who needs more know that there is an answer.
+func (b *batch) closeNeedsLocked() {
 	for _, n := range b.needs {
 		close(n.done)
 	}
