@@ -165,6 +165,7 @@ func (m *Member) Retire(ctx context.Context) {
 
 // end has nothing count any more.
 func (m *Member) end() {
+	m.endParts()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended {

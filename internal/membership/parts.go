@@ -42,7 +42,8 @@ type part struct {
 type parts struct {
 	mu    sync.Mutex
 	slots map[slot]*part
-	nodes int // that live, as last heard; at least 1
+	nodes int  // that live, as last heard; at least 1
+	ended bool // the allowances are those of another member, or none hold
 
 	urgent atomic.Bool // one was raised
 }
@@ -77,20 +78,31 @@ func (m *Member) shared() map[slot]shared {
 	return all
 }
 
+// allow is called under the lock of the parts, like trim.
 func (m *Member) allow(s slot, n int) {
-	if s.upstream {
+	switch {
+	case m.parts.ended:
+	case s.upstream:
 		m.config.Conns.Allow(s.name, n)
-	} else {
+	default:
 		m.config.Seats.Allow(s.name, n)
 	}
 }
 
 func (m *Member) trim(s slot, spare int) {
-	if s.upstream {
+	switch {
+	case m.parts.ended:
+	case s.upstream:
 		m.config.Conns.Trim(s.name, spare)
-	} else {
+	default:
 		m.config.Seats.Trim(s.name, spare)
 	}
+}
+
+func (m *Member) endParts() {
+	m.parts.mu.Lock()
+	defer m.parts.mu.Unlock()
+	m.parts.ended = true
 }
 
 // bind has the ledgers go by allowances, of which there are none to spare.
@@ -130,10 +142,14 @@ func (m *Member) lowerAll() {
 	}
 }
 
-// raise is raiseAll for some slots. It reports whether one of them has room then.
+// raise is raiseAll for some slots. It reports whether one of them has room then, or there
+// may be somebody else to ask.
 func (m *Member) raise(slots ...slot) (room bool) {
 	m.parts.mu.Lock()
 	defer m.parts.mu.Unlock()
+	if m.parts.ended {
+		return true
+	}
 	all := m.shared()
 	for _, s := range slots {
 		if now, ok := all[s]; ok && m.raiseLocked(s, now) > now.live {
