@@ -1,12 +1,14 @@
 package membership
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/fleet/memory"
 	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
+	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
 func TestNobodyWaitsForMoreOfWhatHasNoCap(t *testing.T) {
@@ -23,4 +25,45 @@ func TestNobodyWaitsForMoreOfWhatHasNoCap(t *testing.T) {
 		}
 		stop(n)
 	})
+}
+
+// Otherwise clients that come and go at once would have a node take more than its part.
+func TestAllowanceIsNotRaisedForWhoDoesNotWait(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		wait func(ctx context.Context) (context.Context, context.CancelFunc)
+		want int
+	}{
+		"left": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return ctx, cancel
+		}, 0},
+		"had waited before": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, timeout/10)
+		}, 0},
+		"waits": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, timeout)
+		}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := memory.New(time.Now)
+				nodes := newNodes(t, f, 2, admission.Caps{Connections: 10}, nil)
+				start(nodes...)
+				rush(nodes[:1], 10, "")
+				bubble.Elapse(2 * heartbeat)
+				f.Stall()
+				ctx, cancel := row.wait(t.Context())
+				defer cancel()
+				again := nodes[1].MoreSeats(ctx, gateway, 10)
+				if got := nodes[1].seats.Shared()[0].Allowance; got != row.want || again != (row.want > 0) {
+					t.Errorf("an allowance of %d, want %d; again: %v", got, row.want, again)
+				}
+				f.Resume()
+				stop(nodes...)
+			})
+		})
+	}
 }

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -22,8 +23,8 @@ type need struct {
 }
 
 // MoreSeats asks for more of the cap on connections of the gateway. It reports whether
-// it is worth trying again. When ctx is done, or after the timeout, the node decides by
-// itself.
+// it is worth trying again. After the timeout, or when the deadline of ctx has come before an
+// answer, the node decides by itself. Nothing comes of it where ctx was canceled.
 func (m *Member) MoreSeats(ctx context.Context, gateway string, limit int) bool {
 	return m != nil && m.more(ctx, time.Now(), slot{false, gateway}, limit, nil)
 }
@@ -70,9 +71,26 @@ func (m *Member) more(ctx context.Context, begun time.Time, s slot, limit int, o
 		case <-timer.C:
 			return m.raiseAlone(s, others)
 		case <-ctx.Done():
-			return m.raiseAlone(s, others)
+			return m.silent(ctx, begun) && m.raiseAlone(s, others)
 		}
 	}
+}
+
+// silent reports whether the engine has let a handshake wait in vain. One whose client has
+// left says nothing of the engine, and neither does one that had waited before, for other
+// answers, so that little time was left.
+func (m *Member) silent(ctx context.Context, begun time.Time) bool {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return false
+	}
+	return m.doubts() || time.Since(begun) >= m.config.Settings.Timeout/2
+}
+
+// doubts reports whether the engine has failed since it last took the node's share.
+func (m *Member) doubts() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.breaker.failures > 0
 }
 
 // raiseAlone is raise where the node may decide by itself.
