@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/fleet"
 	"github.com/wsgateway/caddy-ws-gateway/fleet/memory"
 	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
 	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
@@ -66,4 +67,45 @@ func TestAllowanceIsNotRaisedForWhoDoesNotWait(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A node that was stopped for a while has nothing to spare any more.
+func TestNodeWhoseShareWasVoidHoldsWhatItHasConnectionsFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := memory.New(time.Now)
+		held := make(chan int, 10)
+		n := newNode(t, f, "a", admission.Caps{Connections: 10}, func(c *Config) {
+			open := c.Open
+			c.Open = func(ctx context.Context) (fleet.Engine, error) {
+				engine, err := open(ctx)
+				return asserting{engine, held}, err
+			}
+		})
+		start(n)
+		rush([]*node{n}, 4, "")
+		bubble.Elapse(heartbeat) // which expects as many more
+		if s := n.seats.Shared()[0]; s.Allowance <= s.Live {
+			t.Fatalf("an allowance of %d for %d, which leaves nothing to spare", s.Allowance, s.Live)
+		}
+		<-held
+		f.Flush()
+		n.Beat()
+		synctest.Wait()
+		if got := <-held; got != 4 {
+			t.Errorf("it holds %d, want 4", got)
+		}
+		stop(n)
+	})
+}
+
+// asserting notes what is held of the cap on connections.
+type asserting struct {
+	fleet.Engine
+	held chan int
+}
+
+func (a asserting) Assert(ctx context.Context, share *fleet.Share) error {
+	a.held <- share.Held[slot{name: gateway}.key()]
+	return a.Engine.Assert(ctx, share)
 }

@@ -173,10 +173,17 @@ func (m *Member) raiseLocked(s slot, now shared) (allowance int) {
 }
 
 // held returns what the node holds of the caps, and never less than it needs for its
-// connections.
+// connections. It is asked for where what the engine knows is in doubt: what the node had
+// to spare may be another one's by now, and is given up, unless there is an outage, which
+// the node gets through with it.
 func (m *Member) held() map[slot]int {
 	m.parts.mu.Lock()
 	defer m.parts.mu.Unlock()
+	if !m.out.Load() {
+		for s := range m.shared() {
+			m.trim(s, 0)
+		}
+	}
 	held := make(map[slot]int)
 	for s, now := range m.shared() {
 		if n := max(now.allowance, now.live); n > 0 {
