@@ -83,7 +83,12 @@ func (b *balancer) membersOf(into []balance.Member, pool reverseproxy.UpstreamPo
 	return into
 }
 
-// choose takes an upstream of the pool and counts the place there, in one step.
+// keeps reports whether the policy has an upstream of its own for a client, or for all, so
+// that any other one will not do as well.
+func (b *balancer) keeps() bool { return b.selector != nil || b.key != "" }
+
+// choose takes an upstream of the pool and counts the place there, in one step. Nothing is
+// counted at one that is short of an allowance.
 func (b *balancer) choose(into *balance.Lease, ask balance.Ask, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) (*reverseproxy.Upstream, balance.Refusal) {
 	if b.key != "" {
 		ask.Key = replacerOf(r).ReplaceAll(b.key, "")
@@ -102,10 +107,10 @@ func (b *balancer) choose(into *balance.Lease, ask balance.Ask, pool reverseprox
 	} else {
 		i, refusal = b.AcquireFrom(into, ask, members)
 	}
-	if refusal != balance.None {
+	if refusal != balance.None && refusal != balance.Short {
 		return nil, refusal
 	}
-	return pool[i], balance.None
+	return pool[i], refusal
 }
 
 // short returns the upstreams of the pool for which nothing is missing but a larger part of
@@ -128,13 +133,23 @@ func (b *balancer) chooseBySelector(into *balance.Lease, ask balance.Ask, member
 			return nil, refusal
 		}
 		available := selection(pool, positions)
-		chosen := b.selector.Select(available, r, w)
+		to := w
+		if ask.Grows != nil {
+			to = make(unsent) // it may have to choose again
+		}
+		chosen := b.selector.Select(available, r, to)
 		i := slices.Index(available, chosen)
 		if i < 0 {
 			return nil, balance.Dead
 		}
 		if b.Take(into, ask, members[positions[i]]) {
+			if given, held := to.(unsent); held {
+				given.addTo(w)
+			}
 			return chosen, balance.None
+		}
+		if b.IsShort(ask, members[positions[i]]) {
+			return chosen, balance.Short
 		}
 	}
 }
@@ -181,6 +196,15 @@ type unsent http.Header
 
 // Header implements http.ResponseWriter.
 func (u unsent) Header() http.Header { return http.Header(u) }
+
+// addTo has what a policy has set sent after all.
+func (u unsent) addTo(w http.ResponseWriter) {
+	for field, values := range u {
+		for _, value := range values {
+			w.Header().Add(field, value)
+		}
+	}
+}
 
 // Write implements http.ResponseWriter.
 func (unsent) Write(b []byte) (int, error) { return len(b), nil }

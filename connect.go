@@ -59,6 +59,10 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 		}
 		lease := new(balance.Lease)
 		up, refusal := h.acquire(lease, w, out, t)
+		if refusal == balance.Short {
+			h.moreAt(dial.Address(up, out), out, t, asked)
+			continue
+		}
 		if up == nil {
 			if refusal == balance.Full && (h.moreRoom(out, t, asked) || h.waitInLine(r.Context(), t)) || h.anotherRound(r.Context(), t) {
 				continue
@@ -98,7 +102,8 @@ func (h *Handler) moreRoom(out *http.Request, t *tries, asked *errands) bool {
 	if member == nil || t.asks >= mostAsks {
 		return false
 	}
-	short := h.balancer.short(balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}, t.among, out)
+	skip := func(address string) bool { return t.wasTried(address) || !t.mayGrow(address) }
+	short := h.balancer.short(balance.Ask{Use: balance.WebSocket, Skip: skip, Place: t.place}, t.among, out)
 	if len(short) == 0 {
 		return false
 	}
@@ -106,6 +111,17 @@ func (h *Handler) moreRoom(out *http.Request, t *tries, asked *errands) bool {
 	ctx, done := h.patience(out, asked)
 	defer done()
 	return member.MoreConns(ctx, short, h.MaxConns)
+}
+
+// moreAt asks the fleet for more of max_conns at the upstream that the policy has chosen.
+// Where there is none, the policy chooses among the others, as it does on one node.
+func (h *Handler) moreAt(address string, out *http.Request, t *tries, asked *errands) {
+	t.asks++
+	ctx, done := h.patience(out, asked)
+	defer done()
+	if !h.fleet.member().MoreConns(ctx, []string{address}, h.MaxConns) {
+		t.spent = append(t.spent, address)
+	}
 }
 
 // acquire takes a lease on one of the upstreams that were not tried yet.
@@ -132,6 +148,9 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 		}
 	}
 	ask := balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}
+	if h.balancer.keeps() && t.asks < mostAsks && h.fleet.member() != nil {
+		ask.Grows = t.mayGrow
+	}
 	return h.balancer.choose(into, ask, pool, w, r)
 }
 

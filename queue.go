@@ -21,6 +21,7 @@ type tries struct {
 
 	count      int      // attempts in all
 	asks       int      // for more room, of the fleet
+	spent      []string // addresses of which the fleet had no more
 	tried      []string // addresses of this round
 	failed     bool     // an attempt has failed since upstreams were asked for
 	drops      int      // attempts that an upstream dropped
@@ -42,6 +43,9 @@ func newTries(settings *reverseproxy.LoadBalancing) *tries {
 }
 
 func (t *tries) wasTried(address string) bool { return slices.Contains(t.tried, address) }
+
+// mayGrow reports whether the fleet may have more room at the address.
+func (t *tries) mayGrow(address string) bool { return !slices.Contains(t.spent, address) }
 
 // drop notes that an upstream dropped the handshake, and reports whether an upstream
 // did so before: then the handshake is the likely cause.
@@ -165,6 +169,7 @@ func (h *Handler) waitInLine(ctx context.Context, t *tries) bool {
 	defer timer.Stop()
 	drains, forget := h.live.NodeDrains()
 	defer forget()
+	t.spent = nil // there may be more by then
 	select {
 	case <-t.place.Turn():
 		return true

@@ -33,11 +33,17 @@ func (b *Balancer) AcquireFrom(into *Lease, ask Ask, members []Member) (int, Ref
 
 // acquireFromLocked looks at every member and lets the policy choose.
 func (b *Balancer) acquireFromLocked(into *Lease, ask Ask, members []Member, now time.Time) (int, Refusal) {
+	if b.moved > 0 {
+		ask.Grows = nil // any will do
+	}
 	refusal := b.collectLocked(ask, members, now)
 	if len(b.scratch) == 0 {
 		return 0, refusal
 	}
 	chosen := b.scratch[b.takePolicyLocked(ask).choose(ask.Key, b.scratch)]
+	if chosen.short {
+		return chosen.Index, Short
+	}
 	b.ledger.countLocked(into, ask.Use, b.ledger.backendLocked(chosen.Address, now))
 	return chosen.Index, None
 }
@@ -139,14 +145,15 @@ func (b *Balancer) collectLocked(ask Ask, members []Member, now time.Time) Refus
 			continue
 		}
 		be, state := b.lookLocked(static, i, m, now)
-		switch b.judgeLocked(ask, *m, be, state, now) {
-		case None:
+		judgment := b.judgeLocked(ask, *m, be, state, now)
+		short := judgment == Full && b.growsLocked(ask, be, now)
+		if judgment == None || short {
 			b.scratch = append(b.scratch, Candidate{
-				Index: i, Address: m.Address, Load: loadLocked(*m, be), Weight: m.Weight * b.rampLocked(be, state, now), hash: be.hash,
+				Index: i, Address: m.Address, Load: loadLocked(*m, be), Weight: m.Weight * b.rampLocked(be, state, now), hash: be.hash, short: short,
 			})
-		case Full:
+		}
+		if judgment == Full {
 			refusal = Full
-		case Dead:
 		}
 	}
 	return refusal
@@ -186,8 +193,9 @@ func (b *Balancer) lookLocked(static bool, i int, m *Member, now time.Time) (*ba
 	return be, state
 }
 
-// Admissible returns the positions of the members that the ask may have, for a
-// selector that is not a Policy. Take counts the selector's choice.
+// Admissible returns the positions of the members that the ask may have, those whose
+// allowances grow among them, for a selector that is not a Policy. Take counts the
+// selector's choice.
 func (b *Balancer) Admissible(ask Ask, members []Member) ([]int, Refusal) {
 	b.ledger.mu.Lock()
 	defer b.ledger.mu.Unlock()

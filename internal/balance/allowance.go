@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 )
 
 // Shared is a cap on the WebSockets at an address that the balancers of several nodes
@@ -141,4 +142,21 @@ func (b *Balancer) Short(ask Ask, members []Member) []string {
 		}
 	}
 	return short
+}
+
+// IsShort reports whether the member lacks nothing but an allowance, which grows.
+func (b *Balancer) IsShort(ask Ask, m Member) bool {
+	now := b.ledger.now()
+	b.ledger.mu.Lock()
+	defer b.ledger.mu.Unlock()
+	be := b.ledger.backendLocked(m.Address, now)
+	return b.judgeLocked(ask, m, be, new(memberState), now) == Full && b.growsLocked(ask, be, now)
+}
+
+// growsLocked reports whether the ask could have the address, which is full, if it had the
+// larger allowance that it may get, as far as is known of the other nodes.
+func (b *Balancer) growsLocked(ask Ask, be *backend, now time.Time) bool {
+	return ask.Grows != nil && ask.Use == WebSocket && b.ledger.bound && b.lacksLocked(be) &&
+		be.live+be.elsewhere < b.capLocked(be.address) &&
+		!b.claimedLocked(ask, be.address, be, now) && ask.Grows(be.address)
 }

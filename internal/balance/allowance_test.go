@@ -289,3 +289,39 @@ func handOut(ledgers []*Ledger, address string, most int, goOn func() bool) {
 		runtime.Gosched()
 	}
 }
+
+func TestHashKeepsAKeyWhereNothingButAnAllowanceIsMissing(t *testing.T) {
+	t.Parallel()
+	members, _ := newMembers(3)
+	l := NewLedger()
+	b := l.New(Settings{Policy: BoundedHash{1e6}, MaxConns: 4}, members)
+	i, _ := b.Acquire(new(Lease), Ask{Key: "alice"})
+	home := members[i].Address
+	l.Bind()
+	for _, m := range members {
+		if m.Address != home {
+			l.Allow(m.Address, 4)
+		}
+	}
+	grows := func(address string) bool { return address == home }
+	acquire := func(what string, ask Ask, at bool, want Refusal) {
+		t.Helper()
+		var lease Lease
+		defer lease.Release()
+		ask.Key = "alice"
+		got, refusal := b.Acquire(&lease, ask)
+		if (got == i) != at || refusal != want || (lease.Address() == "") != (want == Short) {
+			t.Errorf("%s: member %d of %d, refusal %d, want %d; a lease of %q", what, got, i, refusal, want, lease.Address())
+		}
+	}
+	acquire("it grows", Ask{Grows: grows}, true, Short)
+	acquire("none grows", Ask{}, false, None)
+	acquire("another one grows", Ask{Grows: func(address string) bool { return address != home }}, false, None)
+	l.SetElsewhere(map[string]int{home: 3})
+	acquire("the nodes hold all of it", Ask{Grows: grows}, false, None)
+	l.SetElsewhere(nil)
+	b.Moved()
+	acquire("a connection was moved", Ask{Grows: grows}, false, None)
+	l.Allow(home, 4)
+	acquire("it has grown", Ask{Grows: grows}, true, None)
+}

@@ -47,9 +47,10 @@ type Refusal uint8
 
 // The reasons for choosing nothing.
 const (
-	None Refusal = iota // an upstream was chosen
-	Dead                // no upstream is available
-	Full                // the available upstreams hold as many WebSockets as they may, or earlier handshakes wait for them
+	None  Refusal = iota // an upstream was chosen
+	Dead                 // no upstream is available
+	Full                 // the available upstreams hold as many WebSockets as they may, or earlier handshakes wait for them
+	Short                // the policy has chosen an upstream that lacks an allowance alone
 )
 
 // Ask is what is wanted of a balancer.
@@ -59,6 +60,10 @@ type Ask struct {
 	Skip  func(address string) bool // reports whether the address was tried; nil if none was
 	Place *Place                    // in the line, of a handshake that has waited
 	Bound bool                      // to the upstream that is chosen, which may be in maintenance then, but must be healthy
+
+	// Grows reports whether the allowance of the address may grow, so that the policy may
+	// choose it where it lacks that alone; nil where none does.
+	Grows func(address string) bool
 }
 
 // Balancer chooses among upstreams for one handler. It is safe for concurrent

@@ -12,7 +12,8 @@ type Candidate struct {
 	Load    int     // live connections, those of other nodes among them, and running requests
 	Weight  float64 // its share now, slow start included; above 0
 
-	hash uint64 // of the address
+	hash  uint64 // of the address
+	short bool   // it lacks an allowance, which grows
 }
 
 // pressure is what loads are compared by: what the upstream would hold with one more
