@@ -9,6 +9,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/fleet"
 	"github.com/wsgateway/caddy-ws-gateway/fleet/memory"
 	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 )
 
@@ -108,4 +109,52 @@ type asserting struct {
 func (a asserting) Assert(ctx context.Context, share *fleet.Share) error {
 	a.held <- share.Held[slot{name: gateway}.key()]
 	return a.Engine.Assert(ctx, share)
+}
+
+// A reload forgets which dynamic upstreams there were, until handshakes name them again.
+func TestConnectionsToADynamicUpstreamCountAfterAReload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := memory.New(time.Now)
+		nodes := newNodes(t, f, 2, admission.Caps{}, nil)
+		settings := balance.Settings{Name: gateway, Policy: balance.LeastConn{}, MaxConns: 10}
+		members := []balance.Member{{Address: "a:1", Weight: 1, Source: up{}}}
+		var leases []*balance.Lease
+		rush := func(n *node, b *balance.Balancer) (got int) {
+			for range 12 {
+				lease := new(balance.Lease)
+				b.AcquireFrom(lease, balance.Ask{}, members)
+				if lease.Address() == "" && n.MoreConns(t.Context(), []string{"a:1"}, 10) {
+					b.AcquireFrom(lease, balance.Ask{}, members)
+				}
+				if lease.Address() != "" {
+					leases = append(leases, lease)
+					got++
+				}
+			}
+			return got
+		}
+		start(nodes...)
+		old := nodes[0].conns.New(settings, nil)
+		if got := rush(nodes[0], old); got != 10 {
+			t.Fatalf("%d came in, want 10", got)
+		}
+		nodes[0].conns.New(settings, nil)
+		old.Close()
+		bubble.Elapse(2 * heartbeat)
+		f.Flush()
+		bubble.Elapse(2 * heartbeat)
+		other := nodes[1].conns.New(settings, nil)
+		if got := rush(nodes[1], other); got != 0 {
+			t.Errorf("%d came in above the cap", got)
+		}
+		for _, lease := range leases[:3] {
+			lease.Release()
+		}
+		bubble.Elapse(2 * heartbeat)
+		if got := rush(nodes[1], other); got != 3 {
+			t.Errorf("%d came in after as many had gone, want 3", got)
+		}
+		stop(nodes...)
+	})
 }

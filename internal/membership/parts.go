@@ -78,6 +78,14 @@ func (m *Member) shared() map[slot]shared {
 	return all
 }
 
+// strays is how many connections there are at an upstream, whether it has a cap or not.
+func (m *Member) strays(s slot) int {
+	if !s.upstream {
+		return 0
+	}
+	return m.config.Conns.Look(s.name).Live
+}
+
 // allow is called under the lock of the parts, like trim.
 func (m *Member) allow(s slot, n int) {
 	switch {
@@ -188,6 +196,11 @@ func (m *Member) held() map[slot]int {
 	for s, now := range m.shared() {
 		if n := max(now.allowance, now.live); n > 0 {
 			held[s] = n
+		}
+	}
+	for s := range m.parts.slots {
+		if n := m.strays(s); n > held[s] {
+			held[s] = n // no configuration has a cap on them now
 		}
 	}
 	return held

@@ -209,12 +209,17 @@ func slice(s slot, now shared, grown int, n *need) fleet.Slice {
 	return asked
 }
 
-// returnLocked gives back the parts of caps that no configuration has any more.
+// returnLocked gives back the parts of caps that no configuration has any more, but for the
+// connections to upstreams: the cap of a dynamic one comes back as soon as a handshake names
+// it again after a reload.
 func (m *Member) returnLocked(all map[slot]fleet.Slice, there map[slot]shared) {
 	for s, p := range m.parts.slots {
-		if _, ok := there[s]; !ok {
-			m.allow(s, 0)
-			all[s] = fleet.Slice{Key: s.key(), Cap: p.limit}
+		if _, ok := there[s]; ok {
+			continue
+		}
+		m.allow(s, 0)
+		if live := m.strays(s); live != p.told || live == 0 {
+			all[s] = fleet.Slice{Key: s.key(), Cap: p.limit, Live: live}
 		}
 	}
 }
