@@ -50,12 +50,17 @@ func (d *dialer) add(c *conn) bool {
 	return true
 }
 
-// Close closes the connection.
+// Close closes the connection. The good-bye of TLS may take seconds, for which no other one
+// waits.
 func (c *conn) Close() error {
-	c.dialer.mu.Lock()
-	defer c.dialer.mu.Unlock()
-	delete(c.dialer.conns, c)
+	c.dialer.remove(c)
 	return c.Conn.Close()
+}
+
+func (d *dialer) remove(c *conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.conns, c)
 }
 
 // close closes all connections, and lets none be opened any more.
