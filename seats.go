@@ -67,7 +67,7 @@ func (h *Handler) takeSeat(w http.ResponseWriter, r *http.Request, e *errands) (
 		case limit == "":
 			e.claim = h.fleet.member().Claim(seat, h.name, h.caps, ip, user)
 			return seat, nil
-		case limit == admission.Connections && asks < mostAsks && h.fleet.member() != nil && h.moreSeats(r, e):
+		case limit == admission.Connections && asks < mostAsks && h.moreSeats(r, e):
 			continue
 		}
 		return nil, h.noSeat(w, limit)
@@ -106,9 +106,12 @@ func (h *Handler) patience(r *http.Request, e *errands) (ctx context.Context, do
 	}
 }
 
-// moreSeats asks the fleet for more of the cap on connections. It reports whether it is
-// worth trying again.
+// moreSeats asks the fleet for more of the cap on connections, unless this node alone has
+// all of it. It reports whether it is worth trying again.
 func (h *Handler) moreSeats(r *http.Request, e *errands) bool {
+	if h.fleet.member() == nil || !h.live.Seats.Short(h.name, h.caps.Connections) {
+		return false
+	}
 	ctx, done := h.patience(r, e)
 	defer done()
 	return h.fleet.member().MoreSeats(ctx, h.name, h.caps.Connections)
