@@ -68,7 +68,7 @@ func (b *Balancer) acquireInTurnLocked(into *Lease, ask Ask, now time.Time) (int
 			return i, None
 		case Full:
 			refusal = Full
-		case Dead:
+		case Dead, Short:
 		}
 	}
 	return 0, refusal
@@ -125,7 +125,7 @@ func (b *Balancer) leastAvailableLocked(ask Ask, now time.Time) (int, Refusal) {
 			return i, None
 		case Full:
 			refusal = Full
-		case Dead:
+		case Dead, Short:
 		}
 		aside = append(aside, i)
 		b.tree.update(i, never)
