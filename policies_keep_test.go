@@ -44,7 +44,7 @@ func TestPolicyIsNotTurnedAwayForAnAllowanceThatGrows(t *testing.T) {
 				if up == nil || up.Dial != want || got != refusal || (lease.Address() == "") != (refusal == balance.Short) {
 					t.Errorf("chose %v with refusal %d and a lease of %q, want %s and %d", up, got, lease.Address(), want, refusal)
 				}
-				cookies := len(w.Result().Cookies()) //nolint:bodyclose // there is none
+				cookies := len(w.Result().Cookies())
 				if name == "cookie" && cookies > 0 == (refusal == balance.Short) {
 					t.Errorf("%d cookies with refusal %d", cookies, got)
 				}
