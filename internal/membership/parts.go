@@ -43,6 +43,7 @@ type parts struct {
 	mu    sync.Mutex
 	slots map[slot]*part
 	nodes int  // that live, as last heard; at least 1
+	wary  bool // the engine may not know yet what others have: the node settles
 	ended bool // the allowances are those of another member, or none hold
 
 	urgent atomic.Bool // one was raised

@@ -61,6 +61,7 @@ func (c *courier) resettle(back []fleet.Node) {
 func (ps *parts) remember() {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	ps.wary = true
 	for _, p := range ps.slots {
 		p.least = max(p.least, p.others)
 	}
@@ -69,6 +70,7 @@ func (ps *parts) remember() {
 func (ps *parts) forget() {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	ps.wary = false
 	for _, p := range ps.slots {
 		p.least = 0
 	}

@@ -174,7 +174,7 @@ func (m *Member) portion(why occasion, needs map[slot]*need) map[slot]fleet.Slic
 	for s, now := range m.shared() { // anew: a connection may have come in before
 		asks := slice(s, now, grown[s], needs[s])
 		p := m.parts.partLocked(s, now)
-		if p.least > 0 {
+		if m.parts.wary {
 			restrain(&asks, p.least)
 		}
 		switch {
@@ -242,7 +242,7 @@ func (m *Member) portioned(b *batch, answers []fleet.SliceAnswer) {
 	after := m.shared()
 	for i, s := range b.slots {
 		now, ok := after[s]
-		restrained := m.parts.slots[s].least > 0
+		restrained := m.parts.wary
 		if !ok && b.Slices[i].Live == 0 {
 			delete(m.parts.slots, s)
 		}
