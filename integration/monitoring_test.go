@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -69,9 +70,7 @@ var fleetMetrics = map[string]string{
 func TestExpressionsForMonitoringNameMetricsThatExist(t *testing.T) {
 	page := busyPage(t)
 	types := typesOf(page)
-	for name, kind := range fleetMetrics {
-		types[name] = kind
-	}
+	maps.Copy(types, fleetMetrics)
 	series := make(map[string]bool)
 	for name, kind := range types {
 		series[name] = true
