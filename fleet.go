@@ -55,7 +55,8 @@ type fleetNode struct {
 	wanted []*fleetOfConfig // by the configurations that are started, the newest last
 	joined *fleetOfConfig   // whose fleet the node is in
 
-	present atomic.Pointer[inFleet] // nil in none
+	present atomic.Pointer[inFleet]    // nil in none
+	latest  atomic.Pointer[zap.Logger] // of the newest configuration
 }
 
 // inFleet is what the node has while it is in a fleet.
@@ -142,6 +143,7 @@ func (n *fleetNode) turnLocked() {
 	var next *fleetOfConfig
 	if len(n.wanted) > 0 {
 		next = n.wanted[len(n.wanted)-1]
+		n.latest.Store(next.logger)
 	}
 	if n.joined == next || next != nil && next.same(n.joined) {
 		return
@@ -184,7 +186,7 @@ func (n *fleetNode) newMember(c *fleetOfConfig) *inFleet {
 		Secret:  settings.Secret,
 		Shelves: n.kept.shelves(),
 		Adopts:  map[string]bool{stateRecords: true},
-		Logger:  c.logger,
+		Logger:  logTo(&n.latest, "ws_gateway"),
 		Keep:    n.kept.keepSoon,
 		Poke:    func() { in.member.Beat() },
 		Answer:  n.answers,
@@ -197,7 +199,7 @@ func (n *fleetNode) newMember(c *fleetOfConfig) *inFleet {
 		Seats:    n.set.Seats,
 		Conns:    n.set.Ledger,
 		Info:     func() membership.Info { return n.info(settings.Node) },
-		Logger:   c.logger,
+		Logger:   logTo(&n.latest, "ws_gateway"),
 		Observe:  observeFleet,
 		News:     in.board,
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/wsgateway/caddy-ws-gateway/fleet"
 	"github.com/wsgateway/caddy-ws-gateway/fleet/memory"
@@ -157,6 +158,26 @@ func TestWhatOperatorsSayReachesAllNodes(t *testing.T) {
 		if state := nodes[1].set.Ledger.Look("a:1").State; state != balance.Drain {
 			t.Errorf("at the other node the upstream is %s", state)
 		}
+	})
+}
+
+func TestFleetIsLoggedWhereTheNewestConfigurationHasItsLog(t *testing.T) {
+	t.Parallel()
+	inFleets(t, 1, inMemory{}, func(t *testing.T, m inMemory, nodes []*fleetNode) {
+		core, lines := observer.New(zap.ErrorLevel)
+		next := m.asked("")
+		next.logger = zap.New(core)
+		nodes[0].join(next)
+		m.engine.Fail(context.DeadlineExceeded)
+		bubble.Elapse(10 * time.Second)
+		if n := lines.FilterField(zap.String("engine", "memory")).Len(); n != 1 || lines.All()[0].LoggerName != "ws_gateway" {
+			t.Errorf("it has %d lines, want one about the outage: %v", n, lines.All())
+		}
+		logTo(&nodes[0].latest, "ws_gateway").With(zap.String("a", "b")).Info("below the level")
+		if lines.Len() != 1 {
+			t.Error("a line below the level was written")
+		}
+		m.engine.Fail(nil)
 	})
 }
 

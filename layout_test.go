@@ -120,6 +120,7 @@ var layout = map[string]struct {
 	"records.go":            {leaf, "caddy balance durable live revocation"},
 	"records_later.go":      {leaf, ""},
 	"fleet.go":              {part, "caddy zap fleet bulletin live membership"},
+	"fleet_log.go":          {leaf, "zap zapcore"},
 	"metrics_fleet.go":      {part, "prometheus"},
 	"admin_fleet.go":        {entry, "caddy bulletin"},
 	"admin_survey.go":       {entry, "live"},
