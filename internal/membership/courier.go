@@ -247,7 +247,7 @@ func (c *courier) heard(a *fleet.Answer) {
 			continue
 		}
 		for address, live := range info.Upstreams {
-			elsewhere[address] += max(live, 0)
+			elsewhere[address] += min(max(live, 0), 1<<31-1)
 		}
 	}
 	c.config.Conns.SetElsewhere(elsewhere)

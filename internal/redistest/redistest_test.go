@@ -18,23 +18,6 @@ func TestServerForgetsWhenItIsRestarted(t *testing.T) {
 	}
 }
 
-func TestServerIsPausedAndGoesOn(t *testing.T) {
-	s := Start(t)
-	s.Pause()
-	answered := make(chan any)
-	go func() {
-		answer, err := s.do([]string{"PING"})
-		if err != nil {
-			answer = err
-		}
-		answered <- answer
-	}()
-	s.Resume()
-	if got := <-answered; got != "PONG" {
-		t.Fatalf("got %v", got)
-	}
-}
-
 func TestServerTakesArguments(t *testing.T) {
 	s := Start(t, "--maxmemory", "123456789")
 	got, _ := s.Do("CONFIG", "GET", "maxmemory").([]any)
