@@ -41,16 +41,31 @@ func TestNodeThatWasAwayLearnsWhatItMissed(t *testing.T) {
 	forgotten := c.nodes[0].revoke(t, `{"jti":"forgotten"}`)
 	away := c.nodes[2]
 	patiently(t, "the node to hear of it", func() bool { return away.refuses(t, "forgotten") })
-	away.stop(t, syscall.SIGKILL)
+	away.signal(t, syscall.SIGSTOP)
 	c.nodes[0].revoke(t, `{"jti":"missed"}`)
 	c.nodes[1].pardon(t, forgotten.ID)
 	c.nodes[1].setState(t, c.backend.addr, "maintenance")
-	away.start(t)
+	away.signal(t, syscall.SIGCONT)
 	patiently(t, "it to refuse what it missed", func() bool { return away.refuses(t, "missed") })
 	patiently(t, "it to know the state", func() bool {
 		return away.shown(t, "default", c.backend.addr).State == "maintenance"
 	})
 	patiently(t, "it to let in what was taken back", func() bool { return !away.refuses(t, "forgotten") })
+}
+
+// TestNodeThatWasDownLearnsWhatItMissed as it joins. What it has in its storage is united
+// with what the fleet has.
+func TestNodeThatWasDownLearnsWhatItMissed(t *testing.T) {
+	c := newCluster(t, lively, revocable, "a", "b", "c")
+	down := c.nodes[2]
+	down.stop(t, syscall.SIGKILL)
+	c.nodes[0].revoke(t, `{"jti":"missed"}`)
+	c.nodes[1].setState(t, c.backend.addr, "maintenance")
+	down.start(t)
+	patiently(t, "it to refuse what it missed", func() bool { return down.refuses(t, "missed") })
+	patiently(t, "it to know the state", func() bool {
+		return down.shown(t, "default", c.backend.addr).State == "maintenance"
+	})
 }
 
 // TestUpstreamStateSetOnOneNodeIsTheFleets and a node that joins takes it.

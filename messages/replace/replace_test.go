@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"testing"
@@ -109,8 +110,12 @@ func TestReplaceAllocatesNothingWithoutMatch(t *testing.T) {
 	r := &Replace{Rule: *rule(t, `"token":"[^"]*"`, `$0`)}
 	m := new(messages.Message)
 	m.Begin(messages.FromClient, messages.Text, bytes.Repeat([]byte(`{"text":"hello"}`), 100), time.Now().Add(time.Hour))
-	if n := testing.AllocsPerRun(100, func() { _, _ = r.HandleMessage(m) }); n > 0 {
-		t.Errorf("%v allocations", n)
+	least := math.Inf(1) // the race detector has pools forget some of what they are given
+	for range 50 {
+		least = min(least, testing.AllocsPerRun(2, func() { _, _ = r.HandleMessage(m) }))
+	}
+	if least > 0 {
+		t.Errorf("%v allocations", least)
 	}
 }
 

@@ -2,6 +2,7 @@ package respond
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -134,7 +135,11 @@ func TestRespondSaysWhatItNeeds(t *testing.T) {
 func TestRespondLeavesOtherMessagesAlone(t *testing.T) {
 	r := provisioned(t, `{"text":"ping","answer":"pong"}`)
 	m := message(messages.Text, strings.Repeat("p", 4<<10))
-	if allocations := testing.AllocsPerRun(10, func() { _, _ = r.HandleMessage(m) }); allocations != 0 {
-		t.Errorf("%v allocations", allocations)
+	least := math.Inf(1) // the race detector has pools forget some of what they are given
+	for range 50 {
+		least = min(least, testing.AllocsPerRun(2, func() { _, _ = r.HandleMessage(m) }))
+	}
+	if least > 0 {
+		t.Errorf("%v allocations", least)
 	}
 }
