@@ -345,6 +345,48 @@ func TestUserWithLessRights(t *testing.T) {
 	}
 }
 
+// lasting is a context that counts what waits for its end.
+type lasting struct {
+	context.Context
+	waiting atomic.Int64
+}
+
+// Value implements context.Context. It hides the context inside.
+func (*lasting) Value(any) any { return nil }
+
+// AfterFunc is what the package context calls.
+func (c *lasting) AfterFunc(f func()) (stop func() bool) {
+	c.waiting.Add(1)
+	stopInside := context.AfterFunc(c.Context, f)
+	return func() bool {
+		stopped := stopInside()
+		if stopped {
+			c.waiting.Add(-1)
+		}
+		return stopped
+	}
+}
+
+// TestListeningLeavesNothingToAContextThatLasts whether it was allowed or not.
+func TestListeningLeavesNothingToAContextThatLasts(t *testing.T) {
+	server := redistest.Start(t)
+	server.Do(append([]string{"ACL", "SETUSER", "deaf", "on", ">geheim"}, slices.DeleteFunc(slices.Clone(acl), func(rule string) bool {
+		return rule == "+subscribe"
+	})...)...)
+	ctx := &lasting{Context: testContext(t)}
+	e := mustOpen(t, options(t, server.URL("deaf", "geheim")), "p", newScripts(clockLua))
+	if err := e.Listen(ctx, "a", func() { t.Error("it listens") }, func([]byte) {}); err == nil || ctx.Err() != nil {
+		t.Errorf("without the right to: %v", err)
+	}
+	e = mustOpen(t, options(t, server.URL("", "")), "p", newScripts(clockLua))
+	if err := e.Listen(ctx, "a", e.Close, func([]byte) {}); err == nil || ctx.Err() != nil {
+		t.Errorf("until the engine is closed: %v", err)
+	}
+	if n := ctx.waiting.Load(); n != 0 {
+		t.Errorf("%d functions still wait for the end of the context", n)
+	}
+}
+
 // everything does all that an engine can, and returns the first error.
 func everything(t *testing.T, url string) error {
 	ctx := testContext(t)

@@ -37,7 +37,7 @@ func (e *engine) Listen(ctx context.Context, node string, listening func(), hear
 	if err != nil {
 		return err
 	}
-	defer func() { go dedicated.close() }() // it says good-bye, and the server may not answer
+	defer dedicated.leave()
 	listening()
 	for {
 		select {
@@ -64,6 +64,14 @@ type ear struct {
 	full     chan struct{}
 	lost     <-chan error
 	close    func()
+	stop     func() bool // has the end of the context close it no more
+}
+
+// leave closes the connection in a goroutine: it says good-bye, and the server may not
+// answer. Nothing of it is left to a context that lasts.
+func (l *ear) leave() {
+	l.stop()
+	go l.close()
 }
 
 // subscribe returns once no message is missed any more.
@@ -81,7 +89,7 @@ func (e *engine) subscribe(ctx context.Context, node string) (*ear, error) {
 			client.Close()
 		})
 	}
-	context.AfterFunc(ctx, l.close) // also where the call was given up meanwhile
+	l.stop = context.AfterFunc(ctx, l.close) // also where the call was given up meanwhile
 	subscribed := make(chan struct{}, 2)
 	l.lost = client.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: func(message rueidis.PubSubMessage) {
@@ -114,6 +122,7 @@ func (e *engine) subscribe(ctx context.Context, node string) (*ear, error) {
 		}
 	}
 	if err != nil {
+		l.stop()
 		l.close()
 		return nil, err
 	}
