@@ -83,6 +83,7 @@ func (k *records) revoke(ctx context.Context, r revocation.Revocation) (kept rev
 
 // pardon puts a revocation out of force, unless the storage fails.
 func (k *records) pardon(ctx context.Context, id string) error {
+	k.later.drop(recordName{revocationRecords, id})
 	if err := k.book.Delete(ctx, revocationRecords, id); err != nil {
 		return err
 	}
@@ -96,8 +97,8 @@ func (k *records) setState(ctx context.Context, address string, state balance.St
 	return k.put(ctx, stateRecords, record.id(), record)
 }
 
-// keepSoon writes a record that the fleet has told, or deletes it. A failure is logged, and
-// tried again, by the book.
+// keepSoon writes a record that the fleet has told, or deletes it. What cannot be written is
+// logged, and tried again, by the book; what cannot be deleted stays where it is.
 func (k *records) keepSoon(kind, id string, data []byte) {
 	k.later.add(recordName{kind, id}, data, func(name recordName, data []byte) {
 		if data == nil {
@@ -114,6 +115,7 @@ var errNotKept = errors.New("this is in force, but could not be written to Caddy
 func (k *records) put(ctx context.Context, shelf, id string, record any) error {
 	data, err := json.Marshal(record)
 	if err == nil {
+		k.later.drop(recordName{shelf, id})
 		err = k.book.Put(ctx, shelf, id, data)
 		k.tell(ctx, shelf, id, data)
 	}

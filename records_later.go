@@ -27,13 +27,19 @@ func (l *laterWrites) add(name recordName, data []byte, write func(recordName, [
 	}
 }
 
+// drop has a record not be written that has not been begun with: it is older than what is
+// written instead.
+func (l *laterWrites) drop(name recordName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.records, name)
+}
+
 // run writes what there is until there is nothing.
 func (l *laterWrites) run(write func(recordName, []byte)) {
 	defer contain(nil)
-	for records := l.take(); records != nil; records = l.take() {
-		for name, data := range records {
-			writeContained(write, name, data)
-		}
+	for name, data, ok := l.take(); ok; name, data, ok = l.take() {
+		writeContained(write, name, data)
 	}
 }
 
@@ -42,12 +48,15 @@ func writeContained(write func(recordName, []byte), name recordName, data []byte
 	write(name, data)
 }
 
-// take returns what is to be written, nil where that is nothing and the writer has to end.
-func (l *laterWrites) take() map[recordName][]byte {
+// take returns one that is to be written, false where there is none and the writer has to
+// end.
+func (l *laterWrites) take() (name recordName, data []byte, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	records := l.records
-	l.records = nil
-	l.writing = records != nil
-	return records
+	for name, data = range l.records {
+		delete(l.records, name)
+		return name, data, true
+	}
+	l.records, l.writing = nil, false // of a map that was large, nothing is left
+	return name, nil, false
 }

@@ -3,13 +3,16 @@ package wsgateway
 import (
 	"context"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/durable"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 	"github.com/wsgateway/caddy-ws-gateway/internal/revocation"
@@ -90,6 +93,37 @@ func TestLaterEndOfARevocationIsWhatIsStored(t *testing.T) {
 	if r := again.set.Revocations.Get(late.ID); r == nil || !r.Until.Equal(late.Until) {
 		t.Errorf("after a restart there is %+v, want an end at %s", r, late.Until)
 	}
+}
+
+// TestOlderRecordOfTheFleetIsNotWrittenOverWhatAnOperatorSays after it was learned.
+func TestOlderRecordOfTheFleetIsNotWrittenOverWhatAnOperatorSays(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := newRecords(live.NewSet(live.Reports{}, func() bool { return false }))
+		var written []string
+		goOn := make(chan struct{})
+		write := func(name recordName, _ []byte) {
+			<-goOn
+			written = append(written, name.id)
+		}
+		k.later.add(recordName{stateRecords, "slow"}, nil, write)
+		synctest.Wait()
+		state := upstreamState{Address: "a:1"}
+		k.keepSoon(stateRecords, state.id(), []byte("older"))
+		k.keepSoon(revocationRecords, "a1", []byte("older"))
+		k.keepSoon(stateRecords, "another", []byte("older"))
+		_, _ = k.setState(t.Context(), "a:1", balance.Drain), k.pardon(t.Context(), "a1") // there is no storage, of which the errors are
+		close(goOn)
+		synctest.Wait()
+		if want := []string{"slow", "another"}; !slices.Equal(written, want) {
+			t.Errorf("written were %q, want %q", written, want)
+		}
+		k.later.add(recordName{stateRecords, "next"}, nil, write)
+		synctest.Wait()
+		if len(written) != 3 {
+			t.Error("nothing is written any more")
+		}
+	})
 }
 
 // Interface guards
