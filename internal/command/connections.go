@@ -70,8 +70,8 @@ func meansFleet(cmd *cobra.Command) bool {
 
 // warnOfMissing says which nodes did not answer.
 func warnOfMissing(cmd *cobra.Command, endpoint *adminEndpoint) {
-	if endpoint.missing != "" {
-		cmd.PrintErrln("caddy ws-gateway: no answer from " + escaped(endpoint.missing) + ": their connections are not among these")
+	if len(endpoint.missing) > 0 {
+		cmd.PrintErrln("caddy ws-gateway: no answer from " + escaped(strings.Join(endpoint.missing, ", ")) + ": their connections are not among these")
 	}
 }
 

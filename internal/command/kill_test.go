@@ -1,8 +1,12 @@
 package command
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -50,4 +54,21 @@ func TestKillSaysHowManyHaveEnded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAllNodesThatDidNotAnswerAreNamed also where another one did not answer the last
+// request.
+func TestAllNodesThatDidNotAnswerAreNamed(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	missing := []string{"a, b", "b, c", ""}
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if names := missing[requests.Add(1)-1]; names != "" {
+			w.Header().Set("Ws-Gateway-Missing", names)
+		}
+		_, _ = io.WriteString(w, `{"ended":1}`)
+	}))
+	defer endpoint.Close()
+	runCommand(t, "--address", endpoint.Listener.Addr().String(), "kill", "--fleet", "1", "2", "3").
+		expect(t, 0, "ended 3 connections\n", "no answer from a, b, c: their connections")
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ type adminEndpoint struct {
 	origin  string // none for a unix socket, as with Caddy's own commands
 	client  *http.Client
 
-	missing string // the nodes that did not answer where all were asked, as the last answer has it
+	missing []string // the nodes that did not answer one of the requests to all of them
 }
 
 // endpointOf finds the admin endpoint that the flags of a command name. Caddy's
@@ -129,9 +130,7 @@ func (e *adminEndpoint) call(ctx context.Context, method, path string, body []by
 		return nil, e.unreachable(err)
 	}
 	defer response.Body.Close()
-	if missing := response.Header.Get("Ws-Gateway-Missing"); missing != "" {
-		e.missing = missing
-	}
+	e.note(response.Header.Get("Ws-Gateway-Missing"))
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
@@ -143,6 +142,15 @@ func (e *adminEndpoint) call(ctx context.Context, method, path string, body []by
 		return nil, commandFailure(exitRefused, "the admin endpoint at %s says %s: %s", e.address, response.Status, sentenceOf(response.StatusCode, answer))
 	}
 	return answer, nil
+}
+
+// note remembers nodes that did not answer, each once.
+func (e *adminEndpoint) note(missing string) {
+	for name := range strings.SplitSeq(missing, ", ") {
+		if name != "" && !slices.Contains(e.missing, name) {
+			e.missing = append(e.missing, name)
+		}
+	}
 }
 
 func (e *adminEndpoint) unreachable(err error) error {
