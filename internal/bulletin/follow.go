@@ -86,7 +86,7 @@ func (b *Board) learnAll(records []fleet.Record) (again []fleet.Record) {
 		case v.again && v.stamp < b.outbox.stamp(r):
 			stale[r] = true
 		default:
-			again = b.learnTo(again, r, v)
+			again = b.learnTo(again, r, v, true)
 		}
 	}
 	if len(stale) > 0 {
@@ -120,8 +120,9 @@ func (b *Board) open(record fleet.Record) (v version, ok bool) {
 	return v, err == nil
 }
 
-// learnTo learns a version, and appends what has to be told in its place, if anything.
-func (b *Board) learnTo(again []fleet.Record, r ref, v version) []fleet.Record {
+// learnTo learns a version, and appends what has to be told in its place, if anything. One
+// that is over by now still ends what it took the place of, where that may be on the shelf.
+func (b *Board) learnTo(again []fleet.Record, r ref, v version, isThere bool) []fleet.Record {
 	kept, err := b.learn(r, v.data)
 	switch {
 	case errors.Is(err, durable.ErrLapsed), errors.Is(err, panics.ErrPanicked):
@@ -139,6 +140,9 @@ func (b *Board) learnTo(again []fleet.Record, r ref, v version) []fleet.Record {
 	return again
 }
 
+	case errors.Is(err, durable.ErrLapsed) && isThere:
+		b.forget(r)
+		return again
 func (b *Board) learn(r ref, data []byte) (kept []byte, err error) {
 	defer panics.ContainInto(&err, nil)
 	return b.config.Shelves[r.kind].Learn(r.id, data)

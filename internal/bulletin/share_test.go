@@ -86,6 +86,32 @@ func TestNodeThatWasAwayLearnsWhatItMissed(t *testing.T) {
 	})
 }
 
+// TestStateThatIsOverTakesThePlaceOfAnEarlierOne on a node that was away when it was said,
+// and on one that comes back with the earlier one in its storage.
+func TestStateThatIsOverTakesThePlaceOfAnEarlierOne(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *memory.Fleet) {
+		a, b := start(t, f, "a", options{}), start(t, f, "b", options{})
+		defer stopAll(a, b)
+		settle()
+		_, _ = a.say(states, "u", "drain"), a.say(states, "v", "drain")
+		settle()
+		b.isolate(true)
+		settle()
+		_ = a.unsay(states, "u")
+		if err := a.board.Share(t.Context(), states, "u", []byte("lapsed")); err != nil {
+			t.Error(err)
+		}
+		b.isolate(false)
+		settle()
+		again := start(t, f, "c", options{stored: map[ref]string{{states, "u"}: "drain", {states, "v"}: "drain"}})
+		defer again.stop()
+		settle()
+		for _, n := range []*node{a, b, again} {
+			n.want("upstreams/v=drain")
+		}
+	})
+}
+
 func TestWhatIsSaidInAnOutageIsToldAfterwards(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *memory.Fleet) {
 		a, b := start(t, f, "a", options{}), start(t, f, "b", options{})

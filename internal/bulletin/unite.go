@@ -81,7 +81,7 @@ func (u *union) take(records []fleet.Record) error {
 		case isOwn && !u.adopt && v.stamp < u.board.outbox.stamp(r):
 			// It is given.
 		default:
-			again = u.board.learnTo(again, r, v)
+			again = u.board.learnTo(again, r, v, isOwn)
 			delete(u.own, r)
 		}
 	}
