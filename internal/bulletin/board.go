@@ -101,30 +101,36 @@ func New(c Config) *Board {
 
 // Close ends the goroutines of the Board.
 func (b *Board) Close() {
-	b.end()
+	b.stop()
 	b.running.Wait()
+}
+
+// stop has no other goroutine begin.
+func (b *Board) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.end()
 }
 
 // Joined has the Board follow an engine, from where it has followed the log before, until
 // Left. It does not wait for the engine, nor does what it begins end with ctx.
 func (b *Board) Joined(_ context.Context, engine fleet.Engine) {
-	if l := b.join(engine); l != nil {
-		b.running.Go(func() { b.listen(l) })
-	}
+	b.join(engine)
 	b.wakeUp()
 }
 
-// join returns the link where the engine is another one than before.
-func (b *Board) join(engine fleet.Engine) *link {
+// join links the Board to the engine where that is another one than before.
+func (b *Board) join(engine fleet.Engine) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ctx.Err() != nil || b.link != nil && b.link.engine == engine {
-		return nil
+		return
 	}
 	b.leaveLocked()
 	ctx, cut := context.WithCancel(b.ctx)
-	b.link = &link{engine: engine, ctx: ctx, cut: cut}
-	return b.link
+	l := &link{engine: engine, ctx: ctx, cut: cut}
+	b.link = l
+	b.running.Go(func() { b.listen(l) })
 }
 
 // Left has the Board go on without an engine.
