@@ -6,10 +6,17 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
-// listen hears the messages of the engine for as long as it is linked.
+// listen hears the messages of the engine for as long as it is linked. An outage would
+// have ended the link before there are many failures.
 func (b *Board) listen(l *link) {
-	for {
-		b.listenOnce(l)
+	for failed := 1; ; failed++ {
+		heard, err := b.listenOnce(l)
+		if heard {
+			failed = 0
+		}
+		if failed == failures && l.ctx.Err() == nil {
+			b.troubles.say(isDeaf, "", err)
+		}
 		again := time.NewTimer(retry)
 		select {
 		case <-again.C:
@@ -20,11 +27,16 @@ func (b *Board) listen(l *link) {
 	}
 }
 
-// listenOnce listens until nothing is heard any more. Once it listens, a beat tells what
-// was missed.
-func (b *Board) listenOnce(l *link) {
-	defer panics.Contain()
-	_ = l.engine.Listen(l.ctx, b.config.ID, b.poke, func(message []byte) { b.heed(l, message) })
+// listenOnce listens until nothing is heard any more, and reports whether it has listened
+// at all. Once it does, a beat tells what was missed.
+func (b *Board) listenOnce(l *link) (heard bool, err error) {
+	defer panics.ContainInto(&err, nil)
+	listening := func() {
+		heard = true
+		b.poke()
+	}
+	err = l.engine.Listen(l.ctx, b.config.ID, listening, func(message []byte) { b.heed(l, message) })
+	return heard, err
 }
 
 // heed takes a message. What is no message of the fleet is ignored.

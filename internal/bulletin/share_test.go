@@ -296,5 +296,9 @@ func TestManyRecordsComePageByPage(t *testing.T) {
 		bubble.Elapse(2 * time.Second)
 		synctest.Wait()
 		b.want(text(a.records()))
+		bubble.Elapse(time.Minute)
+		if said := b.logs.FilterMessage(isDeaf).Len(); said != 1 || a.logs.Len() != 0 {
+			t.Errorf("it was said %d times that nothing is heard, and on the other node are %d lines", said, a.logs.Len())
+		}
 	})
 }
