@@ -148,12 +148,12 @@ func (n *fleetNode) turnLocked() {
 	if n.joined == next || next != nil && next.same(n.joined) {
 		return
 	}
-	n.partLocked(next != nil)
+	untold := n.partLocked(next != nil)
 	n.joined = next
 	if next == nil {
 		return
 	}
-	in := n.newMember(next)
+	in := n.newMember(next, untold)
 	n.present.Store(in)
 	n.kept.announce(in.board.Share)
 	in.member.Start()
@@ -161,10 +161,12 @@ func (n *fleetNode) turnLocked() {
 
 // partLocked ends the node's part in its fleet. Where it joins one again, the share stays
 // until that has it, or it is void: the two may be one fleet, whose caps must hold meanwhile.
-func (n *fleetNode) partLocked(joins bool) {
+// It returns what operators have said that the fleet was not told, as in an outage that the
+// new configuration is to end.
+func (n *fleetNode) partLocked(joins bool) (untold []fleet.Record) {
 	in := n.present.Swap(nil)
 	if in == nil {
-		return
+		return nil
 	}
 	n.kept.announce(nil)
 	ctx, cancel := context.WithTimeout(context.Background(), leavePeriod)
@@ -175,10 +177,11 @@ func (n *fleetNode) partLocked(joins bool) {
 		in.member.Stop(ctx)
 	}
 	in.board.Close()
+	return in.board.Untold()
 }
 
 // newMember makes what a fleet needs of the node.
-func (n *fleetNode) newMember(c *fleetOfConfig) *inFleet {
+func (n *fleetNode) newMember(c *fleetOfConfig, untold []fleet.Record) *inFleet {
 	settings := c.module.Settings()
 	in := &inFleet{name: settings.Node, answer: settings.Timeout}
 	in.board = bulletin.New(bulletin.Config{
@@ -186,6 +189,7 @@ func (n *fleetNode) newMember(c *fleetOfConfig) *inFleet {
 		Secret:  settings.Secret,
 		Shelves: n.kept.shelves(),
 		Adopts:  map[string]bool{stateRecords: true},
+		Untold:  untold,
 		Logger:  logTo(&n.latest, "ws_gateway"),
 		Keep:    n.kept.keepSoon,
 		Poke:    func() { in.member.Beat() },

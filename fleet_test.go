@@ -161,6 +161,30 @@ func TestWhatOperatorsSayReachesAllNodes(t *testing.T) {
 	})
 }
 
+// TestWhatIsSaidInAnOutageOutlivesTheReloadThatEndsIt on the node where it was said, and
+// reaches the others.
+func TestWhatIsSaidInAnOutageOutlivesTheReloadThatEndsIt(t *testing.T) {
+	t.Parallel()
+	inFleets(t, 2, inMemory{}, func(t *testing.T, m inMemory, nodes []*fleetNode) {
+		_ = nodes[1].kept.setState(t.Context(), "a:1", balance.Maintenance) // there is no storage, of which the error is
+		bubble.Elapse(3 * time.Second)
+		m.engine.Fail(context.DeadlineExceeded)
+		bubble.Elapse(10 * time.Second)
+		_ = nodes[0].kept.setState(t.Context(), "a:1", balance.Drain)
+		_ = nodes[0].kept.setState(t.Context(), "b:1", balance.Drain)
+		nodes[0].join(m.asked("another address"))
+		m.engine.Fail(nil)
+		bubble.Elapse(10 * time.Second)
+		for i, n := range nodes {
+			for _, address := range []string{"a:1", "b:1"} {
+				if state := n.set.Ledger.Look(address).State; state != balance.Drain {
+					t.Errorf("at node %d %s is %s", i, address, state)
+				}
+			}
+		}
+	})
+}
+
 func TestFleetIsLoggedWhereTheNewestConfigurationHasItsLog(t *testing.T) {
 	t.Parallel()
 	inFleets(t, 1, inMemory{}, func(t *testing.T, m inMemory, nodes []*fleetNode) {

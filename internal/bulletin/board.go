@@ -24,6 +24,7 @@ type Config struct {
 	Secret  []byte                   // that data is sealed with, the same on all nodes
 	Shelves map[string]durable.Shelf // by kind
 	Adopts  map[string]bool          // kinds whose records are the engine's when the node joins, and are united otherwise
+	Untold  []fleet.Record           // of the Board before, in another fleet or in this one
 	Logger  *zap.Logger
 
 	// Keep stores what was learned in the node's own storage; no data: it deletes it. It
@@ -91,6 +92,9 @@ type heard struct {
 func New(c Config) *Board {
 	b := &Board{config: c, sealer: newSealer(c.Secret), wake: make(chan struct{}, 1)}
 	b.outbox.init(c.Adopts)
+	for _, r := range c.Untold {
+		_, _ = b.outbox.put(ref{r.Kind, r.ID}, r.Data) // there is room for all that another one had
+	}
 	b.surveys.init()
 	b.replies.init()
 	b.troubles.logger = c.Logger

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/fleet"
 )
 
 const (
@@ -107,6 +109,17 @@ func (o *outbox) next() (some []entry) {
 		some = append(some, *e)
 	}
 	return some
+}
+
+// all returns what waits, in order.
+func (o *outbox) all() []fleet.Record {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := make([]fleet.Record, 0, len(o.queue))
+	for _, e := range o.queue {
+		all = append(all, fleet.Record{Kind: e.kind, ID: e.id, Data: e.data})
+	}
+	return all
 }
 
 // expect begins to wait for what is about to be told, as the first of the queue.

@@ -46,6 +46,9 @@ func (b *Board) Share(ctx context.Context, kind, id string, data []byte) error {
 	return ErrLater
 }
 
+// Untold returns what the fleet was not told yet, with the IDs and the data that Share got.
+func (b *Board) Untold() []fleet.Record { return b.outbox.all() }
+
 // flush tells the engine what waits in the outbox.
 func (b *Board) flush(l *link) error {
 	some := b.outbox.next()
