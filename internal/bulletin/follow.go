@@ -23,7 +23,7 @@ func (b *Board) follow(l *link) error {
 		b.setFollowed("", false)
 		return nil
 	}
-	again := b.learnAll(b.latest(h.answer.Records))
+	again := b.learnAll(b.latest(b.known(h.answer.Records)))
 	if len(again) > 0 {
 		if err := b.repeat(l, again); err != nil {
 			return err // the next answer has it all once more
@@ -53,6 +53,25 @@ func (b *Board) setFollowed(position string, followed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.position, b.followed = position, followed
+}
+
+// known returns the records that are for this node, by their own IDs.
+func (b *Board) known(records []fleet.Record) []fleet.Record {
+	known := make([]fleet.Record, 0, len(records))
+	for _, record := range records {
+		if b.config.Shelves[record.Kind] == nil {
+			b.troubles.say(isUnknown, "", nil)
+			continue
+		}
+		id, ok := b.sealer.idOf(record.Kind, record.ID)
+		if !ok {
+			b.troubles.say(isSealedOtherwise, record.Kind, errSealed)
+			continue
+		}
+		record.ID = id
+		known = append(known, record)
+	}
+	return known
 }
 
 // latest returns the last of each record that is news, in order.
@@ -107,12 +126,8 @@ func (b *Board) standing(records []fleet.Record, named map[ref]bool) []fleet.Rec
 	return records
 }
 
-// open opens a record, unless it is not for this node.
+// open opens a record that is known.
 func (b *Board) open(record fleet.Record) (v version, ok bool) {
-	if b.config.Shelves[record.Kind] == nil {
-		b.troubles.say(isUnknown, record.Kind, nil)
-		return version{}, false
-	}
 	v, err := b.sealer.openVersion(ref{record.Kind, record.ID}, record.Data)
 	if err != nil {
 		b.troubles.say(isSealedOtherwise, record.Kind, err)
@@ -125,6 +140,9 @@ func (b *Board) open(record fleet.Record) (v version, ok bool) {
 func (b *Board) learnTo(again []fleet.Record, r ref, v version, isThere bool) []fleet.Record {
 	kept, err := b.learn(r, v.data)
 	switch {
+	case errors.Is(err, durable.ErrLapsed) && isThere:
+		b.forget(r)
+		return again
 	case errors.Is(err, durable.ErrLapsed), errors.Is(err, panics.ErrPanicked):
 		return again
 	case err != nil:
@@ -140,9 +158,6 @@ func (b *Board) learnTo(again []fleet.Record, r ref, v version, isThere bool) []
 	return again
 }
 
-	case errors.Is(err, durable.ErrLapsed) && isThere:
-		b.forget(r)
-		return again
 func (b *Board) learn(r ref, data []byte) (kept []byte, err error) {
 	defer panics.ContainInto(&err, nil)
 	return b.config.Shelves[r.kind].Learn(r.id, data)

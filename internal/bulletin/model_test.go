@@ -87,7 +87,11 @@ func (m *model) end() {
 	bubble.Elapse(time.Minute)
 	inEngine := make(map[ref]string)
 	records, _, _, err := m.fleet.Engine().Load(m.Context())
-	for _, record := range records {
+	known := m.nodes[0].board.known(records)
+	if len(known) != len(records) {
+		m.Errorf("of %d records %d are known", len(records), len(known))
+	}
+	for _, record := range known {
 		v, ok := m.nodes[0].board.open(record)
 		if !ok {
 			m.Errorf("%s cannot be opened", record.ID)

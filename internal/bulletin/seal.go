@@ -6,24 +6,36 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 )
 
 // sealer seals what only the nodes of the fleet may read.
-type sealer struct{ aead cipher.AEAD }
+type sealer struct {
+	aead  cipher.AEAD
+	names cipher.Block // of IDs
+	marks []byte       // the key of what an ID is sealed by
+}
 
 func newSealer(secret []byte) sealer {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte("seal"))
-	block, err := aes.NewCipher(mac.Sum(nil))
-	if err != nil {
-		panic(err) // 32 bytes are a key
+	derive := func(purpose string) []byte {
+		mac := hmac.New(sha256.New, secret)
+		mac.Write([]byte(purpose))
+		return mac.Sum(nil)
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
+	aead, err := cipher.NewGCMWithRandomNonce(newBlock(derive("seal")))
 	if err != nil {
 		panic(err) // AES has blocks of 16 bytes
 	}
-	return sealer{aead}
+	return sealer{aead, newBlock(derive("names")), derive("marks")}
+}
+
+func newBlock(key []byte) cipher.Block {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err) // 32 bytes are a key
+	}
+	return block
 }
 
 // The version of what is sealed, its first byte, and the rest of what comes before the data.
@@ -67,6 +79,33 @@ func nonceOf(data []byte) (n nonce) {
 type ref struct{ kind, id string }
 
 func (r ref) purpose() string { return "record\x00" + r.kind + "\x00" + r.id }
+
+// nameOf returns what a record is called in the engine: its ID, sealed such that one ID has
+// one name. IDs themselves are made of names of users, which could be guessed by them.
+func (s sealer) nameOf(r ref) string {
+	mac := hmac.New(sha256.New, s.marks)
+	mac.Write([]byte(r.purpose()))
+	name := append(mac.Sum(nil)[:aes.BlockSize], r.id...)
+	s.turn(name)
+	return hex.EncodeToString(name)
+}
+
+// idOf returns the ID of a record of a kind with a name.
+func (s sealer) idOf(kind, name string) (id string, ok bool) {
+	data, err := hex.DecodeString(name)
+	if err != nil || len(data) < aes.BlockSize {
+		return "", false
+	}
+	s.turn(data)
+	id = string(data[aes.BlockSize:])
+	return id, hmac.Equal([]byte(s.nameOf(ref{kind, id})), []byte(name))
+}
+
+// turn encrypts what is behind the mark in a name, or decrypts it.
+func (s sealer) turn(name []byte) {
+	mark, id := name[:aes.BlockSize], name[aes.BlockSize:]
+	cipher.NewCTR(s.names, mark).XORKeyStream(id, id)
+}
 
 // version is what a record says, and when it was said.
 type version struct {

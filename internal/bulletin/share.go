@@ -73,7 +73,7 @@ func (b *Board) flush(l *link) error {
 
 // record is how the engine gets a version.
 func (b *Board) record(r ref, v version) fleet.Record {
-	return fleet.Record{Kind: r.kind, ID: r.id, Data: b.sealer.sealVersion(r, v)}
+	return fleet.Record{Kind: r.kind, ID: b.sealer.nameOf(r), Data: b.sealer.sealVersion(r, v)}
 }
 
 // repeat tells the engine what it lacks.

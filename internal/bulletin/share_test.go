@@ -246,16 +246,33 @@ func TestEngineIsToldNothingInClear(t *testing.T) {
 		settle()
 		_, _ = a.say(states, "u", "a secret"), a.say(states, "u", "a secret")
 		a.stop()
-		if len(published) != 2 || bytes.Equal(published[0].Data, published[1].Data) {
-			t.Errorf("published are %d records, want two that differ", len(published))
+		if len(published) != 2 || bytes.Equal(published[0].Data, published[1].Data) || published[0].ID != published[1].ID {
+			t.Errorf("published are %d records, want two that differ, by one name", len(published))
 		}
+		other := start(t, f, "b", options{secret: "another"})
+		defer other.stop()
 		for _, record := range published {
-			if strings.Contains(string(record.Data), "secret") {
-				t.Errorf("in clear: %q", record.Data)
+			if strings.Contains(string(record.Data), "secret") || record.ID == "u" {
+				t.Errorf("in clear: %q", record)
 			}
-			record.ID = "v" // it cannot be passed off as another one
-			if _, ok := a.board.open(record); ok {
+			if name := other.board.record(ref{states, "u"}, version{}).ID; name == record.ID {
+				t.Errorf("under another secret the name is %q as well", name)
+			}
+			known := a.board.known([]fleet.Record{record})
+			if len(known) != 1 || known[0].ID != "u" {
+				t.Fatalf("known are %q", known)
+			}
+			known[0].ID = "v" // it cannot be passed off as another one
+			if _, ok := a.board.open(known[0]); ok {
 				t.Error("it was opened under another id")
+			}
+			for _, name := range []string{"", "u", strings.Repeat("0", 32), strings.Repeat("0", 34), strings.ToUpper(record.ID), record.ID + "00"} {
+				if _, ok := a.board.sealer.idOf(states, name); ok {
+					t.Errorf("%q is the name of a record", name)
+				}
+			}
+			if _, ok := a.board.sealer.idOf(ends, record.ID); ok {
+				t.Error("it is the name of a record of another kind")
 			}
 		}
 	})
@@ -279,6 +296,10 @@ func TestNodeThatHearsNoMessagesLearnsByItsBeats(t *testing.T) {
 		bubble.Elapse(3 * time.Second)
 		synctest.Wait()
 		b.want("revocations/x=1")
+		bubble.Elapse(time.Minute)
+		if said := b.logs.FilterMessage(isDeaf).Len(); said != 1 || a.logs.Len() != 0 {
+			t.Errorf("it was said %d times that nothing is heard, and on the other node are %d lines", said, a.logs.Len())
+		}
 	})
 }
 
@@ -296,9 +317,5 @@ func TestManyRecordsComePageByPage(t *testing.T) {
 		bubble.Elapse(2 * time.Second)
 		synctest.Wait()
 		b.want(text(a.records()))
-		bubble.Elapse(time.Minute)
-		if said := b.logs.FilterMessage(isDeaf).Len(); said != 1 || a.logs.Len() != 0 {
-			t.Errorf("it was said %d times that nothing is heard, and on the other node are %d lines", said, a.logs.Len())
-		}
 	})
 }

@@ -49,7 +49,7 @@ func (b *Board) sweep(l *link) error {
 			continue
 		}
 		if b.sweeper.lapsed[r] == n {
-			over = append(over, fleet.Record{Kind: r.kind, ID: r.id})
+			over = append(over, b.record(r, version{}))
 		} else {
 			lapsed[r] = n
 		}

@@ -50,10 +50,12 @@ func (b *Board) unite(l *link) error {
 	return nil
 }
 
+// load returns the records of the engine that this node can read, by their own IDs.
 func (b *Board) load(l *link) (records []fleet.Record, position string, fresh bool, err error) {
 	ctx, cancel := context.WithTimeout(l.ctx, loadTime)
 	defer cancel()
-	return l.engine.Load(ctx)
+	records, position, fresh, err = l.engine.Load(ctx)
+	return b.known(records), position, fresh, err
 }
 
 // sum adds up what is on the shelves.
