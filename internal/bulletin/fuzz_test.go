@@ -47,6 +47,9 @@ func FuzzRecords(f *testing.F) {
 		if sealed {
 			data = b.sealer.seal(data, ref{kind, id}.purpose())
 		}
+		if known := b.known([]fleet.Record{{Kind: kind, ID: id, Data: data}}); len(known) > 0 {
+			t.Errorf("%q is known, which no node has named", known)
+		}
 		v, ok := b.open(fleet.Record{Kind: kind, ID: id, Data: data})
 		if ok && !sealed && data != nil {
 			t.Errorf("%q was learned, which is not sealed", v.data)
