@@ -45,11 +45,17 @@ func (m *Member) run() {
 	c := &courier{Member: m}
 	defer c.farewell()
 	for m.ending.Err() == nil {
-		begun := time.Now()
-		if err := c.turn(); err != nil && m.ending.Err() == nil {
-			c.failed(err)
-			c.pause(begun)
-		}
+		c.round()
+	}
+}
+
+// round is a turn, and what follows where that fails.
+func (c *courier) round() {
+	defer panics.Contain()
+	begun := time.Now()
+	if err := c.turn(); err != nil && c.ending.Err() == nil {
+		defer c.pause(begun) // also where what follows panics
+		c.failed(err)
 	}
 }
 
