@@ -48,7 +48,10 @@ func open(ctx context.Context, options rueidis.ClientOption, prefix string, scri
 		}
 	}
 	options.DialCtxFn = e.dialer.dial
-	stop := context.AfterFunc(ctx, e.dialer.close) // NewClient knows of no context
+	stop := context.AfterFunc(ctx, func() { // NewClient knows of no context
+		defer panics.Contain()
+		e.dialer.close()
+	})
 	err := e.connect(ctx, options)
 	if !stop() && err == nil {
 		err = ctx.Err()
@@ -124,13 +127,9 @@ func call[T any](ctx context.Context, e *engine, keys []string, do func(ctx cont
 	}
 	result := make(chan outcome, 1)
 	go func() {
-		out := outcome{err: errors.New("the call panicked")}
-		defer func() {
-			if value := recover(); value != nil {
-				out = outcome{err: fmt.Errorf("panic: %s", panics.Caught(value).What)}
-			}
-			result <- out
-		}()
+		var out outcome
+		defer func() { result <- out }()
+		defer panics.ContainInto(&out.err, nil)
 		e.reconnect()
 		if out.err = ctx.Err(); out.err != nil {
 			return // nobody waits for it, and nothing was sent

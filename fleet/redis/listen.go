@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/redis/rueidis"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
 
 // mostUnheard is how many messages wait at most until those before them were heard.
@@ -83,7 +85,7 @@ func (e *engine) subscribe(ctx context.Context, node string) (*ear, error) {
 		full:     make(chan struct{}),
 	}
 	l.close = func() {
-		defer func() { _ = recover() }() // the connection is given up in any case
+		defer panics.Contain() // the connection is given up in any case
 		once.Do(func() {
 			defer release()
 			client.Close()
