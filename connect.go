@@ -84,7 +84,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 // has said whether the client may come in; nil where it has nothing to say. The refusal is
 // the error.
 func (h *Handler) gate(w http.ResponseWriter, r *http.Request, asked *errands) func() error {
-	if asked.knock == nil && asked.claim == nil {
+	if asked == nil || asked.knock == nil && asked.claim == nil {
 		return nil
 	}
 	return func() error {

@@ -231,3 +231,15 @@ func TestReloadStaysInItsFleet(t *testing.T) {
 		}
 	})
 }
+
+func TestNothingIsKeptForAFleetThatThereIsNot(t *testing.T) {
+	t.Parallel()
+	h := capped(newNode(), admission.Caps{PerUser: 1})
+	defer func() { _ = h.taken.giveBack() }()
+	if e := h.newErrands(); e != nil {
+		t.Error("a handshake has errands")
+	}
+	if _, rf := h.takeSeat(httptest.NewRecorder(), handshakeFrom("192.0.2.1", "alice"), nil); rf != nil {
+		t.Error(rf)
+	}
+}

@@ -37,19 +37,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		upgrade.StopClocks(w, r)
 	}
 	var who identity
-	var asked errands
+	asked := h.newErrands()
 	if what == handshake.Plain && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
 		return h.serveRenewal(w, r)
 	}
 	if rf == nil && what == handshake.Sound {
-		rf = h.letKnock(w, r, &asked)
+		rf = h.letKnock(w, r, asked)
 	}
 	if rf == nil {
 		who, rf = h.admitUser(w, r, what)
 	}
 	h.decorate(r) // also where it is refused: error routes may lead to an upstream
 	if rf != nil {
-		if over := h.overRate(w, r, &asked); over != nil {
+		if over := h.overRate(w, r, asked); over != nil {
 			rf = over
 		}
 		return h.refuse(w, r, what, since, rf)
@@ -60,7 +60,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer p.lease.Release()
 		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
 	}
-	return h.serveWebSocket(w, r, next, since, who, &asked)
+	return h.serveWebSocket(w, r, next, since, who, asked)
 }
 
 // serveWebSocket brings a handshake, which came at since, to an upstream, and relays

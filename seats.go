@@ -42,7 +42,9 @@ func (h *Handler) knock(w http.ResponseWriter, r *http.Request, e *errands) *ref
 	if wait := h.live.Seats.Knock(h.name, h.caps, ip); wait > 0 {
 		return h.tooOften(w, wait)
 	}
-	e.knock = h.fleet.member().Knock(h.name, h.caps, ip)
+	if e != nil {
+		e.knock = h.fleet.member().Knock(h.name, h.caps, ip)
+	}
 	return nil
 }
 
@@ -65,7 +67,9 @@ func (h *Handler) takeSeat(w http.ResponseWriter, r *http.Request, e *errands) (
 		limit := h.live.Seats.Admit(seat, h.name, h.caps, ip, user)
 		switch {
 		case limit == "":
-			e.claim = h.fleet.member().Claim(seat, h.name, h.caps, ip, user)
+			if e != nil {
+				e.claim = h.fleet.member().Claim(seat, h.name, h.caps, ip, user)
+			}
 			return seat, nil
 		case limit == admission.Connections && asks < mostAsks && h.moreSeats(r, e):
 			continue
@@ -88,16 +92,26 @@ func (h *Handler) noSeat(w http.ResponseWriter, limit admission.Limit) *refusal 
 }
 
 // errands are what the fleet is asked about a handshake while it goes on. They are nil
-// where there is nothing to ask.
+// where there is no fleet, and each is where there is nothing to ask.
 type errands struct {
 	knock, claim *membership.Pending
 
 	waited time.Duration // for the fleet, in all
 }
 
+func (h *Handler) newErrands() *errands {
+	if h.fleet.member() == nil {
+		return nil
+	}
+	return new(errands)
+}
+
 // patience is for one thing that the handshake waits for: over all of them, it waits no
 // longer than the fleet's timeout. The time that it takes until done counts.
 func (h *Handler) patience(r *http.Request, e *errands) (ctx context.Context, done func()) {
+	if e == nil {
+		e = new(errands) // the fleet was joined meanwhile
+	}
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(r.Context(), h.fleet.timeout()-e.waited)
 	return ctx, func() {
@@ -139,7 +153,7 @@ func (h *Handler) hear(w http.ResponseWriter, r *http.Request, e *errands) *refu
 // which comes first, would have it refused as well: who guesses tokens learns nothing by
 // going to another node.
 func (h *Handler) overRate(w http.ResponseWriter, r *http.Request, e *errands) *refusal {
-	if e.knock == nil {
+	if e == nil || e.knock == nil {
 		return nil
 	}
 	ctx, done := h.patience(r, e)
