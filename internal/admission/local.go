@@ -9,7 +9,12 @@ import (
 	"sync/atomic"
 )
 
-// Local is the ledger of a process.
+// Local is the ledger of a process: it counts the handshakes and the connections of
+// gateways. It is safe for concurrent use.
+//
+// An address that is not valid is not known, and is held to no limit of addresses; an
+// empty user is held to no limit of users. IPv4 addresses are the same when they are
+// mapped into IPv6, and zones do not matter.
 type Local struct {
 	rates rates
 
@@ -23,8 +28,6 @@ type Local struct {
 	limited  int                               // tracked configurations that limit handshakes
 	told     func(gateway string, adopt Adopt) // of what is counted newly; nil for nobody
 }
-
-var _ Ledger = (*Local)(nil)
 
 // New returns an empty ledger.
 func New() *Local {
@@ -53,7 +56,9 @@ func (l *Local) newGateway(name string) *gateway {
 	return g
 }
 
-// Admit takes a seat for a connection. See [Ledger].
+// Admit takes a seat for a connection, from before its upstream is dialed to its end, or
+// names the limit that leaves no room for it. The client's own limits are looked at first.
+// Where there is no room, nothing is counted and the seat is as it was.
 func (l *Local) Admit(into *Seat, gateway string, caps Caps, ip netip.Addr, user string) Limit {
 	for {
 		if limit, ok := l.gateway(gateway).admit(into, caps, client{ip, user}); ok {
@@ -62,7 +67,11 @@ func (l *Local) Admit(into *Seat, gateway string, caps Caps, ip netip.Addr, user
 	}
 }
 
-// Track notes that a configuration of the gateway has the caps. See [Ledger].
+// Track notes that a configuration of the gateway has the caps, until release is called.
+// While any configuration of a gateway has a cap for each address or each user, all
+// connections of the gateway are counted by address or by user, those that are there
+// already among them: Track calls adopt for these if they were not counted so far. A cap
+// that was not tracked is not enforced.
 func (l *Local) Track(gateway string, caps Caps, adopt Adopt) (release func()) {
 	g, tell := l.track(gateway, caps, adopt)
 	if tell != nil {

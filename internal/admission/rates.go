@@ -75,7 +75,10 @@ func newRates() rates { return rates{seed: maphash.MakeSeed(), start: time.Now()
 // now is the time since the ledger's start, never 0.
 func (r *rates) now() int64 { return int64(time.Since(r.start)) + 1 }
 
-// Knock counts a handshake of an address. See [Ledger].
+// Knock counts a handshake of an address, before anything is done for it. It returns how
+// long the client has to wait, or 0 where it may come in. A handshake that has to wait does
+// not count. One that may come in counts for all rates that are tracked for the gateway,
+// and is compared with that of the caps.
 func (l *Local) Knock(gateway string, caps Caps, ip netip.Addr) (wait time.Duration) {
 	if !ip.IsValid() {
 		return 0

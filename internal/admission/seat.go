@@ -13,7 +13,7 @@ type Seat struct {
 	onRelease func()   // nil for nothing
 }
 
-// Settle notes that the functions that [Ledger.Track] calls know the seat from now on,
+// Settle notes that the functions that [Local.Track] calls know the seat from now on,
 // so that the ledger need not remember it. It is called for a connection after it was
 // added to those that an [Adopt] lists.
 func (s *Seat) Settle() {

@@ -12,7 +12,8 @@ type ranked struct {
 	connections int
 }
 
-// Usage returns what the gateway's connections take up. See [Ledger].
+// Usage returns what the gateway's connections take up, with at most so many of the
+// addresses and users that have the most of them.
 func (l *Local) Usage(name string, top int) Usage {
 	g := (*l.gateways.Load())[name]
 	if g == nil {

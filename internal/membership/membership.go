@@ -177,19 +177,6 @@ func (m *Member) end() {
 	m.engine = nil
 }
 
-// Engine returns the engine, nil during an outage.
-func (m *Member) Engine() fleet.Engine {
-	if m == nil {
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.out.Load() {
-		return nil
-	}
-	return m.engine
-}
-
 func (m *Member) setEngine(e fleet.Engine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
