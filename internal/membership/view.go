@@ -35,18 +35,18 @@ func (m *Member) View() View {
 	}
 	nodes, connected := m.known()
 	v := View{Engine: m.config.Engine, Connected: connected, Nodes: make([]NodeView, 0, len(nodes)+1)}
-	self := NodeView{ID: m.config.ID, Self: true, Seen: time.Now()}
+	self := NodeView{ID: m.config.ID, Self: true, Seen: shown(time.Now())}
 	self.is(m.config.Info())
 	for _, n := range nodes {
 		if n.ID == m.config.ID {
-			self.Seen = n.Seen
+			self.Seen = shown(n.Seen)
 			continue
 		}
 		var info Info
 		if json.Unmarshal(n.Info, &info) != nil {
 			info = Info{Name: n.ID} // it is there, whatever it says
 		}
-		other := NodeView{ID: n.ID, Seen: n.Seen}
+		other := NodeView{ID: n.ID, Seen: shown(n.Seen)}
 		other.is(info)
 		v.Nodes = append(v.Nodes, other)
 	}
@@ -56,6 +56,8 @@ func (m *Member) View() View {
 	})
 	return v
 }
+
+func shown(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 // is has the node shown as it says it is.
 func (v *NodeView) is(info Info) {
