@@ -128,7 +128,9 @@ func listEverywhere(set *live.Set, node *fleetNode, w http.ResponseWriter, r *ht
 	rows := []nodeRow{}
 	add := func(name string, some []live.Row) {
 		for _, row := range some {
-			rows = append(rows, nodeRow{name, row})
+			if (row.Past != nil) == list.closed { // of another version of the gateway, it may not be
+				rows = append(rows, nodeRow{name, row})
+			}
 		}
 	}
 	for _, answer := range askOthers(node, w, r, askConnections, query) {
