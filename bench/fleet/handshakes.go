@@ -2,9 +2,7 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"crypto/sha1" //nolint:gosec // RFC 6455 asks for it
-	"encoding/base64"
+	"context" //nolint:gosec // RFC 6455 asks for it
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/bench/caddy"
+	"github.com/wsgateway/caddy-ws-gateway/bench/sink"
 )
 
 // kinds are gateways, each under one cap that is never met.
@@ -51,7 +50,7 @@ func measure(ctx context.Context, count int, timeout time.Duration) error {
 		return err
 	}
 	defer upstream.Close()
-	go serve(upstream)
+	go sink.Serve(upstream)
 	binary := filepath.Join(dir, "caddy")
 	if err := caddy.Build(ctx, binary); err != nil {
 		cancel()
@@ -183,29 +182,5 @@ func startGateway(ctx context.Context, dir, binary, upstream, options string) (*
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("waiting for the gateway: %w", err)
 		}
-	}
-}
-
-// serve is an upstream that takes whatever comes, and answers a close frame by the end.
-func serve(ln net.Listener) {
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer conn.Close()
-			r, err := http.ReadRequest(bufio.NewReaderSize(conn, 512))
-			if err != nil {
-				return
-			}
-			sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455 asks for it
-			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
-				base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n")
-			var frame [8]byte
-			if _, err := io.ReadFull(conn, frame[:]); err == nil {
-				_, _ = conn.Write([]byte{0x88, 2, 3, 0xe8})
-			}
-		}()
 	}
 }

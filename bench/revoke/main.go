@@ -9,9 +9,7 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"crypto/sha1" //nolint:gosec // RFC 6455 asks for it
-	"encoding/base64"
+	"context" //nolint:gosec // RFC 6455 asks for it
 	"errors"
 	"flag"
 	"fmt"
@@ -27,6 +25,7 @@ import (
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/bench/caddy"
+	"github.com/wsgateway/caddy-ws-gateway/bench/sink"
 )
 
 func main() {
@@ -52,7 +51,7 @@ func measure(conns, others int) error {
 		return err
 	}
 	defer upstream.Close()
-	go serve(upstream)
+	go sink.Serve(upstream)
 	g, err := startGateway(ctx, dir, upstream.Addr().String())
 	if err != nil {
 		return err
@@ -219,26 +218,4 @@ func (f *fleet) note() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.last = time.Now()
-}
-
-// serve is an upstream that takes whatever comes, and answers a close frame by the end.
-func serve(ln net.Listener) {
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer conn.Close()
-			r, err := http.ReadRequest(bufio.NewReaderSize(conn, 512))
-			if err != nil {
-				return
-			}
-			sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455 asks for it
-			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
-				base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n")
-			var frame [1]byte
-			_, _ = conn.Read(frame[:])
-		}()
-	}
 }
