@@ -2,7 +2,7 @@ package main
 
 import (
 	"bufio"
-	"context" //nolint:gosec // RFC 6455 asks for it
+	"context"
 	"fmt"
 	"io"
 	"net"

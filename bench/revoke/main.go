@@ -9,7 +9,7 @@ package main
 
 import (
 	"bufio"
-	"context" //nolint:gosec // RFC 6455 asks for it
+	"context"
 	"errors"
 	"flag"
 	"fmt"
