@@ -41,7 +41,9 @@ func (s source) Healthy() bool {
 }
 
 // Full implements balance.Source, by max_requests, which concerns requests alone.
-func (s source) Full() bool { return s.Upstream.Full() }
+func (s source) Full(streams int) bool {
+	return s.MaxRequests > 0 && s.NumRequests()-streams >= s.MaxRequests
+}
 
 // newBalancer makes the balancer of a provisioned proxy. The policy in the settings
 // is replaced by that of the selector.

@@ -166,7 +166,7 @@ func selectFrom(policy balance.Policy, key string, weights []float64, pool rever
 		if !up.Available() || c.Weight <= 0 || held.State != balance.Ready {
 			continue
 		}
-		c.Load = held.Live + held.Elsewhere + max(held.Requests, up.NumRequests())
+		c.Load = held.Live + held.Elsewhere + max(held.Requests, up.NumRequests()-held.Streams)
 		candidates = append(candidates, c)
 	}
 	if len(candidates) == 0 {

@@ -41,7 +41,7 @@ func (h *host) takes() bool { return h.up && !h.leaving }
 func (h *host) Healthy() bool { return h.up }
 
 // Full implements balance.Source.
-func (h *host) Full() bool { return false }
+func (h *host) Full(int) bool { return false }
 
 // NumRequests implements balance.Source.
 func (h *host) NumRequests() int { return 0 }

@@ -15,7 +15,7 @@ func (b *Balancer) Acquire(into *Lease, ask Ask) (int, Refusal) {
 	case b.closed: // the ledger may have forgotten its backends
 	case b.useTree:
 		return b.acquireFromTreeLocked(into, ask, now)
-	case b.useTurns && (b.moved == 0 || ask.Use != WebSocket):
+	case b.useTurns && (b.moved == 0 || !ask.Use.lasts()):
 		return b.acquireInTurnLocked(into, ask, now)
 	}
 	return b.acquireFromLocked(into, ask, b.members, now)

@@ -122,7 +122,7 @@ func (l *Ledger) Trim(address string, spare int) int {
 func (b *Balancer) Short(ask Ask, members []Member) []string {
 	b.ledger.mu.Lock()
 	defer b.ledger.mu.Unlock()
-	if !b.ledger.bound || ask.Use != WebSocket {
+	if !b.ledger.bound || !ask.Use.lasts() {
 		return nil
 	}
 	if len(members) == 0 {
@@ -156,7 +156,7 @@ func (b *Balancer) IsShort(ask Ask, m Member) bool {
 // growsLocked reports whether the ask could have the address, which is full, if it had the
 // larger allowance that it may get, as far as is known of the other nodes.
 func (b *Balancer) growsLocked(ask Ask, be *backend, now time.Time) bool {
-	return ask.Grows != nil && ask.Use == WebSocket && b.ledger.bound && b.lacksLocked(be) &&
+	return ask.Grows != nil && ask.Use.lasts() && b.ledger.bound && b.lacksLocked(be) &&
 		be.live+be.elsewhere < b.capLocked(be.address) &&
 		!b.claimedLocked(ask, be.address, be, now) && ask.Grows(be.address)
 }

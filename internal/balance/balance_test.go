@@ -23,7 +23,7 @@ type host struct {
 }
 
 func (h *host) Healthy() bool    { return !h.down.Load() }
-func (h *host) Full() bool       { return h.full.Load() }
+func (h *host) Full(int) bool    { return h.full.Load() }
 func (h *host) NumRequests() int { return int(h.requests.Load()) }
 func (h *host) Fails() int       { return int(h.fails.Load()) }
 

@@ -9,9 +9,12 @@ import (
 // under the ledger's lock, and must not wait.
 type Source interface {
 	Healthy() bool    // up, as far as its health checks know
-	Full() bool       // takes no more requests; WebSockets do not count here
-	NumRequests() int // running requests, those of other handlers included
+	NumRequests() int // running requests, streams and those of other handlers included
 	Fails() int       // recent failures of requests
+
+	// Full reports whether the upstream takes no more requests, beside so many streams,
+	// which do not count.
+	Full(streams int) bool
 }
 
 // Member is an upstream that a balancer may choose.
@@ -29,7 +32,7 @@ type Settings struct {
 	// the closed ones of its name, and lets the handshakes in their lines go first.
 	Name string
 
-	MaxConns     int           // WebSockets per address; 0 for no cap
+	MaxConns     int           // live connections per address; 0 for no cap
 	MaxFails     int           // recent failures that take an address out; 0 for never
 	FailDuration time.Duration // how long a failure counts; 0 for not at all
 
@@ -49,7 +52,7 @@ type Refusal uint8
 const (
 	None  Refusal = iota // an upstream was chosen
 	Dead                 // no upstream is available
-	Full                 // the available upstreams hold as many WebSockets as they may, or earlier handshakes wait for them
+	Full                 // the available upstreams hold as many connections as they may, or earlier handshakes wait for them
 	Short                // the policy has chosen an upstream that lacks an allowance alone
 )
 

@@ -12,10 +12,10 @@ func (b *Balancer) judgeLocked(ask Ask, m Member, be *backend, state *memberStat
 	switch {
 	case !ready && !bound,
 		!healthy && !b.panicked,
-		ask.Use == Request && m.Source.Full(),
+		ask.Use == Request && m.Source.Full(streamsLocked(be)),
 		ask.Skip != nil && ask.Skip(m.Address):
 		return Dead
-	case ask.Use == WebSocket && b.fullLocked(m.Address, be),
+	case ask.Use.lasts() && b.fullLocked(m.Address, be),
 		ready && len(b.ledger.waiting) > 0 && b.claimedLocked(ask, m.Address, be, now):
 		return Full
 	}

@@ -65,14 +65,15 @@ type backend struct {
 	address  string
 	hash     uint64 // of the address
 	live     int
+	streams  int // of those that are live
 	requests int
 	state    State
 	wanted   int       // configurations that name the address
-	opened   uint64    // WebSockets that were counted so far
+	opened   uint64    // connections that were counted so far
 	lastUsed time.Time // when a request last brought the address along
 
-	allowance int // of WebSockets, while the ledger is bound
-	elsewhere int // WebSockets of other nodes
+	allowance int // of connections, while the ledger is bound
+	elsewhere int // connections of other nodes
 
 	since time.Time // when the address became available: new, recovered or set ready
 
@@ -181,6 +182,7 @@ type Snapshot struct {
 	Address        string
 	State          State
 	Live, Requests int
+	Streams        int // of those that are live
 	Elsewhere      int // live at other nodes, as far as is known
 }
 
@@ -192,7 +194,7 @@ func (l *Ledger) Look(address string) Snapshot {
 	if be == nil {
 		return Snapshot{Address: address}
 	}
-	return Snapshot{Address: be.address, State: be.state, Live: be.live, Requests: be.requests, Elsewhere: be.elsewhere}
+	return Snapshot{Address: be.address, State: be.state, Live: be.live, Streams: be.streams, Requests: be.requests, Elsewhere: be.elsewhere}
 }
 
 // Held returns how many slots are held in all.

@@ -98,7 +98,7 @@ func (l *Ledger) Queued(name string) int {
 // the address before this ask. Requests do not wait, nor do handshakes where there is
 // no cap.
 func (b *Balancer) claimedLocked(ask Ask, address string, be *backend, now time.Time) bool {
-	if ask.Use != WebSocket || b.settings.MaxConns == 0 {
+	if !ask.Use.lasts() || b.settings.MaxConns == 0 {
 		return false
 	}
 	for _, other := range b.ledger.waiting {

@@ -96,7 +96,7 @@ func (b *Balancer) Moved() {
 // takePolicyLocked returns the policy for an ask. It uses up one of the connections
 // that Moved has noted.
 func (b *Balancer) takePolicyLocked(ask Ask) Policy {
-	if ask.Use != WebSocket || b.moved == 0 {
+	if !ask.Use.lasts() || b.moved == 0 {
 		return b.settings.Policy
 	}
 	b.moved--

@@ -103,13 +103,22 @@ func (b *Balancer) rekeyLocked(i int) {
 	b.tree.update(i, c.pressure())
 }
 
-// loadLocked returns what the member holds: live WebSockets, those of other nodes among
+// loadLocked returns what the member holds: live connections, those of other nodes among
 // them, and running requests, of which the source also knows those of other handlers.
 func loadLocked(m Member, be *backend) int {
 	if be == nil {
 		return m.Source.NumRequests()
 	}
-	return be.live + be.elsewhere + max(be.requests, m.Source.NumRequests())
+	return be.live + be.elsewhere + max(be.requests, m.Source.NumRequests()-be.streams)
+}
+
+// streamsLocked counts the streams of the process at an address, of which nothing may be
+// known.
+func streamsLocked(be *backend) int {
+	if be == nil {
+		return 0
+	}
+	return be.streams
 }
 
 // minRamp keeps a cold upstream from being starved.

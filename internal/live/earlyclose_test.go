@@ -13,7 +13,7 @@ import (
 type healthy struct{}
 
 func (healthy) Healthy() bool    { return true }
-func (healthy) Full() bool       { return false }
+func (healthy) Full(int) bool    { return false }
 func (healthy) NumRequests() int { return 0 }
 func (healthy) Fails() int       { return 0 }
 

@@ -101,7 +101,7 @@ func TestMaxConnsIsThatOfAllNodes(t *testing.T) {
 type up struct{}
 
 func (up) Healthy() bool    { return true }
-func (up) Full() bool       { return false }
+func (up) Full(int) bool    { return false }
 func (up) NumRequests() int { return 0 }
 func (up) Fails() int       { return 0 }
 
