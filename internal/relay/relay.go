@@ -117,6 +117,7 @@ type Outcome struct {
 	Reason string
 	Limit  string        // the limit that has ended it; "" for none
 	Idle   bool          // it has ended because it was idle for too long
+	Torn   bool          // it was a long answer, and its upstream has broken it off; never of a relay
 	RTT    time.Duration // the mean that [Relay.RTT] returns
 	Panic  *panics.Panic // nil if nothing of ours panicked
 
