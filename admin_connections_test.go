@@ -68,7 +68,7 @@ func openAs(set *live.Set, user, jti string) (id string, client *bubble.Peer) {
 	details.ID, details.Gateway, details.UserID, details.Upstream = live.NewID(), "test", user, "a:1"
 	c := set.NewConn(details, "a:1", live.NewAuthority(jti, "k", "", time.Time{}, time.Time{}))
 	set.Add(c)
-	go c.Run()
+	go run(c)
 	go client.AnswerClose()
 	go backend.AnswerClose()
 	return c.ID, client

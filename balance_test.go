@@ -92,7 +92,7 @@ func connectAs(h *Handler, does func(*bubble.Peer)) (client, backend *bubble.Pee
 	details.DrainPeriod, details.EarlyClose = h.drainPeriod(), h.earlyClose()
 	c := process.NewConn(details, at, live.Authority{})
 	process.Add(c)
-	go c.Run()
+	go run(c)
 	go does(client)
 	go backend.AnswerClose()
 	return client, backend, at, balance.None

@@ -139,8 +139,8 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 		return // the 101 is written: there is no other answer any more
 	}
 	made := h.newConnection(r, who, got)
-	made.ID, made.Subprotocol = id, strings.Clone(subprotocol)
-	made.Relay = h.newRelay(client, got, reserved)
+	between := h.newRelay(client, got, reserved)
+	made.ID, made.Protocol, made.Subprotocol, made.Link = id, live.ProtocolWebSocket, strings.Clone(subprotocol), between
 	if got.assembled != nil {
 		made.AtEnd = got.assembled.Finish
 	}
@@ -150,11 +150,11 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	reportOpened(h.live.Reporter(h.name), c) // after Add, so that the admin API finds the connection
 	handedOver = true
 	if client.Detached {
-		c.Start()
+		between.Start(c.Finish)
 		return
 	}
 	endTrace(r, http.StatusOK)
-	c.Run()
+	c.Finish(between.Run())
 }
 
 // giveUp closes a connection that the relay has not taken over, as far as it came

@@ -15,5 +15,8 @@ var elapse = bubble.Elapse
 func linked() (d live.Details, client, backend *bubble.Peer) {
 	nearClient, client := bubble.NewPeer()
 	nearBackend, backend := bubble.NewPeer()
-	return live.Details{OpenedAt: time.Now(), Relay: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend})}, client, backend
+	return live.Details{Protocol: live.ProtocolWebSocket, OpenedAt: time.Now(), Link: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend})}, client, backend
 }
+
+// run relays until a connection that is linked is over.
+func run(c *live.Conn) { c.Finish(c.Link.(*relay.Relay).Run()) }

@@ -37,7 +37,7 @@ func (r *revoker) liveAs(user, jti, gateway string, expires time.Time) *bubble.P
 	details.ID, details.Gateway, details.UserID, details.Upstream = live.NewID(), gateway, user, "a:1"
 	c := r.set.NewConn(details, "a:1", live.NewAuthority(jti, "k", "", time.Unix(1, 0), expires))
 	r.set.Add(c)
-	go c.Run()
+	go run(c)
 	go client.AnswerClose()
 	go backend.AnswerClose()
 	return client

@@ -120,7 +120,7 @@ func openDraining(set *live.Set, period time.Duration) {
 	details.ID, details.Gateway, details.Upstream, details.DrainPeriod = live.NewID(), "test", "a:1", period
 	c := set.NewConn(details, "a:1", live.Authority{})
 	set.Add(c)
-	go c.Run()
+	go run(c)
 	go client.AnswerClose()
 	go backend.AnswerClose()
 }

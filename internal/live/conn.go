@@ -18,7 +18,8 @@ type Details struct {
 	Gateway     string
 	UserID      string
 	RemoteIP    string
-	Proto       string
+	Proto       string // of HTTP
+	Protocol    string // spoken with the client: ProtocolWebSocket, or that of a stream
 	Upstream    string // its address
 	Subprotocol string
 	OpenedAt    time.Time
@@ -27,7 +28,7 @@ type Details struct {
 	EarlyClose  EarlyClose
 	Lease       *balance.Lease
 	Seat        *admission.Seat // taken with RemoteIP and UserID
-	Relay       *relay.Relay
+	Link        Link
 
 	// Called when the connection is over; nil for nothing.
 	AtEnd func()
@@ -37,7 +38,7 @@ type Details struct {
 	Server Server
 }
 
-// Conn is a live WebSocket connection.
+// Conn is a live connection: a WebSocket or a stream, which is a long answer to a request.
 type Conn struct {
 	Details
 
@@ -74,15 +75,11 @@ func (c *Conn) credentialLocked() revocation.Credential {
 
 func (c *Conn) drainPeriod() time.Duration { return c.DrainPeriod }
 
-// Start relays without keeping the caller. The connection may hold nothing of the
-// request then.
-func (c *Conn) Start() { c.Relay.Start(c.Finish) }
-
-// Run relays until the connection is over, for a stream, whose handler has to stay.
-func (c *Conn) Run() { c.Finish(c.Relay.Run()) }
+// IsStream reports whether the connection is a stream, and no WebSocket.
+func (c *Conn) IsStream() bool { return c.Protocol != ProtocolWebSocket }
 
 // Finish reports the end of the connection and removes it from the set. A panic in one
-// step does not keep the others from being done. Start and Run call Finish.
+// step does not keep the others from being done.
 func (c *Conn) Finish(outcome relay.Outcome) {
 	defer c.contain()
 	defer c.set.Remove(c)
@@ -113,8 +110,8 @@ func (c *Conn) contain() {
 	}
 }
 
-// end closes both sides of the connection, each at a frame boundary. It is false where
-// the connection was ending already.
+// end has the connection end, where neither side is left in the middle of something. It
+// is false where the connection was ending already.
 func (c *Conn) end(e Ending) bool {
 	if !c.claimEnd() {
 		return false
@@ -131,5 +128,5 @@ func (c *Conn) claimEnd() bool { return !c.leaving.Swap(true) }
 // tell tells both sides that the connection ends.
 func (c *Conn) tell(e Ending) {
 	c.deadline.Store(uint32(e.deadline))
-	c.Relay.End(e.Client, e.Upstream)
+	c.Link.End(e.Client, e.Upstream)
 }

@@ -60,7 +60,7 @@ func (s *Set) schedule(draining []*Conn, p plan) {
 	}
 	idleSince := make(map[*Conn]time.Time, len(draining))
 	for _, c := range draining {
-		idleSince[c] = c.Relay.LastActive()
+		idleSince[c] = c.Link.LastActive()
 	}
 	slices.SortFunc(draining, func(a, b *Conn) int { return idleSince[a].Compare(idleSince[b]) })
 	start := time.Now()

@@ -52,7 +52,7 @@ func TestEarlyCloseIsTheUpstreamsOwnAndNotOrdinary(t *testing.T) {
 				settings := balance.Settings{Policy: balance.LeastConn{}, MaxFails: 1, FailDuration: 30 * time.Second, EarlyCloses: 1}
 				balancer := s.Ledger.New(settings, members)
 				c := s.NewConn(Details{
-					Upstream: "a:1", OpenedAt: time.Now(), EarlyClose: EarlyClose{Window: 5 * time.Second, FailDuration: 30 * time.Second},
+					Protocol: ProtocolWebSocket, Upstream: "a:1", OpenedAt: time.Now(), EarlyClose: EarlyClose{Window: 5 * time.Second, FailDuration: 30 * time.Second},
 				}, "a:1", Authority{})
 				elapse(row.after)
 				c.Finish(row.outcome)

@@ -31,7 +31,7 @@ func TestWhatEndedAConnectionIsADeadlineOrNot(t *testing.T) {
 	} {
 		near, _ := bubble.NewPeer()
 		other, _ := bubble.NewPeer()
-		c := newSet().NewConn(Details{Relay: relay.New(relay.Config{Client: near, Upstream: other})}, "", Authority{})
+		c := newSet().NewConn(Details{Protocol: ProtocolWebSocket, Link: relay.New(relay.Config{Client: near, Upstream: other})}, "", Authority{})
 		for _, e := range row.told {
 			c.tell(e)
 		}

@@ -43,8 +43,8 @@ func prepare(t testing.TB, s *Set, upstream, member string, drain time.Duration)
 	nearClient, client := bubble.NewPeer()
 	nearBackend, backend := bubble.NewPeer()
 	return s.NewConn(Details{
-		ID: NewID(), Gateway: "test", Upstream: upstream, OpenedAt: time.Now(), DrainPeriod: drain,
-		Relay: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend}),
+		ID: NewID(), Gateway: "test", Protocol: ProtocolWebSocket, Upstream: upstream, OpenedAt: time.Now(), DrainPeriod: drain,
+		Link: relay.New(relay.Config{Client: nearClient, Upstream: nearBackend}),
 	}, member, Authority{}), client, backend
 }
 
@@ -53,11 +53,16 @@ func live(s *Set, c *Conn, client, backend *bubble.Peer) {
 	s.Add(c)
 	go func() {
 		defer s.Remove(c)
-		c.Relay.Run()
+		relayOf(c).Run()
 	}()
 	go client.AnswerClose()
 	go backend.AnswerClose()
 }
+
+// run relays until the connection is over.
+func run(c *Conn) { c.Finish(relayOf(c).Run()) }
+
+func relayOf(c *Conn) *relay.Relay { return c.Link.(*relay.Relay) }
 
 // lone is a connection without sides, for tests of what counts it.
 func lone(gateway, user string) *Conn {

@@ -67,7 +67,7 @@ func TestEndedConnectionIsFoundAtEachMoment(t *testing.T) {
 				t.Error("it is not among those that have ended when its end is reported")
 			}
 		}
-		go c.Run()
+		go run(c)
 		go client.AnswerClose()
 		go backend.AnswerClose()
 		s.End(EndRevoked, func(*Conn) bool { return true })

@@ -38,7 +38,7 @@ func (s *Set) MoveIdlest(gateway, upstream string) bool {
 	var idlest *Conn
 	var since time.Time
 	for _, c := range s.list(func(c *Conn) bool { return c.Gateway == gateway && c.Upstream == upstream && !c.leaving.Load() }) {
-		if active := c.Relay.LastActive(); idlest == nil || active.Before(since) {
+		if active := c.Link.LastActive(); idlest == nil || active.Before(since) {
 			idlest, since = c, active
 		}
 	}

@@ -64,13 +64,10 @@ type Past struct {
 	Limit    string    `json:"limit,omitempty"`
 }
 
-// protocolWebSocket is what all connections speak.
-const protocolWebSocket = "websocket"
-
 // row is what does not depend on whether the connection is over.
 func (c *Conn) row(age time.Duration, all Totals) Row {
 	return Row{
-		ID: c.ID, Gateway: c.Gateway, User: c.UserID, RemoteIP: c.RemoteIP, Proto: c.Proto, Protocol: protocolWebSocket,
+		ID: c.ID, Gateway: c.Gateway, User: c.UserID, RemoteIP: c.RemoteIP, Proto: c.Proto, Protocol: c.Protocol,
 		Upstream: c.Upstream, Subprotocol: c.Subprotocol, OpenedAt: shownTime(c.OpenedAt), Age: seconds(age, time.Millisecond),
 		MessagesFromClient: all.FromClient.Messages(), MessagesFromUpstream: all.FromUpstream.Messages(),
 		BytesFromClient: all.FromClient.Bytes, BytesFromUpstream: all.FromUpstream.Bytes,

@@ -55,7 +55,7 @@ func (s *Set) Rows(q Query) []Row {
 		seen = s.see(i, seen[:0], func(c *Conn) bool { return c.ID > q.After && match(c) })
 		slices.SortFunc(seen, func(a, b sight) int { return strings.Compare(a.ID, b.ID) })
 		for _, c := range seen[:min(len(seen), q.Limit-len(rows))] {
-			look := c.Relay.Look(now)
+			look := c.Link.Look(now)
 			rows = append(rows, c.row(now, &look))
 		}
 	}
@@ -82,7 +82,7 @@ func (s *Set) largest(q *Query, key func(*Conn, *relay.Look, time.Time) float64)
 	for i := range s.connections.unhurried() {
 		seen = s.see(i, seen[:0], match)
 		for _, one.sight = range seen {
-			one.look = one.Relay.Look(now)
+			one.look = one.Link.Look(now)
 			one.key = key(one.Conn, &one.look, now)
 			best.offer(&one, q.Limit)
 		}
@@ -172,7 +172,7 @@ func (s *Set) Row(id string) *Row {
 		return s.journal.ended(id)
 	}
 	now := time.Now()
-	look := c.Relay.Look(now)
+	look := c.Link.Look(now)
 	row := c.row(now, &look)
 	return &row
 }

@@ -22,7 +22,9 @@ func idle(s *Set, d Details, by Authority) *Conn {
 	if d.Upstream == "" {
 		d.Upstream = "a:1"
 	}
-	d.Relay = relay.New(relay.Config{})
+	if d.Link == nil {
+		d.Protocol, d.Link = ProtocolWebSocket, relay.New(relay.Config{})
+	}
 	c := s.NewConn(d, d.Upstream, by)
 	s.Add(c)
 	return c
@@ -292,7 +294,7 @@ func BenchmarkEndTenThousand(b *testing.B) {
 		for range ended {
 			c, client, backend := prepare(b, s, "b:1", "b:1", 0)
 			s.Add(c)
-			over.Go(c.Run)
+			over.Go(func() { run(c) })
 			go client.AnswerClose()
 			go backend.AnswerClose()
 		}

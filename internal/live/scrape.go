@@ -6,9 +6,9 @@ func (s *Set) Pending() map[string]int {
 	pending := make(map[string]int)
 	var seen []sight
 	for i := range s.connections.unhurried() {
-		seen = s.see(i, seen[:0], func(c *Conn) bool { return c.Relay != nil })
+		seen = s.see(i, seen[:0], func(c *Conn) bool { return c.Link != nil })
 		for _, c := range seen {
-			toClient, toUpstream := c.Relay.Pending()
+			toClient, toUpstream := c.Link.Pending()
 			if n := toClient + toUpstream; n > 0 {
 				pending[c.Gateway] += n
 			}

@@ -4,7 +4,7 @@
 // A [Set] outlives configurations. A configuration tells the set its members, sources,
 // credentials and gateways, and gets a release for each. When the last configuration
 // releases one of them, the connections that no configuration names or accepts any
-// more are drained or ended. A [Conn] is in the set from [Set.Add] until its relay is
+// more are drained or ended. A [Conn] is in the set from [Set.Add] until its [Link] is
 // over.
 //
 // A member names an upstream in a configuration: it is the upstream's address, or a

@@ -176,12 +176,12 @@ func TestExitIsBoundedWhereAClientDoesNotAnswer(t *testing.T) {
 		s.Name("a:1")
 		near, far := net.Pipe()
 		nearBackend, farBackend := net.Pipe()
-		c := s.NewConn(Details{ID: "x", Upstream: "a:1",
-			Relay: relay.New(relay.Config{Client: near, Upstream: nearBackend, CloseTimeout: time.Hour})}, "a:1", Authority{})
+		c := s.NewConn(Details{ID: "x", Protocol: ProtocolWebSocket, Upstream: "a:1",
+			Link: relay.New(relay.Config{Client: near, Upstream: nearBackend, CloseTimeout: time.Hour})}, "a:1", Authority{})
 		s.Add(c)
 		go func() {
 			defer s.Remove(c)
-			c.Relay.Run()
+			relayOf(c).Run()
 		}()
 		start := time.Now()
 		s.Exit(10 * time.Second)

@@ -44,10 +44,10 @@ func trafficOf(c wsframe.Counts) Traffic {
 
 // totals is what has come over the connection so far.
 func (c *Conn) totals() Totals {
-	if c.Relay == nil {
+	if c.Link == nil {
 		return Totals{}
 	}
-	fromClient, fromUpstream := c.Relay.Counts()
+	fromClient, fromUpstream := c.Link.Counts()
 	return Totals{trafficOf(fromClient), trafficOf(fromUpstream)}
 }
 

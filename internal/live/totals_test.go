@@ -22,7 +22,7 @@ func TestTotalsAreExactWhileConnectionsComeAndGo(t *testing.T) {
 		s.Add(c)
 		opened.Add(1)
 		var over sync.WaitGroup
-		over.Go(c.Run)
+		over.Go(func() { run(c) })
 		for range messages {
 			sent.Add(1)
 			if _, err := client.Write([]byte{0x81, 0x82, 0, 0, 0, 0, 'h', 'i'}); err != nil {
