@@ -69,6 +69,7 @@ var gatewayWords = map[string]func(*Handler, *caddyfile.Dispenser) error{
 	"idle_timeout":       (*Handler).unmarshalIdleTimeout,
 	"strict":             (*Handler).unmarshalStrict,
 	"messages":           (*Handler).unmarshalMessages,
+	"streams":            (*Handler).unmarshalStreams,
 	"early_close_count":  (*Handler).unmarshalEarlyCloseCount,
 	"early_close_window": (*Handler).unmarshalEarlyCloseWindow,
 	"panic_threshold":    (*Handler).unmarshalPanicThreshold,
@@ -199,6 +200,24 @@ func (h *Handler) unmarshalMaxConns(d *caddyfile.Dispenser) error {
 		return d.Errf("max_conns must be a whole number of at least 1, not %q: leave it out for no cap", args[0])
 	}
 	h.MaxConns = n
+	return nil
+}
+
+// unmarshalStreams parses:
+//
+//	streams [<content type...>]
+func (h *Handler) unmarshalStreams(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "streams [<content type...>]", 0, -1)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		args = []string{typeEventStream}
+	}
+	if _, err := newStreamTypes(args); err != nil {
+		return d.WrapErr(err)
+	}
+	h.Streams = args
 	return nil
 }
 

@@ -166,7 +166,7 @@ func (h *Handler) checkTogether(d *caddyfile.Dispenser) error {
 	if h.Queue != nil && h.MaxConns == 0 {
 		return d.Err("queue has nothing to wait for without max_conns: set it, or remove queue")
 	}
-	if err := errors.Join(h.validateEarlyClose(), h.validateDrainUnhealthy(len(h.Proxy.DynamicUpstreamsRaw) > 0)); err != nil {
+	if err := errors.Join(h.validateStreams(), h.validateEarlyClose(), h.validateDrainUnhealthy(len(h.Proxy.DynamicUpstreamsRaw) > 0)); err != nil {
 		return d.WrapErr(err)
 	}
 	if lb := h.Proxy.LoadBalancing; lb != nil && lb.SelectionPolicyRaw != nil {

@@ -128,6 +128,19 @@ type Handler struct {
 	// and bytes pass unchanged.
 	Messages []*MessageBlock `json:"messages,omitempty"`
 
+	// The content types of answers that are live connections of the gateway as WebSockets
+	// are: counted where they live, listed, logged, held to the caps on connections, and
+	// ended, between two events and by a proper end of the body, by whatever ends a
+	// WebSocket, so that an EventSource reconnects. A type is compared without its
+	// parameters and without regard to case, and stands for itself alone: `type/subtype`.
+	// `text/event-stream`, by which server-sent events come (HTML, section 9.2), is the
+	// protocol `sse`; others are called by their subtype, end at the next flush and have
+	// no messages that could be counted. A GET whose Accept names a type is admitted as a
+	// handshake is, before an upstream sees it. An answer to another request is found by
+	// its header, and answered 429 or 503 instead where there is no room for it. Not with
+	// `response_buffers`. Default: none, every answer is a plain one.
+	Streams []string `json:"streams,omitempty"`
+
 	// Whether frames are held to RFC 6455: masking, reserved bits against the
 	// extensions that were agreed on, opcodes, control frames, the order of fragments,
 	// lengths, what close frames say, and the UTF-8 of texts that are not compressed.
@@ -171,6 +184,15 @@ func (h *Handler) drainPeriod() time.Duration {
 		return defaultDrainPeriod
 	}
 	return time.Duration(*h.DrainPeriod)
+}
+
+// validateStreams refuses what would hold streams back.
+func (h *Handler) validateStreams() error {
+	if len(h.Streams) > 0 && h.Proxy.ResponseBuffers != 0 {
+		return errors.New("streams: response_buffers holds answers back, of which a stream has no end: " +
+			"remove it, or serve streams by a handler of their own")
+	}
+	return nil
 }
 
 // checkProxy refuses what the embedded proxy would take and a gateway cannot

@@ -54,11 +54,29 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 	defer func() { t.described.finish(t.start, t.count) }()
 	ready := h.gate(w, r, asked)
 	for {
-		if rf := h.turnAway(w); rf != nil { // it may have begun to drain while the handshake waited
+		lease := new(balance.Lease)
+		up, rf := h.findUpstream(lease, w, r, out, t, asked)
+		if rf != nil {
 			return nil, rf
 		}
-		lease := new(balance.Lease)
-		up, refusal := h.acquire(lease, w, out, t)
+		got, rf := h.try(out, up, lease, t, ready)
+		if got != nil || rf != nil {
+			return got, rf
+		}
+		if !t.more() {
+			return nil, t.exhausted(w, r, balance.Dead)
+		}
+	}
+}
+
+// findUpstream takes a lease on an upstream that was not tried yet, for the client's request
+// and for what is sent of it, and waits for one in line where the configuration says so.
+func (h *Handler) findUpstream(into *balance.Lease, w http.ResponseWriter, r, out *http.Request, t *tries, asked *errands) (*reverseproxy.Upstream, *refusal) {
+	for {
+		if rf := h.turnAway(w); rf != nil { // it may have begun to drain while the request waited
+			return nil, rf
+		}
+		up, refusal := h.acquire(into, w, out, t)
 		if refusal == balance.Short {
 			h.moreAt(dial.Address(up, out), out, t, asked)
 			continue
@@ -70,13 +88,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 			return nil, t.exhausted(w, r, refusal)
 		}
 		t.leaveLine()
-		got, rf := h.try(out, up, lease, t, ready)
-		if got != nil || rf != nil {
-			return got, rf
-		}
-		if !t.more() {
-			return nil, t.exhausted(w, r, balance.Dead)
-		}
+		return up, nil
 	}
 }
 
@@ -103,7 +115,7 @@ func (h *Handler) moreRoom(out *http.Request, t *tries, asked *errands) bool {
 		return false
 	}
 	skip := func(address string) bool { return t.wasTried(address) || !t.mayGrow(address) }
-	short := h.balancer.short(balance.Ask{Use: balance.WebSocket, Skip: skip, Place: t.place}, t.among, out)
+	short := h.balancer.short(balance.Ask{Use: t.use, Skip: skip, Place: t.place}, t.among, out)
 	if len(short) == 0 {
 		return false
 	}
@@ -147,7 +159,7 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 			t.pool = append(t.pool, dial.Address(up, r))
 		}
 	}
-	ask := balance.Ask{Use: balance.WebSocket, Skip: t.wasTried, Place: t.place}
+	ask := balance.Ask{Use: t.use, Skip: t.wasTried, Place: t.place}
 	if h.balancer.keeps() && t.asks < mostAsks && h.fleet.member() != nil {
 		ask.Grows = t.mayGrow
 	}
@@ -222,7 +234,7 @@ func (h *Handler) triesAgain(shake *http.Request, a *handshake.Answer, address s
 // the application drops, answers wrongly or never answers could take every upstream
 // down for all clients.
 func (h *Handler) failedTry(address string, err error, t *tries) *refusal {
-	if rf, ok := errors.AsType[*refusal](err); ok { // from the gate
+	if rf := asRefusal(err); rf != nil { // from the gate
 		return rf
 	}
 	err = fmt.Errorf("upstream %s: %w", address, err)

@@ -4,10 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"weak"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/quic-go/quic-go/http3"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
@@ -41,7 +39,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if what == handshake.Plain && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
 		return h.serveRenewal(w, r)
 	}
-	if rf == nil && what == handshake.Sound {
+	if rf == nil && (what == handshake.Sound || what == handshake.Plain && h.streams.askedFor(r)) {
 		rf = h.letKnock(w, r, asked)
 	}
 	if rf == nil {
@@ -55,10 +53,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r, what, since, rf)
 	}
 	if what == handshake.Plain {
-		setUpstreamPlaceholder(r, "") // until it is chosen
-		p := &proxied{forwarded: who.forwarded}
-		defer p.lease.Release()
-		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
+		return h.servePlain(w, r, next, since, who, asked)
 	}
 	return h.serveWebSocket(w, r, next, since, who, asked)
 }
@@ -138,7 +133,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 		h.logRefused(r, notUpgraded(err))
 		return // the 101 is written: there is no other answer any more
 	}
-	made := h.newConnection(r, who, got)
+	made := h.newConnection(r, who, place{lease: got.lease, seat: got.seat, address: got.address, member: got.member})
 	between := h.newRelay(client, got, reserved)
 	made.ID, made.Protocol, made.Subprotocol, made.Link = id, live.ProtocolWebSocket, strings.Clone(subprotocol), between
 	if got.assembled != nil {
@@ -190,53 +185,4 @@ func (h *Handler) newRelay(client upgrade.Side, got *connected, reserved byte) *
 	})
 	got.bind(made)
 	return made
-}
-
-// newConnection describes a connection without holding on to the request or the
-// configuration.
-func (h *Handler) newConnection(r *http.Request, who identity, got *connected) *live.Conn {
-	details := live.Details{
-		Gateway:     h.name,
-		UserID:      strings.Clone(userOf(r)),
-		RemoteIP:    strings.Clone(clientIP(r)),
-		Proto:       protoOf(r),
-		Upstream:    got.address,
-		OpenedAt:    time.Now(),
-		DrainPeriod: h.drainPeriod(),
-		EarlyClose:  h.earlyClose(),
-		Lease:       got.lease,
-		Seat:        got.seat,
-	}
-	if h.MaxAge != nil {
-		details.TooOld = details.OpenedAt.Add(h.MaxAge.draw())
-	}
-	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
-		details.Server = quicServer{weak.Make(server)}
-	}
-	return h.live.NewConn(details, got.member, who.authority())
-}
-
-// quicServer is an HTTP/3 server for as long as there is one. An earlier configuration
-// has its own.
-type quicServer struct{ weak.Pointer[http3.Server] }
-
-// Gone implements live.Server.
-func (s quicServer) Gone() bool { return s.Value() == nil }
-
-// Close implements live.Server.
-func (s quicServer) Close() error {
-	if server := s.Value(); server != nil {
-		return server.Close()
-	}
-	return nil
-}
-
-func (h *Handler) earlyClose() live.EarlyClose {
-	if h.EarlyCloseCount == 0 {
-		return live.EarlyClose{}
-	}
-	return live.EarlyClose{
-		Window:       orDefault(h.EarlyCloseWindow, defaultEarlyCloseWindow),
-		FailDuration: time.Duration(h.Proxy.HealthChecks.Passive.FailDuration),
-	}
 }

@@ -65,6 +65,7 @@ var packages = map[string]string{
 	"panics":           "github.com/wsgateway/caddy-ws-gateway/internal/panics",
 	"live":             "github.com/wsgateway/caddy-ws-gateway/internal/live",
 	"carrier":          "github.com/wsgateway/caddy-ws-gateway/internal/carrier",
+	"stream":           "github.com/wsgateway/caddy-ws-gateway/internal/stream",
 	"token":            "github.com/wsgateway/caddy-ws-gateway/internal/token",
 	"caddyinsides":     "github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides",
 	"serverlog":        "github.com/wsgateway/caddy-ws-gateway/internal/serverlog",
@@ -137,6 +138,8 @@ var layout = map[string]struct {
 	"policies.go":           {part, "caddy caddyfile reverseproxy balance dial"},
 	"probes.go":             {part, "caddy caddyhttp reverseproxy zap balance dial handshake wsframe"},
 	"balance.go":            {part, "reverseproxy balance dial"},
+	"stream_types.go":       {leaf, "handshake"},
+	"stream.go":             {pipeline, "caddyhttp reverseproxy admission balance handshake live stream upgrade"},
 	"transport.go":          {part, "headers reverseproxy balance carrier"},
 	"wsrelay.go":            {part, "headers handshake"},
 	"running.go":            {gateway, "headers reverseproxy zap admission dial live origin relay"},
@@ -151,7 +154,8 @@ var layout = map[string]struct {
 	"renew.go":              {pipeline, "handshake live token"},
 	"rebalance.go":          {pipeline, "zap balance"},
 	"proxy.go":              {pipeline, "caddy caddyconfig reverseproxy balance dial"},
-	"handler.go":            {pipeline, "caddyhttp http3 carrier handshake live relay upgrade"},
+	"handler.go":            {pipeline, "caddyhttp carrier handshake live relay upgrade"},
+	"connection.go":         {pipeline, "http3 admission balance live"},
 	"module.go":             {entry, "caddy caddyhttp admission command dial fleet/redis live origin upgrade messages/convert messages/filter messages/json messages/log messages/replace messages/respond messages/schema"},
 	"caddyfile.go":          {entry, "caddyfile httpcaddyfile caddyhttp reverseproxy origin"},
 	"caddyfile_auth.go":     {entry, "caddy caddyconfig caddyfile token"},
@@ -184,6 +188,7 @@ var layout = map[string]struct {
 // internalLayout says which packages outside the standard library those under
 // internal may import. Caddy is for those whose doc comment says why.
 var internalLayout = map[string]string{
+	"stream":       "panics relay wsframe",
 	"assembly":     "flate handshake messages panics relay wsframe",
 	"admission":    "",
 	"balance":      "",

@@ -78,10 +78,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.checkProxy(); err != nil {
 		return err
 	}
+	var err error
+	if h.streams, err = newStreamTypes(h.Streams); err != nil {
+		return err
+	}
 	h.caps = h.Limit.caps()
 	h.hasCap = h.MaxConns > 0 || h.caps != (admission.Caps{IPv6Bits: h.caps.IPv6Bits})
 	h.relayPolicy = relayPolicy(h.name, h.Limit, h.Ping, time.Duration(h.IdleTimeout), h.Strict)
-	var err error
 	if h.messages, err = loadMessages(ctx, h.Messages, h.Limit.messageSize(), messageReporter{h.name, h.live}); err != nil {
 		return err
 	}
@@ -169,7 +172,7 @@ func (h *Handler) Validate() error {
 		return err
 	}
 	return errors.Join(h.validateEarlyClose(), h.validateDrainUnhealthy(h.dynamicSource() != ""), h.validateRebalance(),
-		h.Limit.validate(), h.Ping.validate(), validateIdleTimeout(h.IdleTimeout), h.MaxAge.validate(), h.WebSocketHealth.validate(),
+		h.validateStreams(), h.Limit.validate(), h.Ping.validate(), validateIdleTimeout(h.IdleTimeout), h.MaxAge.validate(), h.WebSocketHealth.validate(),
 		h.LogSampling.validate())
 }
 

@@ -14,10 +14,12 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 )
 
-// tries is the progress of a handshake among the upstreams.
+// tries is the progress among the upstreams of a handshake, or of a request that asks for
+// a stream.
 type tries struct {
 	settings *reverseproxy.LoadBalancing
 	start    time.Time
+	use      balance.Use // of the upstream
 
 	count      int      // attempts in all
 	asks       int      // for more room, of the fleet

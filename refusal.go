@@ -1,6 +1,7 @@
 package wsgateway
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -34,6 +35,12 @@ type refusal struct {
 
 // Error implements error.
 func (rf *refusal) Error() string { return rf.reason }
+
+// asRefusal is the refusal that an error is; nil for another.
+func asRefusal(err error) *refusal {
+	rf, _ := errors.AsType[*refusal](err)
+	return rf
+}
 
 // statusClientLeft is the status of a request whose client has left: nginx made it
 // up, and Caddy uses it.

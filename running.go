@@ -27,6 +27,7 @@ type running struct {
 	caps          admission.Caps
 	hasCap        bool           // that the nodes of a fleet hold together
 	relayPolicy   *relay.Policy  // nil for nothing that connections are held to
+	streams       streamTypes    // nil for none
 	messages      *messageChains // nil where nobody looks into messages
 	balancer      *balancer
 	probes        *probes // nil where upstreams are not probed

@@ -16,8 +16,19 @@ import (
 
 // proxied travels with a request through the embedded reverse_proxy.
 type proxied struct {
-	lease     balance.Lease  // the place of a plain request
+	lease     *balance.Lease // the place of a plain request; its own at first
+	own       balance.Lease
+	lent      bool           // a stream has the lease
+	use       balance.Use    // what the place is for
 	forwarded carrier.Placed // the credential to send to the upstream
+
+	// The upstream whose place the lease holds already; nil once it was given to
+	// reverse_proxy, and where reverse_proxy is to ask for one.
+	chosen *reverseproxy.Upstream
+
+	upstream *reverseproxy.Upstream                              // that was asked for last
+	tried    []string                                            // addresses that could not be reached
+	answered func(*http.Response, error) (*http.Response, error) // takes what the upstream says; nil for as it is
 
 	// An upstream's refusal of a handshake. It takes reverse_proxy's way to
 	// the client, so that handle_response, header_down, unhealthy_status and
@@ -27,6 +38,12 @@ type proxied struct {
 }
 
 type proxiedKey struct{}
+
+func newProxied(use balance.Use, forwarded carrier.Placed) *proxied {
+	p := &proxied{use: use, forwarded: forwarded}
+	p.lease = &p.own
+	return p
+}
 
 func withProxied(r *http.Request, p *proxied) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), proxiedKey{}, p))
@@ -50,16 +67,39 @@ func (s *choiceForProxy) Select(pool reverseproxy.UpstreamPool, r *http.Request,
 	if p.refusal != nil {
 		return sameIn(pool, p.refusedBy)
 	}
-	p.lease.Release() // the lease of the try before this one
-	up, _ := s.balancer.choose(&p.lease, balance.Ask{Use: balance.Request}, pool, w, r)
+	up := s.choose(p, pool, w, r)
 	if up == nil {
 		w.Header().Set("Retry-After", retryAfter)
 		return nil
 	}
 	w.Header().Del("Retry-After")
 	setUpstreamPlaceholder(r, p.lease.Address())
+	p.upstream = up
 	return up
 }
+
+func (s *choiceForProxy) choose(p *proxied, pool reverseproxy.UpstreamPool, w http.ResponseWriter, r *http.Request) *reverseproxy.Upstream {
+	if up := p.chosen; up != nil {
+		p.chosen = nil
+		return sameIn(pool, up)
+	}
+	p.lease.Release() // the lease of the try before this one
+	if p.lent {
+		p.lease, p.lent = new(balance.Lease), false
+	}
+	ask := balance.Ask{Use: p.use}
+	if len(p.tried) > 0 {
+		ask.Skip = p.wasTried
+	}
+	up, _ := s.balancer.choose(p.lease, ask, pool, w, r)
+	if up == nil && ask.Skip != nil {
+		p.tried, ask.Skip = nil, nil
+		up, _ = s.balancer.choose(p.lease, ask, pool, w, r)
+	}
+	return up
+}
+
+func (p *proxied) wasTried(address string) bool { return slices.Contains(p.tried, address) }
 
 // sameIn finds the upstream in the pool of reverse_proxy, which has given its own
 // *Upstream the health state: dynamic upstreams are made anew for every request.
@@ -90,7 +130,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if p != nil {
 		r = withCredential(r, p.forwarded, t.requestOps)
 	}
-	return t.RoundTripper.RoundTrip(r)
+	res, err := t.RoundTripper.RoundTrip(r)
+	if p != nil && p.answered != nil {
+		return p.answered(res, err)
+	}
+	return res, err
 }
 
 // asserted are the header fields that header operations set to a text with a

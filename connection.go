@@ -1,0 +1,70 @@
+package wsgateway
+
+import (
+	"net/http"
+	"strings"
+	"time"
+	"weak"
+
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/admission"
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+)
+
+// place is where a connection counts: at its upstream and among those of its client.
+type place struct {
+	lease           *balance.Lease
+	seat            *admission.Seat
+	address, member string // of the upstream
+}
+
+// newConnection describes a connection without holding on to the request or the
+// configuration.
+func (h *Handler) newConnection(r *http.Request, who identity, at place) *live.Conn {
+	details := live.Details{
+		Gateway:     h.name,
+		UserID:      strings.Clone(userOf(r)),
+		RemoteIP:    strings.Clone(clientIP(r)),
+		Proto:       protoOf(r),
+		Upstream:    at.address,
+		OpenedAt:    time.Now(),
+		DrainPeriod: h.drainPeriod(),
+		EarlyClose:  h.earlyClose(),
+		Lease:       at.lease,
+		Seat:        at.seat,
+	}
+	if h.MaxAge != nil {
+		details.TooOld = details.OpenedAt.Add(h.MaxAge.draw())
+	}
+	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
+		details.Server = quicServer{weak.Make(server)}
+	}
+	return h.live.NewConn(details, at.member, who.authority())
+}
+
+// quicServer is an HTTP/3 server for as long as there is one. An earlier configuration
+// has its own.
+type quicServer struct{ weak.Pointer[http3.Server] }
+
+// Gone implements live.Server.
+func (s quicServer) Gone() bool { return s.Value() == nil }
+
+// Close implements live.Server.
+func (s quicServer) Close() error {
+	if server := s.Value(); server != nil {
+		return server.Close()
+	}
+	return nil
+}
+
+func (h *Handler) earlyClose() live.EarlyClose {
+	if h.EarlyCloseCount == 0 {
+		return live.EarlyClose{}
+	}
+	return live.EarlyClose{
+		Window:       orDefault(h.EarlyCloseWindow, defaultEarlyCloseWindow),
+		FailDuration: time.Duration(h.Proxy.HealthChecks.Passive.FailDuration),
+	}
+}
