@@ -71,6 +71,7 @@ type Stream struct {
 // New returns a stream. Its owner closes it.
 func New(c Config) *Stream {
 	s := &Stream{Config: c, lastActive: time.Now()}
+	s.marks.newer.at, s.marks.older.at = s.lastActive, s.lastActive
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.armLocked(s.lastActive)
