@@ -1,0 +1,175 @@
+package stream
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// pieces are what event streams are made of.
+var pieces = []string{
+	"data: x", "data:", "data", "event: tick", "id: 7", "id", "retry: 100", ": comment", ":", "unknown: é€😀", "\uFEFF", " ", "data: :",
+}
+
+// lineEnds are those that a stream may have.
+var lineEnds = []string{"\n", "\r", "\r\n"}
+
+// randomStream makes a stream of lines, with one line end for most of them.
+func randomStream(rng *rand.Rand, lines int) []byte {
+	var b bytes.Buffer
+	if rng.IntN(4) == 0 {
+		b.WriteString("\uFEFF")
+	}
+	most := lineEnds[rng.IntN(len(lineEnds))]
+	for range lines {
+		switch rng.IntN(8) {
+		case 0, 1, 2:
+		case 3:
+			b.WriteString("data: " + strings.Repeat("y", rng.IntN(60)))
+		default:
+			b.WriteString(pieces[rng.IntN(len(pieces))])
+		}
+		if rng.IntN(10) == 0 {
+			b.WriteString(lineEnds[rng.IntN(len(lineEnds))])
+			continue
+		}
+		b.WriteString(most)
+	}
+	return b.Bytes()
+}
+
+// checkEvents fails the test unless the stream is read as its client reads it, however it
+// is split.
+func checkEvents(t *testing.T, text []byte, split func(left int) int) {
+	t.Helper()
+	var e events
+	var p parser
+	for rest := text; len(rest) > 0; {
+		n := split(len(rest))
+		e.read(rest[:n])
+		p.feed(rest[:n])
+		seen := text[:len(text)-len(rest)+n]
+		rest = rest[n:]
+		if e.count != uint64(p.blocks) {
+			t.Fatalf("%q: %d events, want %d", seen, e.count, p.blocks)
+		}
+		if e.between() && !p.between() {
+			t.Fatalf("%q: is taken for whole", seen)
+		}
+		if e.between() && isTorn(seen, rest) {
+			t.Fatalf("%q: its last line end is torn", seen)
+		}
+		if !e.between() && p.between() && !p.cr && len(p.seen) > 2 {
+			t.Fatalf("%q: is taken for torn", seen)
+		}
+	}
+}
+
+// checkEnd fails the test unless an end that is due behind so many bytes comes at the
+// first place where nothing is torn.
+func checkEnd(t *testing.T, text []byte, due int, split func(left int) int) {
+	t.Helper()
+	var e events
+	e.read(text[:due])
+	if e.between() {
+		return
+	}
+	passed := due
+	for passed < len(text) {
+		n, ended := e.readToEnd(text[passed : passed+split(len(text)-passed)])
+		passed += n
+		if ended {
+			break
+		}
+	}
+	var p parser
+	p.feed(text[:passed])
+	switch {
+	case passed < len(text) && (!p.between() || isTorn(text[:passed], text[passed:])):
+		t.Fatalf("%q, due behind %d: torn behind %q", text, due, text[:passed])
+	case e.count != uint64(p.blocks):
+		t.Fatalf("%q: %d events have passed, want %d", text[:passed], e.count, p.blocks)
+	}
+	var short parser
+	short.feed(text[:due])
+	mixed := bytes.Count(text, []byte("\r\n\r")) > bytes.Count(text, []byte("\r\n\r\n")) // where nobody knows whether a line feed is to come
+	if missed := p.blocks - short.blocks; missed > 1 && !mixed {
+		t.Fatalf("%q, due behind %d: went on over %d events", text, due, missed)
+	}
+}
+
+func TestEventsAreSeenAsTheirClientsSeeThem(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // makes tests
+	for range 3000 {
+		text := randomStream(rng, 1+rng.IntN(20))
+		most := 1 + rng.IntN(40)
+		split := func(left int) int { return min(left, 1+rng.IntN(most)) }
+		checkEvents(t, text, split)
+		checkEnd(t, text, rng.IntN(len(text)+1), split)
+	}
+}
+
+func FuzzEvents(f *testing.F) {
+	for _, text := range []string{
+		"data: 1\n\ndata: 2\n\n", "data: 1\r\n\r\n: x\r\n\r\ndata: 2\r\n\r\n", "data\rdata\r\rid: 1\r\r", "\uFEFFdata: x\n\n",
+		"\xEF\xBBdata\n\n", "\xEF\n\ndata\n\n", ":\n\n:\n\n", "\n\n\n", "\r\n\r\n\r\n", "data: 1\r\n\r\r\n\ndata\n\n", "a", "\r", "data: x\n\r\ny\n\r",
+	} {
+		f.Add([]byte(text), uint16(3), uint8(1))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, due uint16, piece uint8) {
+		split := func(left int) int { return min(left, 1+int(piece)) }
+		checkEvents(t, text, split)
+		checkEnd(t, text, min(int(due), len(text)), split)
+	})
+}
+
+func TestABoundaryIsWhereABlankLineHasEnded(t *testing.T) {
+	for text, between := range map[string]bool{
+		"":                     true,
+		"data: x":              false,
+		"data: x\n":            false,
+		"data: x\n\n":          true,
+		"data: x\n\n:":         false,
+		"data: x\n\n: c\n":     true,
+		": c\ndata: x\n":       false,
+		"data: x\r\r":          true,
+		"data: x\r\n\r":        false, // its line feed is to come
+		"data: x\r\n\r\n":      true,
+		"data: x\n\r":          true,
+		"id\n\n":               true,
+		"\xEF":                 false,
+		"\xEF\xBB":             false,
+		"\uFEFF":               true,
+		"\uFEFFdata: x\n":      false,
+		"\uFEFF\n":             true,
+		"\xEF\xBBx\n":          false,
+		"\n":                   true,
+		"data: x\n\ndata: y\n": false,
+	} {
+		for i := range len(text) + 1 {
+			var e events
+			e.read([]byte(text[:i]))
+			e.read([]byte(text[i:]))
+			if e.between() != between {
+				t.Errorf("%q, split at %d: between is %t", text, i, e.between())
+			}
+		}
+	}
+}
+
+func BenchmarkEvents(b *testing.B) {
+	for _, size := range []int{64, 4 << 10, 1 << 20} {
+		event := []byte("data: " + strings.Repeat("x", size-8) + "\n\n")
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			b.SetBytes(int64(len(event)))
+			b.ReportAllocs()
+			var e events
+			for b.Loop() {
+				e.read(event)
+			}
+		})
+	}
+}
