@@ -16,9 +16,9 @@ const connectionsPath = adminRoot + "connections"
 
 // adminConnections serves connectionsPath and what is below it.
 //
-//	GET    /ws_gateway/connections?user=&jti=&gateway=&upstream=&ip=&older_than=&state=&sort=&limit=&after=&fleet=
+//	GET    /ws_gateway/connections?user=&jti=&gateway=&upstream=&ip=&protocol=&older_than=&state=&sort=&limit=&after=&fleet=
 //	GET    /ws_gateway/connections/{id}
-//	DELETE /ws_gateway/connections?user=&jti=&gateway=&upstream=&ip=&older_than=&code=&reason=&fleet=
+//	DELETE /ws_gateway/connections?user=&jti=&gateway=&upstream=&ip=&protocol=&older_than=&code=&reason=&fleet=
 //	DELETE /ws_gateway/connections/{id}?code=&reason=&fleet=
 func adminConnections(set *live.Set, node *fleetNode) caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -110,7 +110,7 @@ func readListing(query url.Values, known func() []string) (*listing, error) {
 func checkClosed(query url.Values) error {
 	for _, name := range []string{"after", "jti", "older_than", "sort"} {
 		if query.Has(name) {
-			return adminError(http.StatusBadRequest, "%s cannot be used with state=closed: fleet, gateway, ip, limit, upstream and user can", name)
+			return adminError(http.StatusBadRequest, "%s cannot be used with state=closed: fleet, gateway, ip, limit, protocol, upstream and user can", name)
 		}
 	}
 	return nil

@@ -101,7 +101,7 @@ func TestAdminEndsConnections(t *testing.T) {
 			{"DELETE", "?user=carol&reason=a&reason=b", 400, "reason must be given once", nil},
 			{"DELETE", "/" + id + "?code=4000&code=4000", 400, "code must be given once", nil},
 			{"DELETE", "?user=%zz", 400, "query is damaged", nil},
-			{"DELETE", "?name=carol", 400, "allowed are code, fleet, gateway, ip, jti, older_than, reason, upstream, user", nil},
+			{"DELETE", "?name=carol", 400, "allowed are code, fleet, gateway, ip, jti, older_than, protocol, reason, upstream, user", nil},
 			{"DELETE", "/" + id + "?user=alice", 400, "allowed are code, fleet, reason", nil},
 			{"DELETE", "?older_than=1", 400, "must be a duration", nil},
 			{"DELETE", "?older_than=0s", 400, "must be a duration", nil},

@@ -13,7 +13,7 @@ import (
 )
 
 // filterNames are the parameters that choose connections.
-var filterNames = []string{"gateway", "ip", "jti", "older_than", "upstream", "user"}
+var filterNames = []string{"gateway", "ip", "jti", "older_than", "protocol", "upstream", "user"}
 
 // filterOf reads the parameters that choose connections, and counts them. known lists the
 // addresses of the upstreams; others are the parameters that are allowed beside.
@@ -52,6 +52,8 @@ func setFilter(f *live.Filter, name, value string, known func() []string) error 
 			return adminError(http.StatusBadRequest, "older_than %q must be a duration of more than 0, such as 90s or 1d", value)
 		}
 		f.OlderThan = age
+	case "protocol":
+		f.Protocol = value
 	case "upstream":
 		f.Upstream = upstreamNamed(value, known)
 	case "user":

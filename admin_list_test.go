@@ -27,7 +27,7 @@ func TestAdminSaysWhatIsWrongWithAListThatIsAskedFor(t *testing.T) {
 	t.Parallel()
 	set := live.NewSet(live.Reports{Closed: reportClosed}, caddy.Exiting)
 	for target, want := range map[string]string{
-		"?name=x":                               `unknown parameter "name": allowed are after, fleet, gateway, ip, jti, limit, older_than, sort, state, upstream, user`,
+		"?name=x":                               `unknown parameter "name": allowed are after, fleet, gateway, ip, jti, limit, older_than, protocol, sort, state, upstream, user`,
 		"?code=1000":                            `unknown parameter "code"`,
 		"?user=":                                "user must be given once, and not be empty",
 		"?user=a&user=a":                        "user must be given once",

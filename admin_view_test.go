@@ -59,7 +59,7 @@ func TestViewHasExactlyTheseFields(t *testing.T) {
 		place := h.balancer.Line(nil)
 
 		upstream := func(i int, state string, weight, live, opened, failed float64) map[string]any {
-			return map[string]any{"address": addresses[i], "state": state, "weight": weight, "live": live, "opened": opened, "failed": failed}
+			return map[string]any{"address": addresses[i], "state": state, "weight": weight, "live": live, "streams": 0.0, "opened": opened, "failed": failed}
 		}
 		want := map[string]any{"name": "view", "queued": 1.0, "limits": map[string]any{}, "upstreams": []any{
 			upstream(0, "ready", 2, 2, 3, 1), upstream(1, "unhealthy", 1, 0, 0, 0),
@@ -177,7 +177,7 @@ func TestCountsOfADynamicUpstreamGoOnWhenNothingWasLiveThere(t *testing.T) {
 		}
 		upstreams, _ := viewedAs(t, gateway)["upstreams"].([]any)
 		got := fmt.Sprint(upstreams...)
-		if want := fmt.Sprintf("map[address:%s failed:4 live:0 opened:3 state:ready weight:1]", addresses[0]); got != want {
+		if want := fmt.Sprintf("map[address:%s failed:4 live:0 opened:3 state:ready streams:0 weight:1]", addresses[0]); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		unload(t, h)

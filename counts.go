@@ -26,9 +26,9 @@ var (
 		"How long handshakes waited in line for an upstream with room, those that did not get in among them.",
 		.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60)
 	closesTotal = counterOf("closes_total",
-		"WebSocket connections that have ended, by who ended them and the close code.", "by", "code")
+		"Connections that have ended, by who ended them and the close code: none for streams.", "by", "code")
 	connectionSeconds = histogramOf("connection_duration_seconds",
-		"How long WebSocket connections that have ended were open.",
+		"How long connections that have ended were open.",
 		1, 10, 60, 5*60, 15*60, 60*60, 4*60*60, 12*60*60, 24*60*60, 2*24*60*60, 7*24*60*60)
 	pingSeconds = histogramOf("ping_rtt_seconds",
 		"How long clients took to answer pings of the gateway.",

@@ -66,6 +66,7 @@ func (l *openedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
 		e.AddString("user_id", l.UserID)
 	}
 	e.AddString("connection", l.ID)
+	e.AddString("protocol", l.Protocol)
 	e.AddString("upstream", l.Upstream)
 	e.AddString("subprotocol", l.Subprotocol)
 	return nil
@@ -76,7 +77,9 @@ func (l closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	out := l.outcome
 	err := (*openedLine)(l.c).MarshalLogObject(e)
 	e.AddString("by", out.By.String())
-	e.AddInt("code", out.Code)
+	if !l.c.IsStream() {
+		e.AddInt("code", out.Code)
+	}
 	e.AddString("reason", out.Reason)
 	e.AddDuration("duration", time.Since(l.c.OpenedAt))
 	e.AddUint64("messages_from_client", out.FromClient.Messages)

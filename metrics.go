@@ -12,10 +12,11 @@ import (
 
 // gatewaysCollector reads its metrics off the set of live connections.
 type gatewaysCollector struct {
-	set                                     *live.Set
-	connections, queueLength, upstreamState *prometheus.Desc
-	limit, messages, bytes, pending         *prometheus.Desc
-	revocations                             *prometheus.Desc
+	set                             *live.Set
+	connections, streams            *prometheus.Desc
+	queueLength, upstreamState      *prometheus.Desc
+	limit, messages, bytes, pending *prometheus.Desc
+	revocations                     *prometheus.Desc
 }
 
 func newGatewaysCollector(set *live.Set) gatewaysCollector {
@@ -24,15 +25,16 @@ func newGatewaysCollector(set *live.Set) gatewaysCollector {
 	}
 	return gatewaysCollector{
 		set:         set,
-		connections: desc("connections", "Live WebSocket connections.", "gateway", "upstream"),
+		connections: desc("connections", "Live connections: WebSockets and streams.", "gateway", "upstream"),
+		streams:     desc("streams", "Live connections that are streams, which are long answers.", "gateway", "upstream"),
 		queueLength: desc("queue_length", "Handshakes that wait for an upstream with room.", "gateway"),
 		upstreamState: desc("upstream_state", "1 for the state that an upstream is in, 0 for the others.",
 			"gateway", "upstream", "state"),
-		messages: desc("messages_total", "WebSocket messages and control frames that came from either side.",
+		messages: desc("messages_total", "Messages and control frames that came from either side. Events of streams are of type text.",
 			"gateway", "direction", "type"),
-		bytes: desc("bytes_total", "Bytes of payload of WebSocket messages that came from either side.",
+		bytes: desc("bytes_total", "Bytes of payload that came from either side, in messages of WebSockets and in streams.",
 			"gateway", "direction"),
-		limit:       desc("connections_limit", "The most WebSocket connections that the gateway may hold, where that is limited.", "gateway"),
+		limit:       desc("connections_limit", "The most live connections that the gateway may hold, where that is limited.", "gateway"),
 		pending:     desc("pending_bytes", "Bytes that are held for clients and upstreams that do not read.", "gateway"),
 		revocations: desc("revocations", "Revocations that are in force."),
 	}
@@ -41,7 +43,7 @@ func newGatewaysCollector(set *live.Set) gatewaysCollector {
 // Describe implements prometheus.Collector.
 func (c gatewaysCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		c.connections, c.queueLength, c.upstreamState, c.limit, c.messages, c.bytes, c.pending, c.revocations,
+		c.connections, c.streams, c.queueLength, c.upstreamState, c.limit, c.messages, c.bytes, c.pending, c.revocations,
 	} {
 		ch <- desc
 	}
@@ -95,6 +97,7 @@ func (c gatewaysCollector) collectUpstreams(ch chan<- prometheus.Metric, gateway
 	}
 	for _, up := range gateway.Upstreams {
 		ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(up.Live), gateway.Name, up.Address)
+		ch <- prometheus.MustNewConstMetric(c.streams, prometheus.GaugeValue, float64(up.Streams), gateway.Name, up.Address)
 		for _, state := range live.States {
 			value := 0.0
 			if state == up.State {

@@ -84,7 +84,7 @@ func TestAdminListsGatewaysInThisForm(t *testing.T) {
 		live[i] = g.connections(t, b.addr)
 	}
 	upstream := func(address, state string, weight, live, opened, failed float64) any {
-		return map[string]any{"address": address, "state": state, "weight": weight, "live": live, "opened": opened, "failed": failed}
+		return map[string]any{"address": address, "state": state, "weight": weight, "live": live, "streams": 0.0, "opened": opened, "failed": failed}
 	}
 	gateway := func(name string, handshakes, closes map[string]any, refused int, upstreams ...any) any {
 		return map[string]any{

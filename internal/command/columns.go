@@ -28,6 +28,7 @@ func liveColumns(sort string) []connectionColumn {
 		{column{"RATE", false}, "rate", rateText},
 		{column{"RTT", false}, "rtt", func(c *listedConnection) string { return optionalDuration(c.RTT) }},
 		{column{"PENDING", false}, "pending", pendingText},
+		{column{"PROTOCOL", false}, "", func(c *listedConnection) string { return c.Protocol }},
 		{column{"IP", false}, "", func(c *listedConnection) string { return c.RemoteIP }},
 		{column{"GATEWAY", true}, "", func(c *listedConnection) string { return c.Gateway }},
 		{column{"ENDS IN", false}, "", endText},
@@ -51,13 +52,13 @@ var closedColumns = append([]connectionColumn{
 	{column{"LIMIT", false}, "", func(c *listedConnection) string { return c.Limit }},
 	{column{"UPSTREAM", true}, "", func(c *listedConnection) string { return c.Upstream }},
 	{column{"LASTED", false}, "", func(c *listedConnection) string { return durationText(c.Age) }},
+	{column{"PROTOCOL", false}, "", func(c *listedConnection) string { return c.Protocol }},
 	{column{"IP", false}, "", func(c *listedConnection) string { return c.RemoteIP }},
 	{column{"GATEWAY", true}, "", func(c *listedConnection) string { return c.Gateway }},
 }, historyColumns...)
 
 // historyColumns are those that both have, the last.
 var historyColumns = []connectionColumn{
-	{column{"PROTOCOL", false}, "", func(c *listedConnection) string { return c.Protocol }},
 	{column{"PROTO", false}, "", func(c *listedConnection) string { return c.Proto }},
 	{column{"SUBPROTOCOL", true}, "", func(c *listedConnection) string { return c.Subprotocol }},
 	{column{"FROM CLIENT", false}, "", func(c *listedConnection) string { return passedText(c.MessagesFromClient, c.BytesFromClient) }},

@@ -52,6 +52,7 @@ func addConnectionFlags(cmd *cobra.Command) {
 	flags.String("gateway", "", "Those of this gateway")
 	flags.String("upstream", "", "Those to this upstream, by its address")
 	flags.String("user", "", "Those of this user")
+	flags.String("protocol", "", "Those that speak this, such as websocket, or sse for event streams")
 	flags.String("jti", "", "Those that stand on the token with this ID")
 	flags.String("ip", "", "Those from this address of a client")
 	flags.String("older-than", "", "Those that have been open for longer, such as 90s, 1h or 7d")
@@ -78,7 +79,7 @@ func warnOfMissing(cmd *cobra.Command, endpoint *adminEndpoint) {
 // connectionQuery makes parameters of the flags that choose connections.
 func connectionQuery(cmd *cobra.Command) (url.Values, error) {
 	query := make(url.Values)
-	for _, name := range []string{"gateway", "upstream", "user", "jti", "ip", "older-than"} {
+	for _, name := range []string{"gateway", "upstream", "user", "protocol", "jti", "ip", "older-than"} {
 		if !cmd.Flags().Changed(name) {
 			continue
 		}

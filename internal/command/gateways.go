@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -34,6 +35,7 @@ type listedUpstream struct {
 	State   string  `json:"state"`
 	Weight  float64 `json:"weight"`
 	Live    int     `json:"live"`
+	Streams int     `json:"streams"`
 	Opened  uint64  `json:"opened"`
 	Failed  uint64  `json:"failed"`
 }
@@ -56,6 +58,14 @@ func fetchGateways(ctx context.Context, endpoint *adminEndpoint, name string) ([
 		return nil, nil, commandFailure(exitRefused, "there is no gateway %q: there is none", name)
 	}
 	return nil, nil, commandFailure(exitRefused, "there is no gateway %q: known are %s", name, strings.Join(names, ", "))
+}
+
+// streamsText is how many of the connections are streams, or nothing where none is.
+func (u *listedUpstream) streamsText() string {
+	if u.Streams == 0 {
+		return ""
+	}
+	return strconv.Itoa(u.Streams)
 }
 
 // shareText is a part of the whole in percent, or nothing where there is no whole.

@@ -36,8 +36,8 @@ With filters, on a terminal, it first says how many match and asks, unless there
 	addConnectionFlags(cmd)
 	addFleetFlag(cmd)
 	flags := cmd.Flags()
-	flags.Int("code", 0, "Close code for the clients (default 3000)")
-	flags.String("reason", "", "Reason for the close frames")
+	flags.Int("code", 0, "Close code for the clients (default 3000); a stream has none")
+	flags.String("reason", "", "Reason for the close frames, and for the log")
 	flags.BoolP("yes", "y", false, "Do not ask")
 	return prepareWithArguments(cmd, runKill)
 }

@@ -31,6 +31,7 @@ a side that does not read.
 		Example: `  $ caddy ws-gateway list --user alice
   $ caddy ws-gateway list --sort rate --limit 20
   $ caddy ws-gateway list --gateway chat --older-than 1h
+  $ caddy ws-gateway list --protocol sse
   $ caddy ws-gateway list --state closed
   $ caddy ws-gateway list --fleet --user alice
   $ caddy ws-gateway list --json | jq -r '.[].user'`,

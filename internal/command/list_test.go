@@ -12,30 +12,35 @@ const (
 	liveRow = `{"id":"c1","gateway":"chat","user":"alice","remote_ip":"203.0.113.7","proto":"HTTP/2.0","protocol":"websocket","upstream":"10.0.0.5:80",` +
 		`"opened_at":"2026-05-04T12:00:00Z","age":3720.25,"messages_from_client":2,"messages_from_upstream":3,"bytes_from_client":4,"bytes_from_upstream":5000,` +
 		`"idle":0.25,"rtt":0.0042,"pending":2048,"rates":{"bytes_from_client":1000,"bytes_from_upstream":500},"ends_at":"2026-05-04T14:00:00.25Z","ends_because":"token"}`
-	liveHeader = "ID  USER   UPSTREAM     AGE    IDLE   RATE      RTT    PENDING  IP           GATEWAY  ENDS IN       PROTOCOL   PROTO     FROM CLIENT  FROM UPSTREAM\n"
-	liveLine   = "c1  alice  10.0.0.5:80  1h02m  250ms  1.5 kB/s  4.2ms  2.0 kB   203.0.113.7  chat     58m00s token  websocket  HTTP/2.0  2, 4 B       3, 5.0 kB\n"
+	liveHeader = "ID  USER   UPSTREAM     AGE    IDLE   RATE      RTT    PENDING  PROTOCOL   IP           GATEWAY  ENDS IN       PROTO     FROM CLIENT  FROM UPSTREAM\n"
+	liveLine   = "c1  alice  10.0.0.5:80  1h02m  250ms  1.5 kB/s  4.2ms  2.0 kB   websocket  203.0.113.7  chat     58m00s token  HTTP/2.0  2, 4 B       3, 5.0 kB\n"
 
 	closedRow = `{"id":"c1","gateway":"chat","remote_ip":"203.0.113.7","proto":"HTTP/1.1","protocol":"websocket","upstream":"10.0.0.5:80","opened_at":"2026-05-04T12:00:00Z","age":90,` +
 		`"closed_at":"2026-05-04T12:01:30.125Z","by":"gateway","code":1008,"reason":"\u001b[2J","limit":"messages"}`
-	closedLines = "ID  CLOSED                BY       CODE  REASON     LIMIT     UPSTREAM     LASTED  IP           GATEWAY  PROTOCOL   PROTO     FROM CLIENT  FROM UPSTREAM\n" +
-		"c1  2026-05-04T12:01:30Z  gateway  1008  \"\\x1b[2J\"  messages  10.0.0.5:80  1m30s   203.0.113.7  chat     websocket  HTTP/1.1  0, 0 B       0, 0 B\n"
+	closedStream = `{"id":"c2","gateway":"chat","remote_ip":"203.0.113.7","proto":"HTTP/2.0","protocol":"sse","upstream":"10.0.0.5:80","opened_at":"2026-05-04T12:00:00Z","age":90,` +
+		`"messages_from_upstream":7,"closed_at":"2026-05-04T12:01:30.125Z","by":"upstream","code":0,"reason":"it is over"}`
+	closedLines = "ID  CLOSED                BY       CODE  REASON     LIMIT     UPSTREAM     LASTED  PROTOCOL   IP           GATEWAY  PROTO     FROM CLIENT  FROM UPSTREAM\n" +
+		"c1  2026-05-04T12:01:30Z  gateway  1008  \"\\x1b[2J\"  messages  10.0.0.5:80  1m30s   websocket  203.0.113.7  chat     HTTP/1.1  0, 0 B       0, 0 B\n"
 )
 
 func TestConnectionsAreListed(t *testing.T) {
 	t.Parallel()
-	byPending := "ID  USER   PENDING  UPSTREAM     AGE    IDLE   RATE      RTT    IP"
+	byPending := "ID  USER   PENDING  UPSTREAM     AGE    IDLE   RATE      RTT    PROTOCOL   IP"
 	rows := []struct{ name, args, answer, sent, out string }{
 		{"none", "", "200 []", "?limit=1000", ""},
 		{"none, as null", "", "200 null", "?limit=1000", ""},
 		{"none, as JSON", "--json", "200 []", "?limit=1000", "[]\n"},
 		{"one", "", "200 [" + liveRow + "]", "?limit=1000", liveHeader + liveLine},
-		{"by all filters", "--gateway g --upstream unix//run/a.sock --user a&b --jti j --ip ::1 --older-than 7d", "200 [{}]",
-			"?gateway=g&ip=%3A%3A1&jti=j&limit=1000&older_than=7d&upstream=unix%2F%2Frun%2Fa.sock&user=a%26b", "AGE  FROM CLIENT  FROM UPSTREAM\n0s   0, 0 B       0, 0 B\n"},
+		{"by all filters", "--gateway g --upstream unix//run/a.sock --user a&b --protocol sse --jti j --ip ::1 --older-than 7d", "200 [{}]",
+			"?gateway=g&ip=%3A%3A1&jti=j&limit=1000&older_than=7d&protocol=sse&upstream=unix%2F%2Frun%2Fa.sock&user=a%26b", "AGE  FROM CLIENT  FROM UPSTREAM\n0s   0, 0 B       0, 0 B\n"},
 		{"sorted", "--sort pending --limit 9", "200 [" + liveRow + "]", "?limit=9&sort=pending", byPending},
 		{"some", "--limit 2 --older-than 1m", "200 [" + liveRow + "]", "?limit=2&older_than=1m", liveHeader + liveLine},
 		{"some without an order", "--limit 1", "200 [" + liveRow + "]", "?limit=1", liveHeader + liveLine},
 		{"closed", "--state closed", "200 [" + closedRow + "]", "?limit=10000&state=closed", closedLines},
 		{"some closed", "--state closed --user a --limit 5", "200 [" + closedRow + "]", "?limit=5&state=closed&user=a", closedLines},
+		{"closed, of a stream", "--state closed --protocol sse", "200 [" + closedStream + "]", "?limit=10000&protocol=sse&state=closed",
+			"ID  CLOSED                BY        REASON      UPSTREAM     LASTED  PROTOCOL  IP           GATEWAY  PROTO     FROM CLIENT  FROM UPSTREAM\n" +
+				"c2  2026-05-04T12:01:30Z  upstream  it is over  10.0.0.5:80  1m30s   sse       203.0.113.7  chat     HTTP/2.0  0, 0 B       7, 0 B\n"},
 		{"live by name", "--state live", "200 [" + liveRow + "]", "?limit=1000", liveHeader + liveLine},
 		{"as JSON", "--json", `200 [ {"id":"c1", "new":1.50} ,{"id":"c2"}]`, "?limit=1000", `[{"id":"c1", "new":1.50},{"id":"c2"}]` + "\n"},
 	}
@@ -103,6 +108,10 @@ func TestUpstreamsAreShown(t *testing.T) {
 		{"--gateway chat", gatewaysAnswer, 0, "GATEWAY  ADDRESS  STATE  LIVE  SHARE  OPENED  FAILED  WEIGHT\n" +
 			"chat     a:1      ready  3     75%    10      1       2.5\n" +
 			"chat     b:2      drain  1     25%    4       0       1\n", ""},
+		{"--gateway live", `200 [{"name":"live","upstreams":[{"address":"a:1","state":"ready","weight":1,"live":3,"streams":2},{"address":"b:2","state":"ready","weight":1,"live":1}]}]`, 0,
+			"GATEWAY  ADDRESS  STATE  LIVE  SHARE  OPENED  FAILED  WEIGHT  STREAMS\n" +
+				"live     a:1      ready  3     75%    0       0       1       2\n" +
+				"live     b:2      ready  1     25%    0       0       1       -\n", ""},
 		{"--gateway none", gatewaysAnswer, 0, "", "no upstreams"},
 		{"--gateway none --json", gatewaysAnswer, 0, `[{"name":"none","upstreams":[]}]` + "\n", ""},
 		{"--gateway other", gatewaysAnswer, exitRefused, "", `there is no gateway "other": known are "chat", "x\x1b", "none"`},
@@ -172,6 +181,7 @@ func TestWrongUsageAboutConnectionsAndUpstreamsSendsNothing(t *testing.T) {
 	expectWrongUsage(t, []wrongUsage{
 		{"list alice", "takes no argument"},
 		{"list --user=", "--user: it must not be empty"},
+		{"list --protocol=", "--protocol: it must not be empty"},
 		{"list --older-than=", "--older-than: it must not be empty"},
 		{"list --older-than=long", `--older-than: "long" is no duration`},
 		{"list --older-than=0s", "--older-than: it must be more than nothing"},

@@ -51,7 +51,7 @@ func topHead(sample *topSample, rates topRates, wanted topQuery, width int) []st
 func upstreamTable(sample *topSample, rates topRates) (columns []column, rows [][]string) {
 	columns = []column{
 		{"UPSTREAM", true}, {"STATE", false}, {"LIVE", false}, {"SHARE", false}, {"OPENED", false}, {"FAILED", false},
-		{"GATEWAY", true}, {"WEIGHT", false},
+		{"GATEWAY", true}, {"WEIGHT", false}, {"STREAMS", false},
 	}
 	each := func(of map[upstreamKey]float64, key upstreamKey) string {
 		if !rates.known {
@@ -65,6 +65,7 @@ func upstreamTable(sample *topSample, rates topRates) (columns []column, rows []
 			rows = append(rows, []string{
 				upstream.Address, upstream.State, strconv.Itoa(upstream.Live), shareText(upstream.Live, gateway.live()),
 				each(rates.openedByUpstream, key), each(rates.failedByUpstream, key), gateway.Name, weightText(upstream.Weight),
+				upstream.streamsText(),
 			})
 		}
 	}

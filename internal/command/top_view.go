@@ -47,7 +47,7 @@ var topHelp = []string{
 	"arrows, PgUp, PgDn   select a connection, or an upstream",
 	"Tab                  go from the connections to the upstreams, and back",
 	"a i r p t            sort by age, idle, rate, pending, rtt",
-	"/                    filter the connections: by ID, user, address, upstream, gateway",
+	"/                    filter the connections: by ID, user, address, upstream, gateway, protocol",
 	"d                    drain the selected upstream, or that of the selected connection",
 	"k                    end the selected connection",
 	"q                    quit",
@@ -55,6 +55,7 @@ var topHelp = []string{
 	"up is from clients to upstreams, down is from upstreams to clients",
 	"RATE is of bytes of both directions, PENDING what is held for a side that does not read",
 	"SHARE is of the connections of the gateway; OPENED and FAILED are connections",
+	"STREAMS is how many of those that are live are long answers, and no WebSockets",
 }
 
 // show replaces what is shown by what came of a look. Rates go by samples that are not

@@ -11,9 +11,9 @@ func upstreamsCommand() *cobra.Command {
 		Use:   "upstreams [flags]",
 		Short: "Shows the upstreams, with their state and their share of the load",
 		Long: `Shows the upstreams of the gateways: their state, how many connections are live,
-what share of all of its gateway that is, and how many were opened and have
-failed since Caddy was started. With --json, it is the gateways with all that the
-admin endpoint shows of them.
+what share of all of its gateway that is, how many were opened and have failed
+since Caddy was started, and how many of those that are live are streams. With
+--json, it is the gateways with all that the admin endpoint shows of them.
 ` + exitStatusHelp,
 		Example: `  $ caddy ws-gateway upstreams
   $ caddy ws-gateway upstreams --gateway chat
@@ -47,6 +47,7 @@ func runUpstreams(cmd *cobra.Command) error {
 			rows = append(rows, []string{
 				gateway.Name, upstream.Address, upstream.State, strconv.Itoa(upstream.Live), shareText(upstream.Live, gateway.live()),
 				strconv.FormatUint(upstream.Opened, 10), strconv.FormatUint(upstream.Failed, 10), weightText(upstream.Weight),
+				upstream.streamsText(),
 			})
 		}
 	}
@@ -56,7 +57,7 @@ func runUpstreams(cmd *cobra.Command) error {
 	}
 	printWideTable(cmd, 4, []column{
 		{"GATEWAY", true}, {"ADDRESS", true}, {"STATE", false}, {"LIVE", false}, {"SHARE", false},
-		{"OPENED", false}, {"FAILED", false}, {"WEIGHT", false},
+		{"OPENED", false}, {"FAILED", false}, {"WEIGHT", false}, {"STREAMS", false},
 	}, rows)
 	return nil
 }

@@ -128,5 +128,5 @@ func (c *Conn) claimEnd() bool { return !c.leaving.Swap(true) }
 // tell tells both sides that the connection ends.
 func (c *Conn) tell(e Ending) {
 	c.deadline.Store(uint32(e.deadline))
-	c.Link.End(e.Client, e.Upstream)
+	c.Link.End(c.told(e.Client), e.Upstream)
 }

@@ -17,9 +17,18 @@ type EarlyClose struct {
 // it too soon.
 func (c *Conn) judge(out relay.Outcome) {
 	e := c.EarlyClose
-	if e.Window > 0 && out.By == relay.Upstream && !ordinaryClose(out.Code) && time.Since(c.OpenedAt) <= e.Window {
+	if e.Window > 0 && out.By == relay.Upstream && c.brokenOff(&out) && time.Since(c.OpenedAt) <= e.Window {
 		c.set.Ledger.EarlyClose(c.Upstream, e.FailDuration)
 	}
+}
+
+// brokenOff reports whether an end by the upstream is not one that a healthy upstream may
+// choose.
+func (c *Conn) brokenOff(out *relay.Outcome) bool {
+	if c.IsStream() {
+		return out.Torn
+	}
+	return !ordinaryClose(out.Code)
 }
 
 // ordinaryClose reports whether a healthy upstream may close a new connection with the

@@ -1,9 +1,13 @@
 package live
 
-import "github.com/wsgateway/caddy-ws-gateway/internal/relay"
+import (
+	"cmp"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+)
 
 // Ending is the close code and reason that each side is sent where the gateway ends a
-// connection.
+// connection. A stream has the client's reason for its end, and sends nothing.
 type Ending struct {
 	Client, Upstream relay.Close
 
@@ -34,10 +38,20 @@ func (c *Conn) EndedBy(out *relay.Outcome) string {
 		return ""
 	case out.Idle:
 		return "idle_timeout"
-	case due != noDeadline && *due.closes() != relay.Close{Code: out.Code, Reason: out.Reason}:
+	case due != noDeadline && c.told(*due.closes()) != relay.Close{Code: out.Code, Reason: out.Reason}:
 		return "" // the gateway was ending it for another reason, when it was due
 	}
 	return due.String()
+}
+
+// told is what the connection is told where the client of a WebSocket is sent a close. A
+// stream has no code, and so that it ends for a reason where only a code was given, that
+// is the reason of an end by hand.
+func (c *Conn) told(client relay.Close) relay.Close {
+	if !c.IsStream() {
+		return client
+	}
+	return relay.Close{Reason: cmp.Or(client.Reason, EndRevoked.Client.Reason)}
 }
 
 // closes is what the client is told where the deadline has passed.

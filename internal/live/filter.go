@@ -10,11 +10,12 @@ import (
 type Filter struct {
 	ID, Gateway, Upstream, User, IP string // IP in any spelling
 
+	Protocol  string
 	JTI       string // of the token that the connection stands on, which may be renewed
 	OlderThan time.Duration
 
-	// Words in lower case, each of which is in the user, an address, the gateway, the ID or
-	// the subprotocol.
+	// Words in lower case, each of which is in the user, an address, the gateway, the ID, the
+	// protocol or the subprotocol.
 	Words []string
 }
 
@@ -27,6 +28,7 @@ func (f *Filter) locked(now time.Time) func(*Conn) bool {
 			f.Gateway != "" && c.Gateway != f.Gateway,
 			f.Upstream != "" && c.Upstream != f.Upstream,
 			f.User != "" && c.UserID != f.User,
+			f.Protocol != "" && c.Protocol != f.Protocol,
 			f.JTI != "" && c.authority.jti != f.JTI,
 			f.OlderThan > 0 && now.Sub(c.OpenedAt) <= f.OlderThan,
 			!c.hasWords(f.Words):
@@ -44,6 +46,7 @@ func (f *Filter) ended() func(*Row) bool {
 		switch {
 		case f.Gateway != "" && r.Gateway != f.Gateway,
 			f.Upstream != "" && r.Upstream != f.Upstream,
+			f.Protocol != "" && r.Protocol != f.Protocol,
 			f.User != "" && r.User != f.User:
 			return false
 		}

@@ -39,7 +39,7 @@ func (s *Set) DrainEnds() map[string]time.Time {
 func (c *Conn) hasWords(words []string) bool {
 	for _, word := range words {
 		found := false
-		for _, text := range []string{c.UserID, c.RemoteIP, c.Upstream, c.Gateway, c.ID, c.Subprotocol} {
+		for _, text := range []string{c.UserID, c.RemoteIP, c.Upstream, c.Gateway, c.ID, c.Protocol, c.Subprotocol} {
 			found = found || strings.Contains(strings.ToLower(text), word)
 		}
 		if !found {

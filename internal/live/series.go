@@ -5,8 +5,9 @@ package live
 type pair struct{ gateway, upstream string }
 
 type series struct {
-	live   int
-	wanted int // configurations that name the upstream
+	live    int
+	streams int // of those that are live
+	wanted  int // configurations that name the upstream
 	totals
 }
 
@@ -25,20 +26,29 @@ func (s *Set) Show(gateway, upstream string) (release func()) {
 func (s *Set) count(key pair, wanted int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.countLocked(key, 0, wanted)
+	s.changeLocked(key, func(one *series) { one.wanted += wanted })
 }
 
-func (s *Set) countLocked(key pair, live, wanted int) {
+// countLocked counts a connection that comes, by 1, or goes, by -1.
+func (s *Set) countLocked(c *Conn, by int) {
+	s.changeLocked(pair{c.Gateway, c.Upstream}, func(one *series) {
+		one.live += by
+		if c.IsStream() {
+			one.streams += by
+		}
+		if by > 0 {
+			one.opened++
+		}
+	})
+}
+
+func (s *Set) changeLocked(key pair, change func(*series)) {
 	one := s.series[key]
 	if one == nil {
 		one = &series{totals: s.departed.takeLocked(key)}
 		s.series[key] = one
 	}
-	one.live += live
-	one.wanted += wanted
-	if live > 0 {
-		one.opened++
-	}
+	change(one)
 	if one.live == 0 && one.wanted == 0 {
 		delete(s.series, key)
 		s.departed.keepLocked(key, one.totals, s.presentLocked)

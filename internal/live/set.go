@@ -129,7 +129,7 @@ func (s *Set) Add(c *Conn) {
 func (s *Set) enlist(c *Conn) (exiting bool, revoked *Ending, draining *nodeDrain) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.countLocked(pair{c.Gateway, c.Upstream}, 1, 0)
+	s.countLocked(c, 1)
 	s.connections.add(c)
 	s.deadlines.set(c, c.endsBy(c.authority.expires))
 	s.rehomeLocked(c)
@@ -165,7 +165,7 @@ func (s *Set) forget(c *Conn) {
 	if !s.connections.remove(c, all) {
 		return // it was not added
 	}
-	s.countLocked(pair{c.Gateway, c.Upstream}, -1, 0)
+	s.countLocked(c, -1)
 	if s.connections.count == 0 && s.emptied != nil {
 		close(s.emptied)
 		s.emptied = nil

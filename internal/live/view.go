@@ -36,9 +36,10 @@ type UpstreamView struct {
 	// largest.
 	Weights []float64 `json:"weights,omitempty"`
 
-	Live   int    `json:"live"`
-	Opened uint64 `json:"opened"`
-	Failed uint64 `json:"failed"`
+	Live    int    `json:"live"`
+	Streams int    `json:"streams"` // of those that are live
+	Opened  uint64 `json:"opened"`
+	Failed  uint64 `json:"failed"`
 }
 
 // View lists all gateways that are loaded or still have connections.
@@ -118,7 +119,7 @@ func (s *Set) viewOf(name string, handlers []*loaded, counts map[pair]series) Ga
 			up.State = state.String()
 		}
 		one := counts[pair{name, address}]
-		up.Live, up.Opened, up.Failed = one.live, one.opened, one.failed
+		up.Live, up.Streams, up.Opened, up.Failed = one.live, one.streams, one.opened, one.failed
 		view.Upstreams = append(view.Upstreams, up)
 	}
 	return view
