@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
 // asked is the answer of the admin endpoint for connections.
@@ -138,4 +139,42 @@ func TestAdminListsConnections(t *testing.T) {
 		}
 		set.End(live.EndRevoked, func(*live.Conn) bool { return true })
 	})
+}
+
+func TestAdminListsAndEndsStreams(t *testing.T) {
+	t.Parallel()
+	set := live.NewSet(live.Reports{Closed: reportClosed}, caddy.Exiting)
+	defer set.Name("a:1")()
+	for _, row := range []struct {
+		target string // of a DELETE
+		reason string // that the stream is told
+	}{
+		{"?protocol=sse", "token revoked"},
+		{"?protocol=sse&code=4000", "token revoked"},
+		{"?protocol=sse&code=4000&reason=go", "go"},
+		{"?upstream=a:1&reason=go", "go"},
+	} {
+		c, link := streamOf(set, "test", "a:1")
+		for target, want := range map[string]string{
+			"?protocol=sse":                    `"protocol":"sse"`,
+			"?protocol=websocket":              "[]",
+			"/" + c.ID:                         `"protocol":"sse"`,
+			"?state=closed&protocol=websocket": "[]",
+		} {
+			if status, answer := asked(set, "GET", target); status != 200 || !strings.Contains(answer, want) {
+				t.Errorf("%s: %d %s, want %s", target, status, answer, want)
+			}
+		}
+		if status, answer := asked(set, "DELETE", row.target); status != 200 || answer != `{"ended":1}` {
+			t.Fatalf("%s: %d %s", row.target, status, answer)
+		}
+		told := <-link.told
+		if want := (relay.Close{Reason: row.reason}); told != want {
+			t.Errorf("%s: told %+v, want %+v", row.target, told, want)
+		}
+		c.Finish(relay.Outcome{By: relay.Gateway, Reason: told.Reason})
+		if status, answer := asked(set, "GET", "?state=closed&protocol=sse&limit=1"); status != 200 || !strings.Contains(answer, `"by":"gateway","code":0,"reason":"`+row.reason+`"`) {
+			t.Errorf("%s: ended as %d %s", row.target, status, answer)
+		}
+	}
 }

@@ -62,7 +62,7 @@ type Handler struct {
 	// always. A request that is not let in is answered 403.
 	Origins []string `json:"origins,omitempty"`
 
-	// The most WebSocket connections an upstream may hold; exact, over all
+	// The most live connections an upstream may hold; exact, over all
 	// gateways of this process. Plain requests pass at the cap. When every
 	// upstream is full, a handshake is answered 503. Default: 0, no cap.
 	MaxConns int `json:"max_conns,omitempty"`

@@ -21,17 +21,17 @@ import (
 // The other limits are those of a single connection, which keeps the limits of the
 // configuration under which it was opened.
 type Limit struct {
-	// The most WebSocket connections that the gateway may hold; exact. A handshake
-	// beyond it is answered 503. Default: 0, no cap.
+	// The most live connections that the gateway may hold, WebSockets and streams;
+	// exact. A handshake beyond it is answered 503. Default: 0, no cap.
 	Connections int `json:"connections,omitempty"`
 
-	// The most WebSocket connections of one client address; exact. The address is the
+	// The most live connections of one client address; exact. The address is the
 	// client's behind trusted proxies as well; of IPv6, a network counts as one
 	// address: see `ipv6_prefix`. A handshake beyond it is answered 429. Default: 0,
 	// no cap.
 	ConnectionsPerIP int `json:"connections_per_ip,omitempty"`
 
-	// The most WebSocket connections of one user, by the user's ID, as
+	// The most live connections of one user, by the user's ID, as
 	// `{http.auth.user.id}` has it; exact. Clients without a user are not counted. A
 	// handshake beyond it is answered 429. Default: 0, no cap.
 	ConnectionsPerUser int `json:"connections_per_user,omitempty"`

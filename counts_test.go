@@ -2,12 +2,14 @@ package wsgateway
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
@@ -39,7 +41,7 @@ func seriesOf(t *testing.T, c prometheus.Collector, gateway string) map[string]f
 				}
 			}
 			if of == gateway {
-				series[strings.Join(labels, " ")] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+				series[strings.Join(labels, " ")] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}
@@ -78,6 +80,65 @@ func TestConnectionsAndHandshakesAreCountedWithHowLongTheyTook(t *testing.T) {
 	} {
 		if got := seriesOf(t, row.of, "counted")[row.key]; got != row.want {
 			t.Errorf("%v: %q is %v, want %v", row.of, row.key, got, row.want)
+		}
+	}
+}
+
+// TestStreamsAreCountedBesideTheConnectionsTheyAreAmong wherever an upstream is.
+func TestStreamsAreCountedBesideTheConnectionsTheyAreAmong(t *testing.T) {
+	t.Parallel()
+	set := live.NewSet(live.Reports{Closed: reportClosed}, caddy.Exiting)
+	defer set.Name("a:1", "b:1")()
+	defer set.Show("with streams", "a:1")()
+	defer set.Show("with streams", "b:1")()
+	details, _, _ := linked()
+	details.ID, details.Gateway, details.Upstream = live.NewID(), "with streams", "a:1"
+	socket := set.NewConn(details, "a:1", live.Authority{})
+	set.Add(socket)
+	defer set.Remove(socket)
+	first, _ := streamOf(set, "with streams", "a:1")
+	second, _ := streamOf(set, "with streams", "a:1")
+	defer set.Remove(second)
+	first.Finish(relay.Outcome{By: relay.Upstream, Reason: "it is over"})
+
+	all := newGatewaysCollector(set)
+	for name, row := range map[string]struct {
+		of   *prometheus.Desc
+		want map[string]float64
+	}{
+		"connections": {all.connections, map[string]float64{"a:1": 2, "b:1": 0}},
+		"streams":     {all.streams, map[string]float64{"a:1": 1, "b:1": 0}},
+	} {
+		if got := seriesOf(t, only{all, row.of}, "with streams"); !maps.Equal(got, row.want) {
+			t.Errorf("%s are %v, want %v", name, got, row.want)
+		}
+	}
+	if got := seriesOf(t, closesTotal, "with streams"); got["upstream none"] != 1 || len(got) != 1 {
+		t.Errorf("those that have ended are %v", got)
+	}
+}
+
+// only is one metric of the upstreams.
+type only struct {
+	gatewaysCollector
+	desc *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (o only) Describe(ch chan<- *prometheus.Desc) { ch <- o.desc }
+
+// Collect implements prometheus.Collector.
+func (o only) Collect(ch chan<- prometheus.Metric) {
+	all := make(chan prometheus.Metric)
+	go func() {
+		defer close(all)
+		for _, gateway := range o.set.ViewUpstreams() {
+			o.collectUpstreams(all, &gateway)
+		}
+	}()
+	for m := range all {
+		if m.Desc() == o.desc {
+			ch <- m
 		}
 	}
 }

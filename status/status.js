@@ -93,7 +93,7 @@ const results = {
 };
 const codes = {
 	1000: "normal", 1001: "going away", 1002: "protocol error", 1005: "no code", 1006: "connection lost", 1007: "not UTF-8",
-	1008: "against a limit or policy", 1009: "message too big", 1011: "error", 1012: "restart", 1013: "try later", 3000: "token expired or revoked",
+	1008: "against a limit or policy", 1009: "message too big", 1011: "error", 1012: "restart", 1013: "try later", 3000: "token expired or revoked", none: "a stream",
 };
 
 // --- what the viewer wants ------------------------------------------------------------
@@ -400,7 +400,7 @@ function upstreamColumns(of) {
 			put(cell.share, percent(share));
 			mark(cell, "title", fair === null ? "" : "its weight asks for " + percent(fair));
 		}},
-		{label: "Live", class: "num", text: up => count(up.live)},
+		{label: "Live", class: "num", text: up => [count(up.live), up.streams ? plural(up.streams, "stream") : ""]},
 		{label: "Opened", class: "num", text: up => count(up.opened)},
 		{label: "Failed", class: "num", text: up => count(up.failed)},
 		{label: "Weight", class: "num", text: up => up.weights ? up.weights.join(", ") : String(up.weight)},
@@ -466,7 +466,8 @@ const flow = row => row.rates ? row.rates.bytes_from_client + row.rates.bytes_fr
 const said = row => row.rates ? row.rates.messages_from_client + row.rates.messages_from_upstream : 0;
 const several = () => shown.gateways.length > 1;
 const who = row => row.user || "no user";
-const from = row => [row.remote_ip, row.proto === "HTTP/1.1" ? row.subprotocol : [row.proto, row.subprotocol].filter(Boolean).join(" ")];
+const spoken = row => [row.proto !== "HTTP/1.1" && row.proto, row.protocol !== "websocket" && row.protocol, row.subprotocol];
+const from = row => [row.remote_ip, spoken(row).filter(Boolean).join(" ")];
 
 const sorts = {rate: "busiest", age: "oldest", idle: "most idle", pending: "most pending", rtt: "slowest"};
 const connections = makeTable("Live connections", [
@@ -543,7 +544,7 @@ const closed = makeTable("Connections that ended last", [
 	{label: "Upstream", text: row => [row.upstream, several() ? row.gateway : ""]},
 	{label: "Ended", text: row => row.closed_at ? when(row.closed_at) : ""},
 	{label: "By", text: row => [row.by, row.limit ? "limit " + row.limit : ""]},
-	{label: "Code", text: row => [String(row.code ?? ""), codes[row.code]]},
+	{label: "Code", text: row => row.code ? [String(row.code), codes[row.code]] : ""},
 	{label: "Reason", class: "wrap", text: row => row.reason},
 	{label: "After", class: "num", text: row => span(row.age)},
 	{label: "In all", class: "num", text: row => [size(row.bytes_from_client + row.bytes_from_upstream), count(row.messages_from_client + row.messages_from_upstream) + " msg"]},
@@ -596,7 +597,7 @@ function showNodeAction({allow_actions, node, live}) {
 		text: "New clients are let in again. Connections that have not been told to go stay.", done: "The node takes connections.",
 	} : {
 		title: "Drain this node?", yes: "Drain", action: {action: "node", state: "drain"},
-		text: "It refuses new clients, and ends its " + plural(live, "connection") + " over the drain period, idle ones first, with close code 1012. Clients should come back to another node.",
+		text: "It refuses new clients, and ends its " + plural(live, "connection") + " over the drain period, idle ones first, WebSockets with close code 1012. Clients should come back to another node.",
 		done: "The node drains.",
 	});
 }
@@ -614,7 +615,7 @@ function upstreamButtons(gateway, up) {
 	}
 	if (up.state !== "drain") {
 		list.push(set("Drain", "drain", "New connections go to other upstreams. Its " + plural(up.live, "connection") +
-			(up.live === 1 ? " is" : " are") + " ended over the drain period, idle ones first, with close code 1012." + alone, "drains."));
+			(up.live === 1 ? " is" : " are") + " ended over the drain period, idle ones first, WebSockets with close code 1012." + alone, "drains."));
 	}
 	if (up.state !== "maintenance") {
 		list.push(set("Maintenance", "maintenance", "New connections go to other upstreams. Its " + plural(up.live, "connection") +
@@ -627,12 +628,12 @@ function connectionButtons(row) {
 	if (!shown.allow_actions) return [];
 	const list = [{word: "End", label: "End the connection " + row.id + " of " + who(row), ask: {
 		title: "End this connection?", yes: "End it", action: {action: "end", id: row.id},
-		text: who(row) + " at " + row.remote_ip + ", open for " + span(row.age) + ", is closed with 3000. The client may connect again.", done: "The connection was ended.",
+		text: who(row) + " at " + row.remote_ip + ", open for " + span(row.age) + ", is " + (row.protocol === "websocket" ? "closed with 3000" : "ended") + ". The client may connect again.", done: "The connection was ended.",
 	}}];
 	if (row.user) {
 		list.push({word: "Revoke", label: "Revoke " + row.user, ask: {
 			title: "Revoke " + row.user + "?", yes: "Revoke", action: {action: "revoke", user: row.user},
-			text: "All connections of this user are ended with 3000, at every gateway. Every credential of this user from before now is refused for 30 days; a token that is issued later is good.",
+			text: "All connections of this user are ended, WebSockets with 3000, at every gateway. Every credential of this user from before now is refused for 30 days; a token that is issued later is good.",
 			done: row.user + " was revoked.",
 		}});
 	}

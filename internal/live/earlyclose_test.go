@@ -21,7 +21,7 @@ func TestEarlyCloseIsTheUpstreamsOwnAndNotOrdinary(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		after   time.Duration
-		outcome relay.Outcome
+		outcome relay.Outcome // of a stream where it has no code
 		counts  bool
 	}{
 		"broken off at once":      {0, relay.Outcome{By: relay.Upstream, Code: 1011}, true},
@@ -43,6 +43,10 @@ func TestEarlyCloseIsTheUpstreamsOwnAndNotOrdinary(t *testing.T) {
 		"by the application, too": {0, relay.Outcome{By: relay.Upstream, Code: 4999}, false},
 		"by the client":           {0, relay.Outcome{By: relay.Client, Code: 1011}, false},
 		"by the gateway":          {0, relay.Outcome{By: relay.Gateway, Code: 1012}, false},
+		"a stream, broken off":    {5 * time.Second, relay.Outcome{By: relay.Upstream, Torn: true}, true},
+		"a stream, later":         {5*time.Second + 1, relay.Outcome{By: relay.Upstream, Torn: true}, false},
+		"a stream, at its end":    {0, relay.Outcome{By: relay.Upstream}, false},
+		"a stream, by the client": {0, relay.Outcome{By: relay.Client, Torn: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -51,8 +55,12 @@ func TestEarlyCloseIsTheUpstreamsOwnAndNotOrdinary(t *testing.T) {
 				members := []balance.Member{{Address: "a:1", Weight: 1, Source: healthy{}}}
 				settings := balance.Settings{Policy: balance.LeastConn{}, MaxFails: 1, FailDuration: 30 * time.Second, EarlyCloses: 1}
 				balancer := s.Ledger.New(settings, members)
+				protocol := ProtocolWebSocket
+				if row.outcome.Code == 0 {
+					protocol = "sse"
+				}
 				c := s.NewConn(Details{
-					Protocol: ProtocolWebSocket, Upstream: "a:1", OpenedAt: time.Now(), EarlyClose: EarlyClose{Window: 5 * time.Second, FailDuration: 30 * time.Second},
+					Protocol: protocol, Upstream: "a:1", OpenedAt: time.Now(), EarlyClose: EarlyClose{Window: 5 * time.Second, FailDuration: 30 * time.Second},
 				}, "a:1", Authority{})
 				elapse(row.after)
 				c.Finish(row.outcome)

@@ -40,3 +40,29 @@ func TestWhatEndedAConnectionIsADeadlineOrNot(t *testing.T) {
 		}
 	}
 }
+
+// What ended a stream shows in the reason alone, for it has no code.
+func TestWhatEndedAStreamIsADeadlineOrNot(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		told []Ending
+		out  relay.Outcome
+		want string
+	}{
+		"the end of its token":            {[]Ending{endExpired}, relay.Outcome{By: relay.Gateway, Reason: endExpired.Client.Reason}, "token"},
+		"its age":                         {[]Ending{endAge}, relay.Outcome{By: relay.Gateway, Reason: endAge.Client.Reason}, "max_age"},
+		"idleness":                        {nil, relay.Outcome{By: relay.Gateway, Idle: true}, "idle_timeout"},
+		"its upstream, before it was due": {[]Ending{endAge}, relay.Outcome{By: relay.Upstream}, ""},
+		"a panic, before it was due":      {[]Ending{endAge}, relay.Outcome{By: relay.Gateway, Reason: "internal error"}, ""},
+		"an operator":                     {[]Ending{EndRevoked}, relay.Outcome{By: relay.Gateway, Reason: EndRevoked.Client.Reason}, ""},
+	} {
+		link := &fakeStream{told: make(chan relay.Close, 1)}
+		c := newSet().NewConn(Details{Protocol: "sse", Link: link}, "", Authority{})
+		for _, e := range row.told {
+			c.tell(e)
+		}
+		if got := c.EndedBy(&row.out); got != row.want {
+			t.Errorf("%s: ended by %q, want %q", name, got, row.want)
+		}
+	}
+}
