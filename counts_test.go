@@ -87,17 +87,18 @@ func TestConnectionsAndHandshakesAreCountedWithHowLongTheyTook(t *testing.T) {
 // TestStreamsAreCountedBesideTheConnectionsTheyAreAmong wherever an upstream is.
 func TestStreamsAreCountedBesideTheConnectionsTheyAreAmong(t *testing.T) {
 	t.Parallel()
+	gateway := "with streams " + live.NewID()
 	set := live.NewSet(live.Reports{Closed: reportClosed}, caddy.Exiting)
 	defer set.Name("a:1", "b:1")()
-	defer set.Show("with streams", "a:1")()
-	defer set.Show("with streams", "b:1")()
+	defer set.Show(gateway, "a:1")()
+	defer set.Show(gateway, "b:1")()
 	details, _, _ := linked()
-	details.ID, details.Gateway, details.Upstream = live.NewID(), "with streams", "a:1"
+	details.ID, details.Gateway, details.Upstream = live.NewID(), gateway, "a:1"
 	socket := set.NewConn(details, "a:1", live.Authority{})
 	set.Add(socket)
 	defer set.Remove(socket)
-	first, _ := streamOf(set, "with streams", "a:1")
-	second, _ := streamOf(set, "with streams", "a:1")
+	first, _ := streamOf(set, gateway, "a:1")
+	second, _ := streamOf(set, gateway, "a:1")
 	defer set.Remove(second)
 	first.Finish(relay.Outcome{By: relay.Upstream, Reason: "it is over"})
 
@@ -109,11 +110,11 @@ func TestStreamsAreCountedBesideTheConnectionsTheyAreAmong(t *testing.T) {
 		"connections": {all.connections, map[string]float64{"a:1": 2, "b:1": 0}},
 		"streams":     {all.streams, map[string]float64{"a:1": 1, "b:1": 0}},
 	} {
-		if got := seriesOf(t, only{all, row.of}, "with streams"); !maps.Equal(got, row.want) {
+		if got := seriesOf(t, only{all, row.of}, gateway); !maps.Equal(got, row.want) {
 			t.Errorf("%s are %v, want %v", name, got, row.want)
 		}
 	}
-	if got := seriesOf(t, closesTotal, "with streams"); got["upstream none"] != 1 || len(got) != 1 {
+	if got := seriesOf(t, closesTotal, gateway); got["upstream none"] != 1 || len(got) != 1 {
 		t.Errorf("those that have ended are %v", got)
 	}
 }

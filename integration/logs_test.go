@@ -39,7 +39,7 @@ func TestLogLinesOfAConnection(t *testing.T) {
 
 			common := map[string]string{
 				"level": "info", "logger": ourLogger, "gateway": "logged", "remote_ip": "127.0.0.1", "proto": c.proto,
-				"user_id": "alice", "upstream": b.addr, "subprotocol": "chat", "connection": opened.str("connection"),
+				"user_id": "alice", "protocol": "websocket", "upstream": b.addr, "subprotocol": "chat", "connection": opened.str("connection"),
 			}
 			for _, line := range []logLine{opened, closed} {
 				for field, want := range common {
