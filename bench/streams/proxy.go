@@ -92,6 +92,9 @@ func (b *bench) start(ctx context.Context, p proxy) (*process, error) {
 	}
 	g.cmd = exec.CommandContext(ctx, b.binary, "run", "--config", file, "--adapter", "caddyfile") //nolint:gosec // which was built
 	g.cmd.Stderr = os.Stderr
+	if b.profiles != "" { // every allocation is in them; CPU is no figure then
+		g.cmd.Env = append(os.Environ(), "GODEBUG=memprofilerate=1")
+	}
 	if err := g.cmd.Start(); err != nil {
 		return nil, err
 	}
