@@ -20,9 +20,9 @@ type place struct {
 	address, member string // of the upstream
 }
 
-// newConnection describes a connection without holding on to the request or the
-// configuration.
-func (h *Handler) newConnection(r *http.Request, who identity, at place) *live.Conn {
+// newConnection describes a connection, which lives by an authority, without holding on to
+// the request or the configuration.
+func (h *Handler) newConnection(r *http.Request, by live.Authority, at place) *live.Conn {
 	details := live.Details{
 		Gateway:     h.name,
 		UserID:      strings.Clone(userOf(r)),
@@ -41,7 +41,7 @@ func (h *Handler) newConnection(r *http.Request, who identity, at place) *live.C
 	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
 		details.Server = quicServer{weak.Make(server)}
 	}
-	return h.live.NewConn(details, at.member, who.authority())
+	return h.live.NewConn(details, at.member, by)
 }
 
 // quicServer is an HTTP/3 server for as long as there is one. An earlier configuration

@@ -133,7 +133,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 		h.logRefused(r, notUpgraded(err))
 		return // the 101 is written: there is no other answer any more
 	}
-	made := h.newConnection(r, who, place{lease: got.lease, seat: got.seat, address: got.address, member: got.member})
+	made := h.newConnection(r, who.authority(), place{lease: got.lease, seat: got.seat, address: got.address, member: got.member})
 	between := h.newRelay(client, got, reserved)
 	made.ID, made.Protocol, made.Subprotocol, made.Link = id, live.ProtocolWebSocket, strings.Clone(subprotocol), between
 	if got.assembled != nil {

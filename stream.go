@@ -20,13 +20,16 @@ import (
 // since. Its answer may be a stream.
 func (h *Handler) servePlain(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity, asked *errands) error {
 	setUpstreamPlaceholder(r, "") // until it is chosen
-	p := newProxied(balance.Request, who.forwarded)
-	defer func() { p.lease.Release() }()
 	if h.streams == nil {
+		p := newProxied(balance.Request, who.forwarded)
+		defer func() { p.lease.Release() }()
 		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
 	}
-	s := &streaming{Handler: h, proxied: p, w: w, r: r, who: who, asked: asked}
-	p.answered = s.answered
+	s := &streaming{
+		Handler: h, proxied: proxied{use: balance.Request, forwarded: who.forwarded},
+		w: w, r: r, who: new(who), asked: asked,
+	}
+	s.lease, s.watcher = &s.own, s
 	defer s.finish()
 	var err error
 	if h.streams.askedFor(r) {
@@ -41,22 +44,22 @@ func (h *Handler) servePlain(w http.ResponseWriter, r *http.Request, next caddyh
 }
 
 // streaming is a request that is no handshake, and whose answer may be a stream. Then it
-// goes on for as long as the stream lives.
+// goes on for as long as the stream lives, and holds nothing that only the beginning needs.
 type streaming struct {
 	*Handler
-	*proxied
+	proxied
 
 	w       http.ResponseWriter
 	r       *http.Request
-	who     identity
+	who     *identity // nil once the answer was a stream
 	asked   *errands
+	tries   *tries          // nil unless the request asks for a stream, and once the answer was one
 	seat    *admission.Seat // nil until it is taken
 	refused *refusal        // nil as long as it is served
 	unable  error           // why the upstream could not be reached; nil where it could
 
-	// Nil until the answer is a stream.
-	stream *stream.Stream
-	conn   *live.Conn
+	stream *stream.Stream // nil unless the answer is one
+	conn   *live.Conn     // of the stream, or of the last one
 }
 
 // serveAsked serves a request that asks for a stream: it is admitted as a handshake is, and
@@ -69,21 +72,40 @@ func (s *streaming) serveAsked(next caddyhttp.Handler) error {
 	if s.seat, s.refused = s.takeSeat(s.w, s.r, s.asked); s.refused != nil {
 		return nil
 	}
-	t := newTries(s.Proxy.LoadBalancing)
-	t.use, s.use = balance.Stream, balance.Stream
-	defer s.leaveLine(t)
+	s.tries = newTries(s.Proxy.LoadBalancing)
+	s.tries.use, s.use = balance.Stream, balance.Stream
+	defer s.endTries()
 	for {
-		if s.refused = s.reserve(t); s.refused != nil {
+		if s.refused = s.reserve(s.tries); s.refused != nil {
 			return nil
 		}
-		err := s.pass(next)
-		t.count++
-		if s.unable == nil || s.r.ContentLength != 0 || !t.more() {
+		if err := s.pass(next); !s.triesAgain() {
 			return err
 		}
-		t.failed, t.last = true, s.unable
-		t.tried = append(t.tried, s.tried...)
-		s.lease.Release()
+	}
+}
+
+// triesAgain reports whether the request goes to another upstream.
+func (s *streaming) triesAgain() bool {
+	t := s.tries
+	if t == nil {
+		return false
+	}
+	t.count++
+	if s.unable == nil || s.r.ContentLength != 0 || !t.more() {
+		return false
+	}
+	t.failed, t.last = true, s.unable
+	t.tried = append(t.tried, s.tried...)
+	s.lease.Release()
+	return true
+}
+
+// endTries is for when there is no other one.
+func (s *streaming) endTries() {
+	if s.tries != nil {
+		s.leaveLine(s.tries)
+		s.tries = nil
 	}
 }
 
@@ -95,7 +117,7 @@ func (s *streaming) reserve(t *tries) (rf *refusal) {
 		rf = s.heard()
 	}
 	if rf == nil {
-		rf = s.tooLate(s.w, s.who)
+		rf = s.tooLate(s.w, *s.who)
 	}
 	return rf
 }
@@ -115,7 +137,7 @@ func (s *streaming) pass(next caddyhttp.Handler) (err error) {
 			_ = recover() // of answered
 		}
 	}()
-	return s.Proxy.ServeHTTP(s.w, withProxied(s.r, s.proxied), next)
+	return s.Proxy.ServeHTTP(s.w, withProxied(s.r, &s.proxied), next)
 }
 
 // answered looks at what an upstream has answered.
@@ -203,7 +225,7 @@ func (s *streaming) goLive(res *http.Response, contentType, protocol string) {
 		res.Header.Set(connectionHeader, id)
 	}
 	upgrade.StopClocks(s.w, s.r)
-	s.stream = stream.New(stream.Config{
+	body := stream.New(stream.Config{
 		Body:         res.Body,
 		Ends:         endsOf(res, contentType),
 		Client:       http.NewResponseController(s.w),
@@ -211,12 +233,27 @@ func (s *streaming) goLive(res *http.Response, contentType, protocol string) {
 		WriteTimeout: s.writeTimeout(),
 		IdleTimeout:  time.Duration(s.IdleTimeout),
 	})
-	c := s.newConnection(s.r, s.who, place{lease: s.lease, seat: s.seat, address: s.lease.Address(), member: s.memberOf(s.upstream)})
-	c.ID, c.Protocol, c.Link = id, protocol, s.stream
-	s.conn, s.lent = c, true
+	c := s.newConnection(s.r, s.authority(), place{lease: s.lease, seat: s.seat, address: s.lease.Address(), member: s.memberOf(s.upstream)})
+	c.ID, c.Protocol, c.Link = id, protocol, body
+	s.stream, s.conn, s.lent = body, c, true
+	s.letGo()
 	s.live.Add(c)
 	reportOpened(s.live.Reporter(s.name), c) // after Add, so that the admin API finds the connection
-	res.Body, res.ContentLength = s.stream, -1 // so that the proxy flushes whatever comes
+	res.Body, res.ContentLength = body, -1   // so that the proxy flushes whatever comes
+}
+
+// letGo gives up what only the beginning of a stream needs.
+func (s *streaming) letGo() {
+	s.who = nil
+	s.endTries()
+}
+
+// authority is that of the connection that the answer becomes.
+func (s *streaming) authority() live.Authority {
+	if s.who == nil {
+		return s.conn.Authority()
+	}
+	return s.who.authority()
 }
 
 // endsOf says where the stream may end.
@@ -232,16 +269,17 @@ func endsOf(res *http.Response, contentType string) stream.Ends {
 
 // finishStream is for the end of the stream, if the answer was one.
 func (s *streaming) finishStream() {
-	if s.conn == nil {
+	if s.stream == nil {
 		return
 	}
 	_ = s.stream.Close()
 	s.conn.Finish(s.stream.Outcome())
-	s.conn, s.stream, s.seat = nil, nil, nil
+	s.stream, s.seat = nil, nil
 }
 
 // finish is for the end of the request.
 func (s *streaming) finish() {
+	defer func() { s.lease.Release() }()
 	defer s.seat.Release()
 	s.finishStream()
 }

@@ -26,9 +26,9 @@ type proxied struct {
 	// reverse_proxy, and where reverse_proxy is to ask for one.
 	chosen *reverseproxy.Upstream
 
-	upstream *reverseproxy.Upstream                              // that was asked for last
-	tried    []string                                            // addresses that could not be reached
-	answered func(*http.Response, error) (*http.Response, error) // takes what the upstream says; nil for as it is
+	upstream *reverseproxy.Upstream // that was asked for last
+	tried    []string               // addresses that could not be reached
+	watcher  *streaming             // takes what the upstream says; nil for as it is
 
 	// An upstream's refusal of a handshake. It takes reverse_proxy's way to
 	// the client, so that handle_response, header_down, unhealthy_status and
@@ -131,8 +131,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = withCredential(r, p.forwarded, t.requestOps)
 	}
 	res, err := t.RoundTripper.RoundTrip(r)
-	if p != nil && p.answered != nil {
-		return p.answered(res, err)
+	if p != nil && p.watcher != nil {
+		return p.watcher.answered(res, err)
 	}
 	return res, err
 }

@@ -68,6 +68,13 @@ func (s *Set) NewConn(d Details, member string, by Authority) *Conn {
 	return &Conn{Details: d, set: s, member: member, authority: by}
 }
 
+// Authority returns what the connection lives by now.
+func (c *Conn) Authority() Authority {
+	c.set.mu.Lock()
+	defer c.set.mu.Unlock()
+	return c.authority
+}
+
 // credentialLocked is what a revocation may refuse of the connection.
 func (c *Conn) credentialLocked() revocation.Credential {
 	return c.authority.credentialOf(c.Gateway, c.UserID)
