@@ -228,8 +228,7 @@ func (s *streaming) goLive(res *http.Response, contentType, protocol string) {
 	body := stream.New(stream.Config{
 		Body:         res.Body,
 		Ends:         endsOf(res, contentType),
-		Client:       http.NewResponseController(s.w),
-		ClientGone:   s.r.Context().Err,
+		Client:       s,
 		WriteTimeout: s.writeTimeout(),
 		IdleTimeout:  time.Duration(s.IdleTimeout),
 	})
@@ -255,6 +254,14 @@ func (s *streaming) authority() live.Authority {
 	}
 	return s.who.authority()
 }
+
+// SetWriteDeadline implements [stream.Client].
+func (s *streaming) SetWriteDeadline(deadline time.Time) error {
+	return http.NewResponseController(s.w).SetWriteDeadline(deadline)
+}
+
+// Gone implements [stream.Client].
+func (s *streaming) Gone() bool { return s.r.Context().Err() != nil }
 
 // endsOf says where the stream may end.
 func endsOf(res *http.Response, contentType string) stream.Ends {

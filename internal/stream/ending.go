@@ -21,11 +21,11 @@ var errCut = errors.New("the stream has to end, and was cut")
 func (s *Stream) End(client, _ relay.Close) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.endLocked(relay.Outcome{By: relay.Gateway, Reason: client.Reason}, time.Now())
+	s.endLocked(relay.Outcome{By: relay.Gateway, Reason: client.Reason}, momentOf(time.Now()))
 }
 
 // endLocked begins the end, unless another has begun.
-func (s *Stream) endLocked(cause relay.Outcome, now time.Time) {
+func (s *Stream) endLocked(cause relay.Outcome, now moment) {
 	if s.cause != nil || s.closed {
 		return
 	}
@@ -34,7 +34,7 @@ func (s *Stream) endLocked(cause relay.Outcome, now time.Time) {
 		s.stopLocked(io.EOF)
 		return
 	}
-	s.due = now.Add(patience)
+	s.due = now.add(patience)
 	s.armLocked(now)
 }
 
@@ -54,42 +54,41 @@ func (s *Stream) breakOffLater() {
 // cutLocked lets nothing more pass, and gives up what is being written.
 func (s *Stream) cutLocked() {
 	s.stopLocked(errCut)
-	if !s.writing.IsZero() {
+	if s.writing != 0 {
 		_ = s.Client.SetWriteDeadline(time.Unix(1, 0))
 	}
 }
 
 // armLocked sets the timer for what is next, unless it fires before that anyway.
-func (s *Stream) armLocked(now time.Time) {
+func (s *Stream) armLocked(now moment) {
 	next := s.nextLocked()
-	if s.closed || next.IsZero() || !s.wakes.IsZero() && !next.Before(s.wakes) {
+	if s.closed || next == 0 || s.wakes != 0 && next >= s.wakes {
 		return
 	}
 	s.wakes = next
 	if s.timer == nil {
-		s.timer = time.AfterFunc(next.Sub(now), s.wake)
+		s.timer = time.AfterFunc(next.sub(now), s.wake)
 		return
 	}
-	s.timer.Reset(next.Sub(now))
+	s.timer.Reset(next.sub(now))
 }
 
-// nextLocked is when there will be something to do if nothing happens till then; zero for
-// never.
-func (s *Stream) nextLocked() (next time.Time) {
-	sooner := func(at time.Time) {
-		if next.IsZero() || at.Before(next) {
+// nextLocked is when there will be something to do if nothing happens till then.
+func (s *Stream) nextLocked() (next moment) {
+	sooner := func(at moment) {
+		if next == 0 || at < next {
 			next = at
 		}
 	}
-	if s.WriteTimeout > 0 && !s.writing.IsZero() {
-		sooner(s.writing.Add(s.WriteTimeout))
+	if s.WriteTimeout > 0 && s.writing != 0 {
+		sooner(s.writing.add(s.WriteTimeout))
 	}
 	switch {
 	case s.final != nil:
-	case !s.due.IsZero():
+	case s.due != 0:
 		sooner(s.due)
 	case s.IdleTimeout > 0:
-		sooner(s.lastActive.Add(s.IdleTimeout))
+		sooner(s.lastActive.add(s.IdleTimeout))
 	}
 	return next
 }
@@ -102,19 +101,19 @@ func (s *Stream) wake() {
 	if s.closed {
 		return
 	}
-	now := time.Now()
-	s.wakes = time.Time{}
-	isDue := func(at time.Time, after time.Duration) bool { return !now.Before(at.Add(after)) }
+	now := momentOf(time.Now())
+	s.wakes = 0
+	isDue := func(at moment, after time.Duration) bool { return now >= at.add(after) }
 	switch {
-	case s.WriteTimeout > 0 && !s.writing.IsZero() && isDue(s.writing, s.WriteTimeout):
+	case s.WriteTimeout > 0 && s.writing != 0 && isDue(s.writing, s.WriteTimeout):
 		s.blameLocked(relay.Outcome{By: relay.Client, Reason: "client stopped reading"})
 		s.cutLocked()
 		return
 	case s.final != nil:
-	case !s.due.IsZero() && isDue(s.due, 0):
+	case s.due != 0 && isDue(s.due, 0):
 		s.cutLocked()
 		return
-	case s.due.IsZero() && s.IdleTimeout > 0 && isDue(s.lastActive, s.IdleTimeout):
+	case s.due == 0 && s.IdleTimeout > 0 && isDue(s.lastActive, s.IdleTimeout):
 		s.endLocked(relay.Outcome{By: relay.Gateway, Reason: "idle for too long", Idle: true}, now)
 	}
 	s.armLocked(now)

@@ -13,7 +13,7 @@ type events struct {
 	cr       bool // the last byte was a carriage return, whose line feed may follow
 	awaitsLF bool // and ended a blank line where lines end by both
 	both     bool // the line before ended by both
-	mark     int  // how much of a byte order mark was seen; less than 0 once there can be none
+	mark     int8 // how much of a byte order mark was seen; less than 0 once there can be none
 }
 
 // byteOrderMark may stand at the beginning, and is no part of the first line.
@@ -70,7 +70,7 @@ func (e *events) step(p []byte) int {
 // readMark reads the beginning of the stream.
 func (e *events) readMark(p []byte) int {
 	if p[0] == byteOrderMark[e.mark] {
-		if e.mark++; e.mark == len(byteOrderMark) {
+		if e.mark++; int(e.mark) == len(byteOrderMark) {
 			e.mark = -1
 		}
 		return 1

@@ -11,7 +11,7 @@ import (
 func (s *Stream) LastActive() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lastActive
+	return s.lastActive.time()
 }
 
 // Counts counts what has passed: events as messages, and bytes of the body.
@@ -28,7 +28,7 @@ func (s *Stream) Pending() (toClient, toUpstream int) { return 0, 0 }
 func (s *Stream) Look(now time.Time) relay.Look {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return relay.Look{FromUpstream: s.countsLocked(), PaceFromUpstream: s.marks.pace(now, s.events.count, s.bytes), LastActive: s.lastActive}
+	return relay.Look{FromUpstream: s.countsLocked(), PaceFromUpstream: s.marks.pace(momentOf(now), s.events.count, s.bytes), LastActive: s.lastActive.time()}
 }
 
 const (
@@ -41,30 +41,30 @@ const (
 type marks struct{ newer, older mark }
 
 type mark struct {
-	at              time.Time
+	at              moment
 	messages, bytes uint64
 }
 
 // note sets a mark at what has come before now, if one is due.
-func (m *marks) note(now time.Time, messages, bytes uint64) {
-	since := now.Sub(m.newer.at)
+func (m *marks) note(now moment, messages, bytes uint64) {
+	since := now.sub(m.newer.at)
 	if since < markEvery {
 		return
 	}
 	m.older, m.newer = m.newer, mark{now, messages, bytes}
 	if since >= 2*markEvery {
-		m.older = mark{now.Add(-markEvery), messages, bytes} // since when nothing came
+		m.older = mark{now.add(-markEvery), messages, bytes} // since when nothing came
 	}
 }
 
 // pace is how much came in a second, since the mark that is nearer to ten seconds old.
-func (m *marks) pace(now time.Time, messages, bytes uint64) relay.Pace {
+func (m *marks) pace(now moment, messages, bytes uint64) relay.Pace {
 	from := m.older
-	if since := now.Sub(m.newer.at); since >= paceQuiet {
+	if since := now.sub(m.newer.at); since >= paceQuiet {
 		return relay.Pace{}
 	} else if since >= markEvery {
 		from = m.newer
 	}
-	seconds := max(now.Sub(from.at), paceLeast).Seconds()
+	seconds := max(now.sub(from.at), paceLeast).Seconds()
 	return relay.Pace{Messages: float64(messages-from.messages) / seconds, Bytes: float64(bytes-from.bytes) / seconds}
 }

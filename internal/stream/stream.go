@@ -9,16 +9,20 @@ package stream
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// Client is what a stream needs of the client's side: a deadline that has passed breaks off
-// what is being written.
+// Client is what a stream needs of the client's side.
 type Client interface {
+	// SetWriteDeadline breaks off what is being written where the deadline has passed.
 	SetWriteDeadline(deadline time.Time) error
+
+	// Gone reports whether the client has left.
+	Gone() bool
 }
 
 // Ends is where a stream may end.
@@ -33,10 +37,9 @@ const (
 
 // Config is a stream and what it is held to.
 type Config struct {
-	Body       io.ReadCloser // the upstream's; Close breaks off a Read
-	Ends       Ends
-	Client     Client
-	ClientGone func() error // returns an error once the client has left
+	Body   io.ReadCloser // the upstream's; Close breaks off a Read
+	Client Client
+	Ends   Ends
 
 	WriteTimeout time.Duration // how long the client may take to read a piece; 0 for ever
 	IdleTimeout  time.Duration // how long there may be no event; 0 for ever
@@ -50,27 +53,27 @@ type Stream struct {
 	mu         sync.Mutex // guards the rest
 	events     events
 	bytes      uint64 // passed on
-	lastActive time.Time
+	lastActive moment
 	marks      marks
 
-	started bool      // somebody has read
-	reading bool      // the body is being read
-	writing time.Time // since when the last piece is being written; zero while none is
+	started bool   // somebody has read
+	reading bool   // the body is being read
+	closed  bool   // nothing touches the client any more
+	writing moment // since when the last piece is being written; never while none is
 
 	cause *relay.Outcome // why the stream ends; nil until then
-	due   time.Time      // when it is cut; zero as long as it need not end
+	due   moment         // when it is cut; never as long as it need not end
 	final error          // what Read returns from now on; nil as long as something may come
 
-	closed bool // nothing touches the client any more
-	broken sync.Once
-
 	timer *time.Timer // nil until it is needed
-	wakes time.Time   // when the timer fires; zero for never
+	wakes moment      // when the timer fires
+
+	broken atomic.Bool // the body is closed; not guarded
 }
 
 // New returns a stream. Its owner closes it.
 func New(c Config) *Stream {
-	s := &Stream{Config: c, lastActive: time.Now()}
+	s := &Stream{Config: c, lastActive: momentOf(time.Now())}
 	s.marks.newer.at, s.marks.older.at = s.lastActive, s.lastActive
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +93,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writing = time.Time{}
+	s.writing = 0
 	if s.final != nil {
 		return s.final
 	}
@@ -106,7 +109,7 @@ func (s *Stream) pass(p []byte, err error) (int, error) {
 	if s.final != nil {
 		return 0, s.final // what has come is behind the end
 	}
-	now := time.Now()
+	now := momentOf(time.Now())
 	n := s.countLocked(p, now)
 	if n > 0 {
 		s.writing = now
@@ -122,7 +125,7 @@ func (s *Stream) pass(p []byte, err error) (int, error) {
 }
 
 // countLocked counts what goes on of p, as far as the end where that is due.
-func (s *Stream) countLocked(p []byte, now time.Time) (n int) {
+func (s *Stream) countLocked(p []byte, now moment) (n int) {
 	n = len(p)
 	before := s.events.count
 	s.marks.note(now, before, s.bytes)
@@ -131,10 +134,10 @@ func (s *Stream) countLocked(p []byte, now time.Time) (n int) {
 		return 0
 	case s.Ends != BetweenEvents:
 		s.lastActive = now
-		if !s.due.IsZero() {
+		if s.due != 0 {
 			s.final = map[Ends]error{AfterFlush: io.EOF, Nowhere: errCut}[s.Ends]
 		}
-	case s.due.IsZero():
+	case s.due == 0:
 		s.events.read(p)
 	default:
 		var ended bool
@@ -155,7 +158,7 @@ func (s *Stream) endedLocked(err error) {
 	switch {
 	case err == io.EOF: //nolint:errorlint // as every reader returns it
 		s.blameLocked(relay.Outcome{By: relay.Upstream})
-	case s.ClientGone() != nil:
+	case s.Client.Gone():
 		s.blameLocked(relay.Outcome{By: relay.Client, Reason: "client vanished"})
 	default:
 		s.blameLocked(relay.Outcome{By: relay.Upstream, Reason: "upstream vanished", Torn: true})
@@ -197,7 +200,11 @@ func (s *Stream) close() {
 }
 
 // breakOff closes the body, once.
-func (s *Stream) breakOff() { s.broken.Do(func() { _ = s.Body.Close() }) }
+func (s *Stream) breakOff() {
+	if !s.broken.Swap(true) {
+		_ = s.Body.Close()
+	}
+}
 
 // Outcome returns how the stream has ended, once it is closed.
 func (s *Stream) Outcome() relay.Outcome {

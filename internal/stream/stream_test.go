@@ -42,12 +42,6 @@ func play(t *testing.T, c Config, test func(t *testing.T, r *rig)) {
 		r := &rig{over: make(chan struct{})}
 		r.far, r.upstream = io.Pipe()
 		c.Body, c.Client = r.far, r
-		c.ClientGone = func() error {
-			if r.left.Load() {
-				return context.Canceled
-			}
-			return nil
-		}
 		r.Stream = New(c)
 		test(t, r)
 		_ = r.Close()
@@ -70,6 +64,10 @@ func (r *rig) expectNoMoreDeadlines(t *testing.T) {
 	}
 }
 
+// Gone implements [Client].
+func (r *rig) Gone() bool { return r.left.Load() }
+
+// SetWriteDeadline implements [Client].
 func (r *rig) SetWriteDeadline(deadline time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
