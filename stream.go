@@ -175,12 +175,13 @@ func unreached(err error) error {
 // isPlain gives back what only a stream needs.
 func (s *streaming) isPlain() {
 	s.seat.Release()
+	s.seat = nil
 	s.balancer.Turn(s.lease, balance.Ask{Use: balance.Request})
 }
 
 // enter holds an answer that is a stream to the caps, unless its request was already.
 func (s *streaming) enter() (rf *refusal) {
-	if s.use == balance.Stream && s.seat != nil {
+	if s.seat != nil {
 		return nil
 	}
 	if s.seat, rf = s.takeSeat(s.w, s.r, s.asked); rf != nil {

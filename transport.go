@@ -28,13 +28,18 @@ type proxied struct {
 
 	upstream *reverseproxy.Upstream // that was asked for last
 	tried    []string               // addresses that could not be reached
-	watcher  *streaming             // takes what the upstream says; nil for as it is
+	watcher  watcher                // sees what the upstream says before reverse_proxy does; nil for nobody
 
 	// An upstream's refusal of a handshake. It takes reverse_proxy's way to
 	// the client, so that handle_response, header_down, unhealthy_status and
 	// so on apply to it.
 	refusedBy *reverseproxy.Upstream
 	refusal   *http.Response
+}
+
+// watcher decides what reverse_proxy gets of what an upstream says.
+type watcher interface {
+	answered(*http.Response, error) (*http.Response, error)
 }
 
 type proxiedKey struct{}

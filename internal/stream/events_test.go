@@ -102,7 +102,7 @@ func checkEnd(t *testing.T, text []byte, due int, split func(left int) int) {
 
 func TestEventsAreSeenAsTheirClientsSeeThem(t *testing.T) {
 	t.Parallel()
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // makes tests
+	rng := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
 		text := randomStream(rng, 1+rng.IntN(20))
 		most := 1 + rng.IntN(40)
