@@ -101,10 +101,22 @@ func inflateAll(t testing.TB, p []byte) []byte {
 	return all
 }
 
+var writers = sync.Pool{New: func() any {
+	w, _ := flate.NewWriter(nil, flate.DefaultCompression)
+	return w
+}}
+
 // deflated compresses as a peer does that has sent dict before.
 func deflated(p, dict []byte) []byte {
 	var b bytes.Buffer
-	w, _ := flate.NewWriterDict(&b, flate.DefaultCompression, dict)
+	var w *flate.Writer
+	if dict == nil { // as with most, and to make a writer takes longer than to write
+		w = writers.Get().(*flate.Writer)
+		defer writers.Put(w)
+		w.Reset(&b)
+	} else {
+		w, _ = flate.NewWriterDict(&b, flate.DefaultCompression, dict)
+	}
 	_, _ = w.Write(p)
 	_ = w.Flush()
 	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
