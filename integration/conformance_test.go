@@ -18,6 +18,8 @@ type utterance struct {
 	name  string
 	sent  []byte
 	chop  int    // so many bytes are written at once; 0 for all
+	heeds int    // so many messages come back before what ends it is sent; 0 if nothing is waited for
+	ends  []byte // what is sent last
 	offer string // of extensions
 	code  int    // what an endpoint that holds to RFC 6455 closes with; 0 where all is as it should be
 	lax   bool   // the npm package ws does not mind
@@ -61,18 +63,18 @@ func (u utterance) utter(conn *wsConn) (o outcome) {
 	defer conn.kill()
 	defer conn.guard().Stop()
 	var ear listener
-	said := make(chan struct{})
+	said, heeded := make(chan struct{}), make(chan struct{})
+	heed := sync.OnceFunc(func() { close(heeded) })
+	defer heed()
 	go func() {
 		defer close(said)
-		size := u.chop
-		if size == 0 {
-			size = len(u.sent)
+		if !u.say(conn, u.sent) {
+			return
 		}
-		for piece := range slices.Chunk(u.sent, size) {
-			if _, err := conn.w.Write(piece); err != nil {
-				return
-			}
+		if u.heeds > 0 {
+			<-heeded
 		}
+		u.say(conn, u.ends)
 	}()
 	for {
 		f, err := readFrame(conn.br)
@@ -84,13 +86,31 @@ func (u utterance) utter(conn *wsConn) (o outcome) {
 			o.after++
 		case f.op == opClose:
 			o.close = fmt.Sprint(f.closeCode(), " ", describe(f))
+			heed()
 			<-said
 			_ = conn.closeWrite()
 		default:
 			o.frames = append(o.frames, describe(f))
 			o.heard = append(o.heard, ear.hear(f)...)
+			if len(o.heard) >= u.heeds {
+				heed()
+			}
 		}
 	}
+}
+
+// say reports whether all could be written.
+func (u utterance) say(conn *wsConn, p []byte) bool {
+	size := u.chop
+	if size == 0 {
+		size = max(len(p), 1)
+	}
+	for piece := range slices.Chunk(p, size) {
+		if _, err := conn.w.Write(piece); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // header is that of the handshake.
