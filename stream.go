@@ -56,10 +56,8 @@ type streaming struct {
 	tries   *tries          // nil unless the request asks for a stream, and once the answer was one
 	seat    *admission.Seat // nil until it is taken
 	refused *refusal        // nil as long as it is served
-	unable  error           // why the upstream could not be reached; nil where it could
-
-	stream *stream.Stream // nil unless the answer is one
-	conn   *live.Conn     // of the stream, or of the last one
+	stream  *stream.Stream  // nil unless the answer is one
+	conn    *live.Conn      // of the stream, or of the last one
 }
 
 // serveAsked serves a request that asks for a stream: it is admitted as a handshake is, and
@@ -79,6 +77,7 @@ func (s *streaming) serveAsked(next caddyhttp.Handler) error {
 		if s.refused = s.reserve(s.tries); s.refused != nil {
 			return nil
 		}
+		s.tries.failed = false
 		if err := s.pass(next); !s.triesAgain() {
 			return err
 		}
@@ -92,10 +91,9 @@ func (s *streaming) triesAgain() bool {
 		return false
 	}
 	t.count++
-	if s.unable == nil || s.r.ContentLength != 0 || !t.more() {
+	if !t.failed || s.r.ContentLength != 0 || !t.more() {
 		return false
 	}
-	t.failed, t.last = true, s.unable
 	t.tried = append(t.tried, s.tried...)
 	s.lease.Release()
 	return true
@@ -143,11 +141,11 @@ func (s *streaming) pass(next caddyhttp.Handler) (err error) {
 // answered looks at what an upstream has answered.
 func (s *streaming) answered(res *http.Response, err error) (*http.Response, error) {
 	s.finishStream() // of an answer for which another upstream is tried
-	if s.unable = unreached(err); s.unable != nil {
-		s.tried = append(s.tried, s.lease.Address())
-		s.live.Failed(s.name, s.lease.Address())
+	if s.tries != nil {
+		s.tries.failed = false
 	}
 	if err != nil {
+		s.failed(err)
 		return nil, err
 	}
 	contentType, protocol := s.streams.of(s.r.Method, res)
@@ -164,12 +162,16 @@ func (s *streaming) answered(res *http.Response, err error) (*http.Response, err
 	return res, nil
 }
 
-// unreached returns the error if the request has not come to an upstream.
-func unreached(err error) error {
-	if _, dialing := errors.AsType[reverseproxy.DialError](err); dialing {
-		return err
+// failed notes an error, if it says that the request has not come to the upstream.
+func (s *streaming) failed(err error) {
+	if _, dialing := errors.AsType[reverseproxy.DialError](err); !dialing {
+		return
 	}
-	return nil
+	s.tried = append(s.tried, s.lease.Address())
+	s.live.Failed(s.name, s.lease.Address())
+	if s.tries != nil {
+		s.tries.failed, s.tries.last = true, err
+	}
 }
 
 // isPlain gives back what only a stream needs.

@@ -49,17 +49,17 @@ type Conn struct {
 	deadline atomic.Uint32
 
 	// Guarded by the set's lock.
-	waiting    bool // its member is gone, and a source may yet name its upstream
-	over       bool
 	member     string // names its upstream
 	authority  Authority
 	departures *departures
 	done       chan struct{} // closed when it is over; nil until gone is called
+	waiting    bool          // its member is gone, and a source may yet name its upstream
+	over       bool
 
 	// Guarded by the lock of deadlines.
 	dueNever bool  // it is over
+	dueIndex int32 // in the queue, from 1; 0 for none
 	due      int64 // in milliseconds since 1970
-	dueIndex int   // in the queue, from 1; 0 for none
 }
 
 // NewConn returns a connection for the set. Its details may be completed until

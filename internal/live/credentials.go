@@ -17,20 +17,31 @@ import (
 // replaced by a renewal. The zero value is that of a connection without authentication.
 type Authority struct {
 	jti        string
-	credential string
-	issuer     unique.Handle[string] // zero for none; most connections share it
-	issued     int64                 // in seconds since 1970; 0 where nobody knows
-	expires    time.Time             // zero for never
+	credential unique.Handle[string] // zero for none, as is the issuer; most connections share both
+	issuer     unique.Handle[string]
+	issued     int64     // in seconds since 1970; 0 where nobody knows
+	expires    time.Time // zero for never
 }
 
 // NewAuthority describes a token, and does not hold its text. The times may be zero: it
 // does not say when it was issued, or has no end.
 func NewAuthority(jti, credential, issuer string, issued, expires time.Time) Authority {
-	a := Authority{jti: strings.Clone(jti), credential: credential, issued: max(0, issued.Unix()), expires: expires}
+	a := Authority{jti: strings.Clone(jti), issued: max(0, issued.Unix()), expires: expires}
+	if credential != "" {
+		a.credential = unique.Make(credential)
+	}
 	if issuer != "" {
 		a.issuer = unique.Make(issuer)
 	}
 	return a
+}
+
+// credentialName is the credential; empty where it is not known.
+func (a Authority) credentialName() string {
+	if a.credential == (unique.Handle[string]{}) {
+		return ""
+	}
+	return a.credential.Value()
 }
 
 // credentialOf is what a revocation may refuse of the authority.
@@ -74,7 +85,7 @@ func (s *Set) withdrawOne(a access) {
 	defer panics.Contain() // a reload has other connections to end
 	if s.dropAccess(a) {
 		s.End(EndRevoked, func(c *Conn) bool {
-			return c.authority.credential == a.credential && (a.member == "" || c.member == a.member)
+			return c.authority.credentialName() == a.credential && (a.member == "" || c.member == a.member)
 		})
 	}
 }
@@ -98,7 +109,7 @@ func (s *Set) acceptsLocked(member, credential string) bool {
 // stillAcceptedLocked reports whether a loaded configuration accepts the credential
 // that let the connection in. It is true where the credential is not known.
 func (s *Set) stillAcceptedLocked(c *Conn) bool {
-	credential := c.authority.credential
+	credential := c.authority.credentialName()
 	switch {
 	case credential == "":
 		return true

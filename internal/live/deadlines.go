@@ -51,7 +51,7 @@ func (d *deadlines) forget(c *Conn) {
 
 func (d *deadlines) dropLocked(c *Conn) {
 	if c.dueIndex > 0 {
-		heap.Remove(&d.queue, c.dueIndex-1)
+		heap.Remove(&d.queue, int(c.dueIndex-1))
 	}
 }
 
@@ -125,14 +125,14 @@ func (q dueQueue) Less(i, j int) bool { return q[i].due < q[j].due }
 // Swap implements heap.Interface.
 func (q dueQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].dueIndex, q[j].dueIndex = i+1, j+1
+	q[i].dueIndex, q[j].dueIndex = int32(i+1), int32(j+1)
 }
 
 // Push implements heap.Interface.
 func (q *dueQueue) Push(x any) {
 	c, _ := x.(*Conn)
 	*q = append(*q, c)
-	c.dueIndex = len(*q)
+	c.dueIndex = int32(len(*q))
 }
 
 // Pop implements heap.Interface.

@@ -75,7 +75,7 @@ func TestMillionDeadlinesAreCheap(t *testing.T) {
 	for i := range all {
 		d.set(&all[i], start.Add(time.Duration(i)*time.Millisecond))
 	}
-	const own = 8 + 8 + 8 // due, duePlace and dueNever
+	const own = 8 + 8 // due, dueIndex and dueNever
 	if each := (allocated()-before)/n + own; each > 100 {
 		t.Errorf("%d bytes each, want at most 100", each)
 	}

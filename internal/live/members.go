@@ -105,7 +105,7 @@ func (s *Set) rehomeLocked(c *Conn) bool {
 	}
 	heirs := s.heirsLocked(c)
 	good := slices.IndexFunc(heirs, func(member string) bool {
-		return c.authority.credential == "" || s.acceptsLocked(member, c.authority.credential)
+		return c.authority.credentialName() == "" || s.acceptsLocked(member, c.authority.credentialName())
 	})
 	switch {
 	case good >= 0:

@@ -24,9 +24,9 @@ func (s *Set) Renew(gateway, id, userID string, by Authority, leads func(member,
 	switch {
 	case c == nil || c.Gateway != gateway:
 		return RenewalUnknown
-	case !leads(c.member, by.credential) || !s.acceptsLocked(c.member, by.credential):
+	case !leads(c.member, by.credentialName()) || !s.acceptsLocked(c.member, by.credentialName()):
 		return RenewalElsewhere
-	case c.UserID == "" || c.UserID != userID, !c.authority.mayShareUsers(by), !leads(c.member, c.authority.credential):
+	case c.UserID == "" || c.UserID != userID, !c.authority.mayShareUsers(by), !leads(c.member, c.authority.credentialName()):
 		return RenewalOtherUser
 	case by.expires.IsZero() && !c.authority.expires.IsZero():
 		return RenewalWithoutAnEnd

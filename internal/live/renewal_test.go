@@ -93,7 +93,7 @@ func TestRenewedConnectionLives(t *testing.T) {
 			s.claimAll(func(c *Conn) bool { return c.authority.jti == "old" })
 		},
 		"as its key is taken out": func(s *Set, _ *Conn) {
-			s.claimAll(func(c *Conn) bool { return c.authority.credential == "key" })
+			s.claimAll(func(c *Conn) bool { return c.authority.credentialName() == "key" })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unique"
 )
 
 // TestConnectionWaitsForASourceThatHasNotAnswered, of its own gateway, and is drained
@@ -94,7 +95,7 @@ func TestConnectionPassesToWhatNamesItsUpstreamNow(t *testing.T) {
 				s.Name("dynamic:old")
 				s.accept(access{"dynamic:old", key})
 				c, client, backend := prepare(t, s, "a:1", "dynamic:old", time.Second)
-				c.authority.credential = key
+				c.authority.credential = unique.Make(key)
 				live(s, c, client, backend)
 
 				for _, member := range []string{"a:1", "dynamic:new", elsewhere} {

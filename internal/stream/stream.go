@@ -56,10 +56,11 @@ type Stream struct {
 	lastActive moment
 	marks      marks
 
-	started bool   // somebody has read
-	reading bool   // the body is being read
-	closed  bool   // nothing touches the client any more
-	writing moment // since when the last piece is being written; never while none is
+	started bool        // somebody has read
+	reading bool        // the body is being read
+	closed  bool        // nothing touches the client any more
+	broken  atomic.Bool // the body is closed; not guarded
+	writing moment      // since when the last piece is being written; never while none is
 
 	cause *relay.Outcome // why the stream ends; nil until then
 	due   moment         // when it is cut; never as long as it need not end
@@ -67,8 +68,6 @@ type Stream struct {
 
 	timer *time.Timer // nil until it is needed
 	wakes moment      // when the timer fires
-
-	broken atomic.Bool // the body is closed; not guarded
 }
 
 // New returns a stream. Its owner closes it.
