@@ -39,7 +39,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if what == handshake.Plain && h.authenticator != nil && h.Auth.Renew != "" && r.URL.Path == h.Auth.Renew {
 		return h.serveRenewal(w, r)
 	}
-	if rf == nil && (what == handshake.Sound || what == handshake.Plain && h.streams.askedFor(r)) {
+	asksForStream := what == handshake.Plain && h.streams.askedFor(r)
+	if rf == nil && (what == handshake.Sound || asksForStream) {
 		rf = h.letKnock(w, r, asked)
 	}
 	if rf == nil {
@@ -53,7 +54,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r, what, since, rf)
 	}
 	if what == handshake.Plain {
-		return h.servePlain(w, r, next, since, who, asked)
+		return h.servePlain(w, r, next, since, who, asked, asksForStream)
 	}
 	return h.serveWebSocket(w, r, next, since, who, asked)
 }

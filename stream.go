@@ -17,8 +17,8 @@ import (
 )
 
 // servePlain has the embedded proxy serve a request that is no handshake, and that came at
-// since. Its answer may be a stream.
-func (h *Handler) servePlain(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity, asked *errands) error {
+// since. Its answer may be a stream; asksForStream is whether the request says so.
+func (h *Handler) servePlain(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity, asked *errands, asksForStream bool) error {
 	setUpstreamPlaceholder(r, "") // until it is chosen
 	if h.streams == nil {
 		p := newProxied(balance.Request, who.forwarded)
@@ -32,7 +32,7 @@ func (h *Handler) servePlain(w http.ResponseWriter, r *http.Request, next caddyh
 	s.lease, s.watcher = &s.own, s
 	defer s.finish()
 	var err error
-	if h.streams.askedFor(r) {
+	if asksForStream {
 		err = s.serveAsked(next)
 	} else {
 		err = s.pass(next)
