@@ -95,7 +95,7 @@ func (c *clients) stream(greeted func()) error {
 	}
 	var buf [eventSize]byte
 	for n := 0; ; n++ {
-		if _, err := io.ReadFull(res.Body, buf[:]); err == io.EOF { //nolint:errorlint // as every reader returns it
+		if _, err := io.ReadFull(res.Body, buf[:]); err == io.EOF {
 			c.noteEnd()
 			return nil
 		} else if err != nil {

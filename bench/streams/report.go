@@ -10,7 +10,7 @@ type results map[string][]result
 
 // median is that of a figure over the rounds.
 func (all results) median(name string, figure func(result) float64) float64 {
-	var values []float64
+	values := make([]float64, 0, len(all[name]))
 	for _, r := range all[name] {
 		values = append(values, figure(r))
 	}
