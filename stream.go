@@ -91,7 +91,8 @@ func (s *streaming) triesAgain() bool {
 		return false
 	}
 	t.count++
-	if !t.failed || s.r.ContentLength != 0 || !t.more() {
+	unread := s.r.ContentLength == 0 || s.Proxy.RequestBuffers == 0 // the body, of which over HTTP/3 nobody says whether there is one
+	if !t.failed || !unread || !t.more() {
 		return false
 	}
 	t.tried = append(t.tried, s.tried...)
