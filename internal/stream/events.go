@@ -64,7 +64,7 @@ func (e *events) step(p []byte) int {
 		e.inLine, e.comment, e.cr = true, c == ':', false
 		e.fields = e.fields || !e.comment
 	}
-	return e.restOfLine(p)
+	return restOfLine(p)
 }
 
 // readMark reads the beginning of the stream.
@@ -96,14 +96,25 @@ func (e *events) endLine(c byte) {
 	e.awaitsLF = e.cr && wasBoth
 }
 
-// restOfLine returns how many bytes there are until the line ends.
-func (e *events) restOfLine(p []byte) int {
-	end := bytes.IndexByte(p, '\n')
-	if end < 0 {
-		end = len(p)
+// leastWindow is how far is looked for the end of a line at first.
+const leastWindow = 128
+
+// restOfLine returns how many bytes there are until the line ends. It looks for both ends
+// in windows that grow: where all lines end by one of the two, looking for the other would
+// go over everything behind them again for each line.
+func restOfLine(p []byte) int {
+	for from, size := 0, leastWindow; from < len(p); from, size = from+size, 2*size {
+		window := p[from:min(from+size, len(p))]
+		end := bytes.IndexByte(window, '\n')
+		if end >= 0 {
+			window = window[:end]
+		}
+		if i := bytes.IndexByte(window, '\r'); i >= 0 {
+			end = i
+		}
+		if end >= 0 {
+			return from + end
+		}
 	}
-	if i := bytes.IndexByte(p[:end], '\r'); i >= 0 {
-		end = i
-	}
-	return end
+	return len(p)
 }

@@ -160,16 +160,20 @@ func TestABoundaryIsWhereABlankLineHasEnded(t *testing.T) {
 	}
 }
 
+// BenchmarkEvents reads what fits into a buffer of reverse_proxy, and longer lines.
 func BenchmarkEvents(b *testing.B) {
-	for _, size := range []int{64, 4 << 10, 1 << 20} {
-		event := []byte("data: " + strings.Repeat("x", size-8) + "\n\n")
-		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			b.SetBytes(int64(len(event)))
-			b.ReportAllocs()
-			var e events
-			for b.Loop() {
-				e.read(event)
-			}
-		})
+	for _, end := range lineEnds {
+		for _, size := range []int{16, 64, 4 << 10, 1 << 20} {
+			event := "data: " + strings.Repeat("x", size-6-2*len(end)) + end + end
+			text := []byte(strings.Repeat(event, max(1, 32<<10/size)))
+			b.Run(fmt.Sprintf("end=%q/size=%d", end, size), func(b *testing.B) {
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				var e events
+				for b.Loop() {
+					e.read(text)
+				}
+			})
+		}
 	}
 }
