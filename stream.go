@@ -165,7 +165,7 @@ func (s *streaming) answered(res *http.Response, err error) (*http.Response, err
 
 // failed notes an error, if it says that the request has not come to the upstream.
 func (s *streaming) failed(err error) {
-	if _, dialing := errors.AsType[reverseproxy.DialError](err); !dialing {
+	if _, dialing := errors.AsType[reverseproxy.DialError](err); !dialing || s.Gone() {
 		return
 	}
 	s.tried = append(s.tried, s.lease.Address())
@@ -228,7 +228,7 @@ func (s *streaming) goLive(res *http.Response, contentType, protocol string) {
 	if s.Auth != nil && s.Auth.Renew != "" {
 		res.Header.Set(connectionHeader, id)
 	}
-	upgrade.StopClocks(s.w, s.r)
+	upgrade.StopClocksOfAnswer(s.w, s.r)
 	body := stream.New(stream.Config{
 		Body:         res.Body,
 		Ends:         endsOf(res, contentType),
@@ -259,9 +259,10 @@ func (s *streaming) authority() live.Authority {
 	return s.who.authority()
 }
 
-// SetWriteDeadline implements [stream.Client].
+// SetWriteDeadline implements [stream.Client]. Caddy's writers remember deadlines, and may be
+// writing at the same time.
 func (s *streaming) SetWriteDeadline(deadline time.Time) error {
-	return http.NewResponseController(s.w).SetWriteDeadline(deadline)
+	return http.NewResponseController(upgrade.Innermost(s.w)).SetWriteDeadline(deadline)
 }
 
 // Gone implements [stream.Client].

@@ -9,7 +9,6 @@ package stream
 import (
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
@@ -56,14 +55,16 @@ type Stream struct {
 	lastActive moment
 	marks      marks
 
-	started bool        // somebody has read
-	reading bool        // the body is being read
-	closed  bool        // nothing touches the client any more
-	broken  atomic.Bool // the body is closed; not guarded
-	writing moment      // since when the last piece is being written; never while none is
+	started bool   // somebody has read
+	reading bool   // the body is being read
+	over    bool   // Read has returned the end, and the client has taken everything before it
+	cut     bool   // nothing is waited for any more
+	broken  bool   // the body is closed, or being closed
+	closed  bool   // nothing touches the client any more
+	writing moment // since when the last piece is being written; never while none is
 
 	cause *relay.Outcome // why the stream ends; nil until then
-	due   moment         // when it is cut; never as long as it need not end
+	due   moment         // when it is cut unless it is over; never as long as it need not end
 	final error          // what Read returns from now on; nil as long as something may come
 
 	timer *time.Timer // nil until it is needed
@@ -92,12 +93,12 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writing = 0
+	s.writing, s.started = 0, true
+	s.reading = s.final == nil
 	if s.final != nil {
-		return s.final
+		s.overLocked(momentOf(time.Now()))
 	}
-	s.started, s.reading = true, true
-	return nil
+	return s.final
 }
 
 // pass decides how much of what has come goes on.
@@ -105,21 +106,25 @@ func (s *Stream) pass(p []byte, err error) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reading = false
-	if s.final != nil {
-		return 0, s.final // what has come is behind the end
-	}
 	now := momentOf(time.Now())
-	n := s.countLocked(p, now)
-	if n > 0 {
-		s.writing = now
+	if s.final != nil { // what has come is behind the end
+		s.overLocked(now)
+		return 0, s.final
 	}
+	n := s.countLocked(p, now)
 	switch {
 	case s.final != nil:
 		err = nil // at the next Read
 	case err != nil:
 		s.endedLocked(err)
+		if n == 0 {
+			s.overLocked(now)
+		}
 	}
-	s.armLocked(now)
+	if n > 0 {
+		s.writing = now
+		s.armLocked(now)
+	}
 	return n, err
 }
 
@@ -134,14 +139,14 @@ func (s *Stream) countLocked(p []byte, now moment) (n int) {
 	case s.Ends != BetweenEvents:
 		s.lastActive = now
 		if s.due != 0 {
-			s.final = map[Ends]error{AfterFlush: io.EOF, Nowhere: errCut}[s.Ends]
+			s.final = s.Ends.final()
 		}
 	case s.due == 0:
 		s.events.read(p)
 	default:
 		var ended bool
 		if n, ended = s.events.readToEnd(p); ended {
-			s.final = io.EOF
+			s.final = s.Ends.final()
 		}
 	}
 	if s.events.count != before {
@@ -174,16 +179,18 @@ func (s *Stream) blameLocked(out relay.Outcome) {
 // Close breaks the body off if it has not ended. Nothing touches the client any more. It
 // may be called more than once.
 func (s *Stream) Close() error {
-	s.close()
-	s.breakOff()
+	if s.close() {
+		_ = s.Body.Close()
+	}
 	return nil
 }
 
-func (s *Stream) close() {
+// close reports whether the body is to be closed.
+func (s *Stream) close() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return
+		return false
 	}
 	s.closed = true
 	if s.timer != nil {
@@ -196,13 +203,14 @@ func (s *Stream) close() {
 		s.blameLocked(relay.Outcome{By: relay.Client, Reason: "client vanished"}) // who takes nothing more
 	}
 	s.blameLocked(relay.Outcome{By: relay.Gateway, Reason: "the answer was not passed on"})
+	return s.breakLocked()
 }
 
-// breakOff closes the body, once.
-func (s *Stream) breakOff() {
-	if !s.broken.Swap(true) {
-		_ = s.Body.Close()
-	}
+// breakLocked reports whether the caller has to close the body, which nobody else does.
+func (s *Stream) breakLocked() bool {
+	broken := s.broken
+	s.broken = true
+	return !broken
 }
 
 // Outcome returns how the stream has ended, once it is closed.

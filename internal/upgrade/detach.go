@@ -29,8 +29,23 @@ func StopClocks(w http.ResponseWriter, r *http.Request) {
 	_ = rc.SetWriteDeadline(time.Time{})
 }
 
-// innermost returns the server's own writer, below every wrapper.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
+// StopClocksOfAnswer does the same for an answer that lasts. What is still to come of its
+// request has its own deadline, under which another goroutine may be reading it.
+func StopClocksOfAnswer(w http.ResponseWriter, r *http.Request) {
+	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if rd == nil || r.ContentLength == 0 {
+		StopClocks(w, r)
+		return
+	}
+	if wr != nil {
+		wr.Deadline.HardDeadline = time.Time{}
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+}
+
+// Innermost returns the server's own writer, below every wrapper. Only its deadlines may be
+// set from another goroutine: Caddy's wrappers remember them.
+func Innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {

@@ -34,7 +34,7 @@ func stream(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 	if err := http.NewResponseController(w).Flush(); err != nil {
 		return Side{}, err
 	}
-	base := innermost(w)
+	base := Innermost(w)
 	rc := http.NewResponseController(base)
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{}) // that of the flush

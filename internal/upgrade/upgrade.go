@@ -41,7 +41,7 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 	w.WriteHeader(http.StatusSwitchingProtocols)
 	// A client that has left much unread of what it asked for before may not take the
 	// answer either, and a hijack would not say so.
-	rc := http.NewResponseController(innermost(w))
+	rc := http.NewResponseController(Innermost(w))
 	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err := rc.Flush(); err != nil {
 		return Side{}, err
