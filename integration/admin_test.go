@@ -23,6 +23,7 @@ type shownUpstream struct {
 	Address, State       string
 	Weight               float64
 	Live, Opened, Failed int
+	Streams              int
 }
 
 // gateways reads what the admin endpoint shows.

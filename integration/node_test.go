@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -17,7 +18,7 @@ func needNode(t *testing.T) string {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	need(t, err != nil, "node is not installed")
-	for _, name := range []string{"@msgpack/msgpack", "graphql-ws", "jose", "socket.io", "ws"} {
+	for _, name := range []string{"@modelcontextprotocol/server", "@msgpack/msgpack", "eventsource", "graphql-sse", "graphql-ws", "jose", "socket.io", "ws"} {
 		_, err = os.Stat("clients/node_modules/" + name)
 		need(t, err != nil, "the npm package "+name+" is missing: run npm ci in integration/clients")
 	}
@@ -51,7 +52,8 @@ type nodeEvent struct {
 // startNode runs a script until the end of the test.
 func startNode(t *testing.T, script string, args ...string) *nodeScript {
 	t.Helper()
-	cmd := exec.Command(needNode(t), append([]string{"clients/" + script}, args...)...) // #nosec G204
+	cmd := exec.Command(needNode(t), append([]string{"clients/" + script}, args...)...)     // #nosec G204
+	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+filepath.Join(workDir, certFile)) // for fetch
 	stderr := new(recording)
 	cmd.Stderr = stderr
 	in, err := cmd.StdinPipe()

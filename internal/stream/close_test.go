@@ -104,12 +104,12 @@ func TestNothingTouchesTheClientOfAClosedStream(t *testing.T) {
 				t.Error(err)
 			}
 			s.End(drained, relay.Close{})
-			time.Sleep(patience)
+			<-time.After(patience)
 			go s.End(drained, relay.Close{})
 			_ = s.Close()
 			touched := w.touched
 			w.touched = 0
-			time.Sleep(time.Hour)
+			bubble.Elapse(time.Hour)
 			if w.touched != 0 || touched > 1 {
 				t.Errorf("the client is touched %d times before the stream is closed, and %d times behind", touched, w.touched)
 			}

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -123,7 +124,7 @@ func TestAClientIsLeftAloneOnceItsStreamIsOver(t *testing.T) {
 					t.Fatal(err)
 				}
 				end(r)
-				if _, err := r.Read(make([]byte, 64)); err != io.EOF {
+				if _, err := r.Read(make([]byte, 64)); !errors.Is(err, io.EOF) {
 					t.Fatal(err)
 				}
 				r.End(drained, relay.Close{})
