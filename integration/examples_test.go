@@ -75,7 +75,7 @@ func TestEveryExampleIsTested(t *testing.T) {
 	}
 	want := []string{
 		"bearer-headers.Caddyfile", "cookies-origins-tls.Caddyfile", "forward-auth.Caddyfile",
-		"jwt-browser.Caddyfile", "limits.Caddyfile", "messages.Caddyfile", "middleware.Caddyfile", "quickstart.Caddyfile", "socketio.Caddyfile",
+		"jwt-browser.Caddyfile", "limits.Caddyfile", "messages.Caddyfile", "middleware.Caddyfile", "quickstart.Caddyfile", "socketio.Caddyfile", "streams.Caddyfile",
 	}
 	if !slices.Equal(files, want) {
 		t.Errorf("examples/ has %q, but the tests below are of %q", files, want)
