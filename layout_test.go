@@ -63,6 +63,7 @@ var packages = map[string]string{
 	"tcpdial":          "github.com/wsgateway/caddy-ws-gateway/internal/tcpdial",
 	"wsframe":          "github.com/wsgateway/caddy-ws-gateway/internal/wsframe",
 	"panics":           "github.com/wsgateway/caddy-ws-gateway/internal/panics",
+	"pace":             "github.com/wsgateway/caddy-ws-gateway/internal/pace",
 	"live":             "github.com/wsgateway/caddy-ws-gateway/internal/live",
 	"carrier":          "github.com/wsgateway/caddy-ws-gateway/internal/carrier",
 	"stream":           "github.com/wsgateway/caddy-ws-gateway/internal/stream",
@@ -188,7 +189,7 @@ var layout = map[string]struct {
 // internalLayout says which packages outside the standard library those under
 // internal may import. Caddy is for those whose doc comment says why.
 var internalLayout = map[string]string{
-	"stream":       "panics relay wsframe",
+	"stream":       "pace panics relay wsframe",
 	"assembly":     "flate handshake messages panics relay wsframe",
 	"admission":    "",
 	"balance":      "",
@@ -204,9 +205,10 @@ var internalLayout = map[string]string{
 	"live":         "zap admission balance relay panics revocation wsframe",
 	"membership":   "zap admission balance fleet panics",
 	"origin":       "",
+	"pace":         "wsframe",
 	"panics":       "",
 	"redistest":    "",
-	"relay":        "wsframe panics",
+	"relay":        "pace wsframe panics",
 	"revocation":   "",
 	"serverlog":    "caddyhttp zap zapcore caddyinsides",
 	"smoke":        "websocket",

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/pace"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -141,7 +142,7 @@ func TestSortKeysAreWhatTheirNamesSay(t *testing.T) {
 	c.OpenedAt = now.Add(-3 * time.Second)
 	look := &relay.Look{
 		LastActive: now.Add(-2 * time.Second), RTT: time.Millisecond, Pending: 7,
-		PaceFromClient: relay.Pace{Messages: 100, Bytes: 5}, PaceFromUpstream: relay.Pace{Messages: 100, Bytes: 6},
+		PaceFromClient: pace.Pace{Messages: 100, Bytes: 5}, PaceFromUpstream: pace.Pace{Messages: 100, Bytes: 6},
 	}
 	for name, want := range map[string]float64{"age": 3, "idle": 2, "rate": 11, "pending": 7, "rtt": 0.001} {
 		if got := sortKeys[name](c, look, now); got != want {

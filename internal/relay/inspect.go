@@ -30,8 +30,8 @@ const (
 func (r *Relay) followPiece(from, to *side, p []byte, now int64) (next piece, over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.marks.due(now) {
-		r.marks.move(now, &r.client.scan, &r.upstream.scan)
+	if r.marks.Due(now) {
+		r.mark(now)
 	}
 	if to.shut || from.barred {
 		return piece{fate: fateDrop}, r.followDropped(from, p)

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/pace"
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
@@ -145,7 +146,7 @@ type Relay struct {
 
 	mu         sync.Mutex // guards the rest, and the fields of the sides that say so
 	lastActive int64      // when data last passed
-	marks      marks
+	marks      pace.Marks
 	ending     *ending // nil until the first cause of the end
 	running    bool
 	finished   bool // both sides are closed, or about to be
@@ -220,7 +221,7 @@ func New(c Config) *Relay {
 		lingerTimeout: positiveOr(c.LingerTimeout, defaultLingerTimeout),
 		policy:        c.Policy,
 		lastActive:    now,
-		marks:         marks{newer: mark{at: markTime(now)}, older: mark{at: markTime(now)}},
+		marks:         pace.Since(now),
 	}
 	if r.policy == nil {
 		r.policy = &noPolicy

@@ -42,9 +42,9 @@ func TestSlowReaderIsNotTakenForGone(t *testing.T) {
 
 // readSlowly has the client read steadily. The connection must not end.
 func readSlowly(t *testing.T, f *fixture, long time.Duration) {
-	tick := time.NewTicker(pace)
+	tick := time.NewTicker(sipEvery)
 	defer tick.Stop()
-	p := make([]byte, paceBytes)
+	p := make([]byte, sipBytes)
 	for begin := time.Now(); time.Since(begin) < long; <-tick.C {
 		if _, err := f.client.Read(p); err != nil {
 			t.Fatal(err)

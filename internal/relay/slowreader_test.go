@@ -9,10 +9,10 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// pace is how a slow reader reads: 200 KiB a second, for longer than WriteTimeout.
+// sips are how a slow reader reads: 200 KiB a second, for longer than WriteTimeout.
 const (
-	paceBytes = 4 << 10
-	pace      = 20 * time.Millisecond
+	sipBytes = 4 << 10
+	sipEvery = 20 * time.Millisecond
 )
 
 // around is a wrapper that says what it wraps.
@@ -69,9 +69,9 @@ func TestSlowReaderIsNotEnded(t *testing.T) {
 					}
 				}
 			}()
-			tick := time.NewTicker(pace)
+			tick := time.NewTicker(sipEvery)
 			defer tick.Stop()
-			p := make([]byte, paceBytes)
+			p := make([]byte, sipBytes)
 			for until := time.Now().Add(3 * writeTimeout); time.Now().Before(until); <-tick.C {
 				if _, err := f.client.Read(p); err != nil {
 					t.Fatal(err)

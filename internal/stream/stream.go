@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/pace"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
@@ -53,7 +54,8 @@ type Stream struct {
 	events     events
 	bytes      uint64 // passed on
 	lastActive moment
-	marks      marks
+	lastPassed moment // when anything came last, be it no event
+	marks      pace.Marks
 
 	started bool   // somebody has read
 	reading bool   // the body is being read
@@ -73,11 +75,11 @@ type Stream struct {
 
 // New returns a stream. Its owner closes it.
 func New(c Config) *Stream {
-	s := &Stream{Config: c, lastActive: momentOf(time.Now())}
-	s.marks.newer.at, s.marks.older.at = s.lastActive, s.lastActive
+	now := momentOf(time.Now())
+	s := &Stream{Config: c, lastActive: now, lastPassed: now, marks: pace.Since(int64(now))}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.armLocked(s.lastActive)
+	s.armLocked(now)
 	return s
 }
 
@@ -131,11 +133,14 @@ func (s *Stream) pass(p []byte, err error) (int, error) {
 // countLocked counts what goes on of p, as far as the end where that is due.
 func (s *Stream) countLocked(p []byte, now moment) (n int) {
 	n = len(p)
-	before := s.events.count
-	s.marks.note(now, before, s.bytes)
-	switch {
-	case n == 0:
+	if n == 0 {
 		return 0
+	}
+	if s.lastPassed = now; s.marks.Due(int64(now)) {
+		s.marks.Move(int64(now), wsframe.Counts{}, s.countsLocked())
+	}
+	before := s.events.count
+	switch {
 	case s.Ends != BetweenEvents:
 		s.lastActive = now
 		if s.due != 0 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
+	"github.com/wsgateway/caddy-ws-gateway/internal/pace"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 )
 
@@ -339,11 +340,11 @@ func TestALookShowsWhatHasPassed(t *testing.T) {
 		if look.FromUpstream.Messages != 20 || look.FromUpstream.Bytes != 20*12 || !look.LastActive.Equal(opened.Add(20*time.Second)) {
 			t.Errorf("got %+v", look)
 		}
-		if pace := look.PaceFromUpstream; pace.Messages < 0.9 || pace.Messages > 1.3 || pace.Bytes < 11 || pace.Bytes > 16 {
-			t.Errorf("the pace is %+v, want 1 event and 12 bytes a second", pace)
+		if got := look.PaceFromUpstream; got.Messages < 0.9 || got.Messages > 1.3 || got.Bytes < 11 || got.Bytes > 16 {
+			t.Errorf("the pace is %+v, want 1 event and 12 bytes a second", got)
 		}
-		if pace := r.Look(time.Now().Add(time.Minute)).PaceFromUpstream; pace != (relay.Pace{}) {
-			t.Errorf("after a minute without anything the pace is %+v", pace)
+		if got := r.Look(time.Now().Add(time.Minute)).PaceFromUpstream; got != (pace.Pace{}) {
+			t.Errorf("after a minute without anything the pace is %+v", got)
 		}
 		r.End(drained, relay.Close{})
 	})

@@ -1,4 +1,4 @@
-package relay
+package pace
 
 import (
 	"math"
@@ -8,36 +8,40 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/wsframe"
 )
 
-// marked feeds a relay by hand, at times that the test makes up.
+// marked is a client whose messages come at times that a test makes up.
 type marked struct {
-	*Relay
-	made int64
+	Marks
+
+	counts wsframe.Counts
+	last   time.Duration
 }
 
-func newMarked() marked {
-	r := New(Config{})
-	return marked{r, r.lastActive}
+// begun is when the clock of a test begins, which wraps soon in marks.
+const begun = math.MaxUint32<<tick - int64(10*time.Second)
+
+func newMarked() *marked { return &marked{Marks: Since(begun)} }
+
+// pass has a message of 10 bytes come.
+func (m *marked) pass(at time.Duration) {
+	if now := begun + int64(at); m.Due(now) {
+		m.Move(now, m.counts, wsframe.Counts{})
+	}
+	m.counts.Messages++
+	m.counts.Bytes += 10
+	m.last = max(m.last, at)
 }
 
-// pass has a message of the client come at a time since the relay was made.
-func (m marked) pass(at time.Duration, message []byte) {
-	now := m.made + int64(at)
-	m.followPiece(&m.client, &m.upstream, message, now)
-	m.pieceWritten(&m.client, &m.upstream, nil, now)
-}
-
-// pace is that of the client at a time since the relay was made.
-func (m marked) pace(at time.Duration) Pace {
-	return m.Look(moment(m.made + int64(at))).PaceFromClient
+func (m *marked) pace(at time.Duration) Pace {
+	fromClient, _ := m.Pace(begun+int64(at), begun+int64(m.last), &m.counts, &wsframe.Counts{})
+	return fromClient
 }
 
 func TestPaceIsThatOfTheLastTenSeconds(t *testing.T) {
 	t.Parallel()
 	m := newMarked()
-	message := maskedText("0123456789")
 	steady := func(from, to time.Duration) {
 		for at := from; at < to; at += 100 * time.Millisecond {
-			m.pass(at, message)
+			m.pass(at)
 		}
 	}
 	near := func(name string, got Pace, messages float64) {
@@ -52,19 +56,18 @@ func TestPaceIsThatOfTheLastTenSeconds(t *testing.T) {
 		t.Errorf("after 4 seconds of silence: %v, want less than before and more than nothing", got)
 	}
 	near("nothing for 10 seconds", m.pace(41*time.Second), 0)
-	m.pass(time.Hour, message)
-	got := m.pace(time.Hour + time.Second).Messages
-	if got < 0.1 || got > 0.2 {
+	m.pass(time.Hour)
+	if got := m.pace(time.Hour + time.Second).Messages; got < 0.1 || got > 0.2 {
 		t.Errorf("one message after an hour: %v a second, want one in 5 to 10", got)
 	}
 	steady(time.Hour, time.Hour+20*time.Second)
 	near("steady again", m.pace(time.Hour+20*time.Second), 10)
 }
 
-func TestPaceOfAConnectionThatHasJustBeenOpenedIsNotHuge(t *testing.T) {
+func TestPaceOfWhatHasJustBegunIsNotHuge(t *testing.T) {
 	t.Parallel()
 	m := newMarked()
-	m.pass(time.Millisecond, maskedText("hello"))
+	m.pass(time.Millisecond)
 	if got := m.pace(2 * time.Millisecond); got.Messages > 1 || got.Messages < 0.9 {
 		t.Errorf("%v messages a second, want about 1", got.Messages)
 	}
@@ -73,28 +76,39 @@ func TestPaceOfAConnectionThatHasJustBeenOpenedIsNotHuge(t *testing.T) {
 func TestPaceIsRightWhereTheTimeWasTakenBeforeTheLatestMark(t *testing.T) {
 	t.Parallel()
 	m := newMarked()
-	message := maskedText("0123456789")
 	var at time.Duration
 	step := func() {
 		at += 100 * time.Millisecond
-		m.pass(at, message)
+		m.pass(at)
 	}
 	for at < 20*time.Second {
 		step()
 	}
-	for before := m.marks.newer; m.marks.newer == before; {
+	for before := m.newer; m.newer == before; {
 		step()
 	}
-	marks := m.marks
+	marks := m.Marks
 	if got := m.pace(at - 500*time.Millisecond).Messages; got < 9 || got > 11 {
 		t.Errorf("for a look that began before: %v messages a second, want about 10", got)
 	}
-	m.pass(at-2*time.Millisecond, message)
-	if m.marks != marks {
-		t.Errorf("what came before the latest mark moved the marks from %+v to %+v", marks, m.marks)
+	m.pass(at - 2*time.Millisecond)
+	if m.Marks != marks {
+		t.Errorf("what came before the latest mark moved the marks from %+v to %+v", marks, m.Marks)
 	}
 	if got := m.pace(at + time.Millisecond).Messages; got < 9 || got > 11 {
 		t.Errorf("after that: %v messages a second, want about 10", got)
+	}
+}
+
+func TestPacesOfTheTwoSidesAreNotMixedUp(t *testing.T) {
+	t.Parallel()
+	m := Since(0)
+	m.Move(int64(20*time.Second), wsframe.Counts{Messages: 100, Bytes: 1000}, wsframe.Counts{Messages: 200, Bytes: 2000})
+	now := int64(30 * time.Second)
+	client, upstream := m.Pace(now, now, &wsframe.Counts{Messages: 110, Bytes: 1020}, &wsframe.Counts{Messages: 230, Bytes: 2040})
+	near := func(got, want float64) bool { return math.Abs(got-want) < want/100 }
+	if !near(client.Messages, 1) || !near(client.Bytes, 2) || !near(upstream.Messages, 3) || !near(upstream.Bytes, 4) {
+		t.Errorf("client %+v, upstream %+v, want 1 and 2, 3 and 4", client, upstream)
 	}
 }
 
@@ -116,15 +130,16 @@ func TestMarkedBytesAreExactAtFirstAndNeverWrapEarly(t *testing.T) {
 	}
 }
 
-func TestLookHasWhatCame(t *testing.T) {
-	t.Parallel()
-	m := newMarked()
-	first := maskedText("a")
-	first[0] &^= 0x80 // there is more of the message
-	m.pass(0, append(first, frame(wsframe.Continuation, true, []byte("bc"))...))
-	m.pass(0, frame(wsframe.Ping, true, []byte("p")))
-	look := m.Look(moment(m.made))
-	if want := (wsframe.Counts{Messages: 1, Text: 1, Pings: 1, Bytes: 3}); look.FromClient != want {
-		t.Errorf("%+v, want %+v", look.FromClient, want)
+func BenchmarkMarks(b *testing.B) {
+	m := Since(0)
+	var counts wsframe.Counts
+	now := int64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		now += int64(10 * time.Millisecond)
+		if m.Due(now) {
+			m.Move(now, counts, counts)
+		}
+		counts.Messages++
 	}
 }
