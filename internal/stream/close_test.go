@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/bubble"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
@@ -104,7 +105,7 @@ func TestNothingTouchesTheClientOfAClosedStream(t *testing.T) {
 				t.Error(err)
 			}
 			s.End(drained, relay.Close{})
-			<-time.After(patience)
+			bubble.Elapse(patience)
 			go s.End(drained, relay.Close{})
 			_ = s.Close()
 			touched := w.touched
@@ -141,5 +142,12 @@ func TestEndsAndClosesMayComeFromAnywhereAtOnce(t *testing.T) {
 				t.Errorf("the outcome is %+v", out)
 			}
 		})
+	}
+}
+
+func TestAStreamIsSmall(t *testing.T) {
+	t.Parallel()
+	if size := unsafe.Sizeof(Stream{}); size > 256 {
+		t.Errorf("a stream takes %d bytes, want at most 256", size)
 	}
 }
