@@ -206,7 +206,8 @@ func TestStreamThatComesToNoBoundaryIsCut(t *testing.T) {
 // TestStreamsThatEndOfThemselves are passed on as they end: properly, or not.
 func TestStreamsThatEndOfThemselves(t *testing.T) {
 	f := newFeeder(t)
-	g := start(t, "ws_gateway "+f.addr+" {\n name themselves\n streams\n }")
+	name := f.named("themselves")
+	g := start(t, "ws_gateway "+f.addr+" {\n name "+name+"\n streams\n }")
 	for i, row := range []struct {
 		end    func(*follower, *feed)
 		by     string
@@ -237,7 +238,7 @@ func TestStreamsThatEndOfThemselves(t *testing.T) {
 		}
 	}
 	g.assertNoLiveSeries(t)
-	past := g.connectionList(t, "?gateway=themselves&state=closed")
+	past := g.connectionList(t, "?state=closed&gateway="+name)
 	if i := slices.IndexFunc(past, func(r row) bool { return r.Protocol != "sse" || r.Code != 0 || r.MessagesFromUpstream != 1 }); i >= 0 || len(past) != 3*len(ways) {
 		t.Errorf("%d are listed as closed, among them number %d: %+v", len(past), i, past)
 	}

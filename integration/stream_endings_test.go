@@ -89,9 +89,9 @@ func (g *gateway) killStreams(t *testing.T, name, query string) {
 // TestWhatEndsAWebSocketEndsAStream between events, by the proper end of its body, over
 // every protocol, and says so.
 func TestWhatEndsAWebSocketEndsAStream(t *testing.T) {
-	for i, row := range streamEndings {
+	for _, row := range streamEndings {
 		t.Run(row.name, func(t *testing.T) {
-			e := row.stage(t, fmt.Sprint("ending", i))
+			e := row.stage(t)
 			row.open(e)
 			if !row.timed {
 				e.expectLive()
@@ -105,10 +105,11 @@ func TestWhatEndsAWebSocketEndsAStream(t *testing.T) {
 }
 
 // stage starts the gateway.
-func (row *streamEnding) stage(t *testing.T, name string) *endingScene {
-	e := &endingScene{t: t, f: newFeeder(t), name: name}
+func (row *streamEnding) stage(t *testing.T) *endingScene {
+	e := &endingScene{t: t, f: newFeeder(t)}
+	e.name = e.f.named("ending")
 	e.site = fmt.Sprintf("ws_gateway %s {\n name %s\n streams\n drain_period 0s\n %s\n auth {\n bearer %s\n jwt {\n key %q\n leeway 0s\n }\n }\n }",
-		e.f.addr, name, row.more, endlessToken, jwtSecret)
+		e.f.addr, e.name, row.more, endlessToken, jwtSecret)
 	if !row.process {
 		e.gateway = start(t, e.site)
 		return e

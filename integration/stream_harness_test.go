@@ -91,6 +91,12 @@ func (f *feeder) count(counter *int) int {
 	return *counter
 }
 
+// named is a name for a gateway before it that no other run in this process has, which goes
+// on to count.
+func (f *feeder) named(name string) string {
+	return name + f.addr[strings.LastIndexByte(f.addr, ':')+1:]
+}
+
 // next is the answer to the next request.
 func (f *feeder) next(t *testing.T) *feed {
 	t.Helper()
