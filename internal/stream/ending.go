@@ -78,12 +78,13 @@ func (s *Stream) overLocked(now moment) {
 	_ = s.Client.SetWriteDeadline(deadline)
 }
 
-// cutLocked lets nothing more pass, and gives up what is being written, be it the header.
-// Who writes may set another deadline at the same moment, so that it is done again.
+// cutLocked lets nothing more pass, and gives up what is being written. Who writes may set
+// another deadline at the same moment, so that it is done again. As long as nobody has read,
+// the client may be taking an answer that is given in place of the stream.
 func (s *Stream) cutLocked(now moment) {
 	s.cut = true
 	s.stopLocked(errCut)
-	if !s.reading {
+	if s.started && !s.reading {
 		_ = s.Client.SetWriteDeadline(time.Unix(1, 0))
 	}
 	s.due = now.add(cutAgain)
@@ -112,7 +113,7 @@ func (s *Stream) nextLocked() (next moment) {
 		}
 	}
 	switch {
-	case s.closed, s.over:
+	case s.closed, s.over, s.final != nil && !s.started:
 		return next
 	case s.cut:
 		return s.due

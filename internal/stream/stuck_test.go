@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -90,26 +91,26 @@ func TestWhatAnUpstreamLeavesBehindIsNotWrittenForEver(t *testing.T) {
 	}
 }
 
-func TestAHeaderIsNotWrittenForEver(t *testing.T) {
-	play(t, Config{}, func(t *testing.T, r *rig) {
-		stuck := r.setStuck()
-		r.End(drained, relay.Close{})
-		bubble.Elapse(patience - time.Millisecond)
-		select {
-		case <-stuck:
-			t.Error("the client has no time to take the header")
-		default:
-		}
-		bubble.Elapse(time.Millisecond)
-		synctest.Wait()
-		select {
-		case <-stuck:
-		default:
-			t.Error("the header is still being written")
-		}
-		r.copy()
-		r.expectEnd(t, errCut, "", byDrain)
-	})
+// TestAnAnswerInPlaceOfAStreamIsLeftAlone is about routes that answer a client themselves,
+// and have the stream closed unread when they are done.
+func TestAnAnswerInPlaceOfAStreamIsLeftAlone(t *testing.T) {
+	for ends, want := range map[Ends]error{BetweenEvents: io.EOF, AfterFlush: errCut} {
+		t.Run(fmt.Sprint(ends), func(t *testing.T) {
+			play(t, Config{Ends: ends, WriteTimeout: time.Second, IdleTimeout: time.Minute}, func(t *testing.T, r *rig) {
+				stuck := r.setStuck()
+				r.End(drained, relay.Close{})
+				bubble.Elapse(time.Hour)
+				synctest.Wait()
+				select {
+				case <-stuck:
+					t.Error("what the client is taking was broken off")
+				default:
+				}
+				r.copy()
+				r.expectEnd(t, want, "", byDrain)
+			})
+		})
+	}
 }
 
 func TestAClientIsLeftAloneOnceItsStreamIsOver(t *testing.T) {
