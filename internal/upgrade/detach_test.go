@@ -80,3 +80,31 @@ func TestNothingOfTheRequestReachesAHijackedConnection(t *testing.T) {
 		t.Error("the access log will show no header of the answer")
 	}
 }
+
+func TestTheClockOfABodyThatIsStillReadGoesOn(t *testing.T) {
+	t.Parallel()
+	hard := time.Now().Add(time.Hour)
+	for length, wantRead := range map[int64]time.Time{0: {}, 5: hard, -1: hard} {
+		near, far := net.Pipe()
+		defer far.Close()
+		server := &serverWriter{httptest.NewRecorder(), &strictConn{Conn: near, t: t}}
+		deadline := caddyhttp.IdleDeadline{Timeout: time.Minute, HardDeadline: hard}
+		rd := &caddyhttp.IdleTimeoutReader{
+			ReadCloser: http.NoBody, Ctrl: http.NewResponseController(server), Deadline: deadline, Logger: zap.NewNop(),
+		}
+		wr := &caddyhttp.IdleTimeoutWriter{
+			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: server},
+			Ctrl:                  http.NewResponseController(server), Deadline: deadline, Logger: zap.NewNop(),
+		}
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.ContentLength = length
+		r = r.WithContext(caddyhttp.ContextWithIdleTimeouts(r.Context(), rd, wr))
+		StopClocksOfAnswer(wr, r)
+		if got := rd.Deadline.HardDeadline; !got.Equal(wantRead) {
+			t.Errorf("a body of %d: its deadline is %s, want %s", length, got, wantRead)
+		}
+		if got := wr.Deadline.HardDeadline; !got.IsZero() {
+			t.Errorf("a body of %d: the answer has the deadline %s", length, got)
+		}
+	}
+}
