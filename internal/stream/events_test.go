@@ -156,6 +156,46 @@ func TestABoundaryIsWhereABlankLineHasEnded(t *testing.T) {
 	}
 }
 
+func TestALineFeedBehindABoundaryBelongsToIt(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		before, piece string
+		passed        int // of the piece
+	}{
+		{"data: x\n", "\r\ndata", 2},
+		{"data: x", "\r\n\r\ndata", 4},
+		{"data: x\r\n\r", "\ndata", 1},
+		{"data: x\r", "\rdata", 1},
+		{"data: x\r", "\r\rdata", 1},
+		{"data: x\n", "\n\ndata", 1},
+		{": comm", "ent\r\ndata", 5},
+		{"data: x\n", "\r", 1},
+	} {
+		var e events
+		e.read([]byte(row.before))
+		if n, ended := e.readToEnd([]byte(row.piece)); n != row.passed || !ended {
+			t.Errorf("%q of %q behind %q: %t, want %q", row.piece[:n], row.piece, row.before, ended, row.piece[:row.passed])
+		}
+	}
+}
+
+func TestLinesOfAnyLengthAreSeenToEnd(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("x", 10*leastWindow)
+	for length := range len(text) {
+		for _, end := range lineEnds {
+			for _, behind := range []string{"", "\r", "\n", "yy\nyy\ryy"} {
+				if got := restOfLine([]byte(text[:length] + end + behind)); got != length {
+					t.Fatalf("a line of %d bytes before %q is taken to have %d", length, end+behind, got)
+				}
+			}
+		}
+		if got := restOfLine([]byte(text[:length])); got != length {
+			t.Fatalf("%d bytes without an end are taken for %d", length, got)
+		}
+	}
+}
+
 // BenchmarkEvents reads what fits into a buffer of reverse_proxy, and longer lines.
 func BenchmarkEvents(b *testing.B) {
 	for _, end := range lineEnds {
