@@ -67,7 +67,7 @@ func followEventSource(t *testing.T, g *gateway, site string, one, two *feeder, 
 	for _, turn := range turnsOfEventSource(t, g, site, one, two) {
 		f := turn()
 		if before != nil {
-			before.write("lf of it\n\nid: 99999\ndata: never\n\n") // so that it has an end
+			before.write("lf of it\n\n") // where it ends, now or as soon as its turn comes
 		}
 		if see == nil {
 			see = open()
