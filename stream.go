@@ -84,7 +84,8 @@ func (s *streaming) serveAsked(next caddyhttp.Handler) error {
 	}
 }
 
-// triesAgain reports whether the request goes to another upstream.
+// triesAgain reports whether the request goes to another upstream. lb_retries are those of
+// the proxy, which has made them.
 func (s *streaming) triesAgain() bool {
 	t := s.tries
 	if t == nil {
@@ -92,7 +93,7 @@ func (s *streaming) triesAgain() bool {
 	}
 	t.count++
 	unread := s.r.ContentLength == 0 || s.Proxy.RequestBuffers == 0 // the body, of which over HTTP/3 nobody says whether there is one
-	if !t.failed || !unread || !t.more() {
+	if !t.failed || !unread || t.settings.Retries > 0 || !t.more() {
 		return false
 	}
 	t.tried = append(t.tried, s.tried...)
@@ -163,9 +164,9 @@ func (s *streaming) answered(res *http.Response, err error) (*http.Response, err
 	return res, nil
 }
 
-// failed notes an error, if it says that the request has not come to the upstream.
+// failed notes an error, if it says that a request for a stream has not come to the upstream.
 func (s *streaming) failed(err error) {
-	if _, dialing := errors.AsType[reverseproxy.DialError](err); !dialing || s.Gone() {
+	if _, dialing := errors.AsType[reverseproxy.DialError](err); !dialing || s.use != balance.Stream || s.Gone() {
 		return
 	}
 	s.tried = append(s.tried, s.lease.Address())
