@@ -52,7 +52,8 @@ func (g *gateway) configure(caddyfile string, pairs ...string) string {
 	)...).Replace(caddyfile)
 }
 
-// startGateway runs the binary with a Caddyfile and waits for it.
+// startGateway runs the binary with a Caddyfile and waits for it: a request that comes while
+// Caddy still starts its servers is a race within Caddy.
 func startGateway(ctx context.Context, binary, dir string, caddyfile func(*gateway) string, environment ...string) (*gateway, error) {
 	admin := filepath.Join(dir, "admin")
 	g := &gateway{dir: dir, gone: make(chan struct{})}
@@ -85,7 +86,7 @@ func startGateway(ctx context.Context, binary, dir string, caddyfile func(*gatew
 	}
 	go g.watch()
 	if !poll(startPatience, func() bool {
-		_, err := g.ask("/ws_gateway/")
+		_, err := g.ask("/config/") // is answered once Caddy has started everything
 		return err == nil && listens(g.httpAddr) && listens(g.httpsAddr) && listens(g.wrappedAddr) || g.isWell() != nil
 	}) {
 		return nil, errors.New("the gateway does not start")
