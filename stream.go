@@ -21,15 +21,14 @@ import (
 func (h *Handler) servePlain(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity, asked *errands, asksForStream bool) error {
 	setUpstreamPlaceholder(r, "") // until it is chosen
 	if h.streams == nil {
-		p := newProxied(balance.Request, who.forwarded)
+		p := new(proxied)
+		p.begin(balance.Request, who.forwarded)
 		defer func() { p.lease.Release() }()
 		return h.Proxy.ServeHTTP(w, withProxied(r, p), next)
 	}
-	s := &streaming{
-		Handler: h, proxied: proxied{use: balance.Request, forwarded: who.forwarded},
-		w: w, r: r, who: new(who), asked: asked,
-	}
-	s.lease, s.watcher = &s.own, s
+	s := &streaming{Handler: h, w: w, r: r, who: new(who), asked: asked}
+	s.begin(balance.Request, who.forwarded)
+	s.watcher = s
 	defer s.finish()
 	var err error
 	if asksForStream {

@@ -44,10 +44,9 @@ type watcher interface {
 
 type proxiedKey struct{}
 
-func newProxied(use balance.Use, forwarded carrier.Placed) *proxied {
-	p := &proxied{use: use, forwarded: forwarded}
-	p.lease = &p.own
-	return p
+// begin prepares for a request that is sent with the credential.
+func (p *proxied) begin(use balance.Use, forwarded carrier.Placed) {
+	p.lease, p.use, p.forwarded = &p.own, use, forwarded
 }
 
 func withProxied(r *http.Request, p *proxied) *http.Request {
