@@ -139,7 +139,7 @@ var layout = map[string]struct {
 	"policies.go":           {part, "caddy caddyfile reverseproxy balance dial"},
 	"probes.go":             {part, "caddy caddyhttp reverseproxy zap balance dial handshake wsframe"},
 	"balance.go":            {part, "reverseproxy balance dial"},
-	"stream_types.go":       {leaf, "handshake"},
+	"stream_types.go":       {leaf, "handshake live"},
 	"stream.go":             {pipeline, "caddyhttp reverseproxy admission balance handshake live stream upgrade"},
 	"transport.go":          {part, "headers reverseproxy balance carrier"},
 	"wsrelay.go":            {part, "headers handshake"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
+	"github.com/wsgateway/caddy-ws-gateway/internal/live"
 )
 
 // typeEventStream is the content type of server-sent events.
@@ -34,6 +35,8 @@ func newStreamTypes(configured []string) (streamTypes, error) {
 			return nil, fmt.Errorf("streams: %s has parameters, which answers are not compared by: write %s", strconv.Quote(written), name)
 		case strings.Contains(name, "*"):
 			return nil, fmt.Errorf("streams: %s stands for many types: name each by itself", strconv.Quote(written))
+		case subtype == live.ProtocolWebSocket:
+			return nil, fmt.Errorf("streams: streams of %s would be called as WebSockets are: leave it out", name)
 		case types[name] != "":
 			return nil, fmt.Errorf("streams: %s is there twice: remove one", name)
 		}

@@ -20,6 +20,7 @@ func TestStreamTypesAreNamedOnceAndInFull(t *testing.T) {
 		{[]string{"text/event-stream;charset=utf-8"}, "parameters"},
 		{[]string{"text/event-stream;"}, "parameters"},
 		{[]string{"text/*"}, "many types"},
+		{[]string{"application/WebSocket"}, "as WebSockets are"},
 		{[]string{"text/event-stream", "Text/Event-Stream"}, "twice"},
 	} {
 		_, err := newStreamTypes(c.types)
