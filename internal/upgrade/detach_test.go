@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,9 +62,18 @@ func TestNothingOfTheRequestReachesAHijackedConnection(t *testing.T) {
 	r = r.WithContext(caddyhttp.ContextWithIdleTimeouts(r.Context(), rd, wr))
 	wr.Header().Set("X-Answer", "yes")
 	StopClocks(wr, r)
+	answer := make(chan string, 1)
+	go func() {
+		p := make([]byte, 1<<10)
+		n, _ := far.Read(p)
+		answer <- string(p[:n])
+	}()
 	up, err := hijack(wr, r, time.Minute)
 	if err != nil || up.Conn != server.conn {
 		t.Fatalf("got %v, %v", up.Conn, err)
+	}
+	if got := <-answer; !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.Contains(got, "\r\nX-Answer: yes\r\n") {
+		t.Errorf("the answer is %q", got)
 	}
 	server.conn.strict = true
 	// What Caddy does after the handler.

@@ -34,23 +34,29 @@ func Take(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (S
 }
 
 // hijack takes the raw connection from below every wrapper, so that nothing of
-// the request stays with it (RFC 6455).
+// the request stays with it (RFC 6455), and answers there: by way of the server, the
+// answer would be copied and written by a machinery for bodies.
 func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (Side, error) {
-	// The outermost writer first: it runs deferred header operations and is
-	// what the access log sees.
-	w.WriteHeader(http.StatusSwitchingProtocols)
-	// A client that has left much unread of what it asked for before may not take the
-	// answer either, and a hijack would not say so.
-	rc := http.NewResponseController(Innermost(w))
-	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err := rc.Flush(); err != nil {
+	server := Innermost(w)
+	rc := http.NewResponseController(server)
+	answered, err := announce(w, r, rc, writeTimeout)
+	if err != nil {
 		return Side{}, err
 	}
 	conn, rw, err := rc.Hijack()
 	if err != nil {
+		if !answered { // else the server would, with a 200
+			clear(server.Header())
+			server.WriteHeader(http.StatusInternalServerError)
+		}
 		return Side{}, err
 	}
-	letGo(w, r)
+	if !answered {
+		if err := answer(conn, w.Header(), writeTimeout); err != nil {
+			_ = conn.Close()
+			return Side{}, err
+		}
+	}
 	_ = conn.SetDeadline(time.Time{})
 	up := Side{Conn: caddyinsides.BelowPreface(conn), Detached: true}
 	if n := rw.Reader.Buffered(); n > 0 {
@@ -58,6 +64,26 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 		_, _ = io.ReadFull(rw.Reader, up.Early)
 	}
 	return up, nil
+}
+
+// announce tells every wrapper of the answer, the outermost first: it runs deferred
+// header operations and is what the access log sees. Caddy's innermost wrapper lets go of
+// the server's writer before that, so that the server hears nothing. The server answers
+// where the innermost wrapper is somebody else's.
+func announce(w http.ResponseWriter, r *http.Request, rc *http.ResponseController, writeTimeout time.Duration) (answered bool, err error) {
+	if _, wrapped := w.(interface{ Unwrap() http.ResponseWriter }); !wrapped {
+		letGo(w, r)
+		return false, nil
+	}
+	if letGo(w, r) {
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		return false, nil
+	}
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	// A client that has left much unread of what it asked for before may not take the
+	// answer either, and a hijack would not say so.
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return true, rc.Flush()
 }
 
 // Interface guards

@@ -1,0 +1,141 @@
+package upgrade
+
+import (
+	"bufio"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// headOf is the head of an answer, field for field, that a handler makes a server give.
+func headOf(t *testing.T, handler http.HandlerFunc) (status string, fields []string) {
+	t.Helper()
+	near, far := net.Pipe()
+	accept := make(oneConn, 1)
+	accept <- near
+	server := &http.Server{Handler: handler}
+	go func() { _ = server.Serve(accept) }()
+	defer func() {
+		close(accept)
+		_ = server.Close()
+		_ = far.Close()
+	}()
+	_, _ = far.Write([]byte("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"))
+	from := bufio.NewScanner(far)
+	for from.Scan() && from.Text() != "" {
+		fields = append(fields, from.Text())
+	}
+	if len(fields) == 0 {
+		t.Fatalf("no answer: %v", from.Err())
+	}
+	status = fields[0]
+	fields = fields[1:]
+	slices.Sort(fields)
+	return status, fields
+}
+
+// TestAnswerIsThatOfTheServer has the server answer, and then the package, with the same
+// fields.
+func TestAnswerIsThatOfTheServer(t *testing.T) {
+	t.Parallel()
+	upgraded := http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Date": {"Fri, 27 Nov 2026 00:00:00 GMT"}}
+	for name, more := range map[string]http.Header{
+		"no more":              {},
+		"several values":       {"Set-Cookie": {"a=1", "b=2"}, "X-Empty": {""}},
+		"lines that would end": {"X-Bad": {"a\r\nX-Injected: yes", " spaces\t"}},
+		"names that are none":  {"X Bad": {"a"}, "X-Bad\r\nX-Injected": {"b"}, "": {"c"}},
+		"a body's length":      {"Content-Length": {"5"}, "Transfer-Encoding": {"chunked"}},
+		"no date":              {"Date": nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set := func(h http.Header) {
+				maps.Copy(h, upgraded)
+				maps.Copy(h, more)
+			}
+			wantStatus, want := headOf(t, func(w http.ResponseWriter, _ *http.Request) {
+				set(w.Header())
+				w.WriteHeader(http.StatusSwitchingProtocols)
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err == nil {
+					_ = conn.Close()
+				}
+			})
+			status, got := headOf(t, func(w http.ResponseWriter, r *http.Request) {
+				set(w.Header())
+				up, err := Take(w, r, time.Minute)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = up.Conn.Close()
+			})
+			if status != wantStatus || !slices.Equal(got, want) {
+				t.Errorf("got %q %q, want %q %q", status, got, wantStatus, want)
+			}
+		})
+	}
+}
+
+func TestAnswerHasADate(t *testing.T) {
+	t.Parallel()
+	_, fields := headOf(t, func(w http.ResponseWriter, r *http.Request) {
+		if up, err := Take(w, r, time.Minute); err == nil {
+			_ = up.Conn.Close()
+		}
+	})
+	i := slices.IndexFunc(fields, func(field string) bool { return strings.HasPrefix(field, "Date: ") })
+	if i < 0 {
+		t.Fatalf("got %q", fields)
+	}
+	if at, err := http.ParseTime(strings.TrimPrefix(fields[i], "Date: ")); err != nil || time.Since(at).Abs() > time.Hour {
+		t.Errorf("got %q", fields[i])
+	}
+}
+
+// deafWriter cannot be hijacked.
+type deafWriter struct{ *httptest.ResponseRecorder }
+
+func (deafWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, http.ErrHijacked }
+
+func TestFailedHijackIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	server := deafWriter{httptest.NewRecorder()}
+	w := caddyhttp.NewResponseRecorder(server, nil, nil)
+	w.Header().Set("Sec-WebSocket-Accept", "yes")
+	if _, err := Take(w, httptest.NewRequest(http.MethodGet, "/", nil), time.Minute); !errors.Is(err, http.ErrHijacked) {
+		t.Errorf("taking over came to %v", err)
+	}
+	if server.Code != http.StatusInternalServerError || len(server.Header()) > 0 {
+		t.Errorf("the server answers with %d and %v", server.Code, server.Header())
+	}
+}
+
+// foreignWrapper is not Caddy's.
+type foreignWrapper struct{ http.ResponseWriter }
+
+func (w foreignWrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func TestServerAnswersBehindAWrapperOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	status, fields := headOf(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Answer", "yes")
+		up, err := Take(foreignWrapper{w}, r, time.Minute)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = up.Conn.Close()
+	})
+	if status != "HTTP/1.1 101 Switching Protocols" || !slices.Contains(fields, "X-Answer: yes") {
+		t.Errorf("got %q %q", status, fields)
+	}
+}
