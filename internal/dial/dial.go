@@ -84,8 +84,8 @@ func (d *Dialer) answerBy(start time.Time) time.Time {
 // handshake is sent. It may wait. Its error is returned as it is, and the connection is
 // closed.
 func (d *Dialer) Shake(r *http.Request, info *reverseproxy.DialInfo, ready func() error) (*handshake.Answer, error) {
-	if addr, ok := d.directly(r, info); ok {
-		a, err := d.shakeDirectly(r, addr, ready)
+	if to, ok := d.directly(r, info); ok {
+		a, err := d.shakeDirectly(r, to, ready)
 		if err != tcpdial.ErrUnsupported { //nolint:errorlint // it is not wrapped
 			return a, err
 		}

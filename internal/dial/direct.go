@@ -23,22 +23,30 @@ const maxKeptHead = 16 << 10 // bytes of a buffer that is kept for the next hand
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
 // directly reports whether the upstream is reached by TCP alone, at an address
-// that needs no looking up.
-func (d *Dialer) directly(r *http.Request, info *reverseproxy.DialInfo) (addr netip.AddrPort, ok bool) {
-	if !d.bare || info.Network != "tcp" || d.overTLS(*info) {
-		return addr, false
+// that needs no looking up, or by a unix socket alone.
+func (d *Dialer) directly(r *http.Request, info *reverseproxy.DialInfo) (to tcpdial.Target, ok bool) {
+	if !d.bare || d.overTLS(*info) {
+		return to, false
 	}
-	addr, err := netip.ParseAddrPort(info.Address)
-	return addr, err == nil && !d.viaNetworkProxy(r, *info)
+	switch info.Network {
+	case "unix":
+		to.Unix = info.Address
+		return to, to.Unix != ""
+	case "tcp":
+		addr, err := netip.ParseAddrPort(info.Address)
+		to.TCP = addr
+		return to, err == nil && !d.viaNetworkProxy(r, *info)
+	}
+	return to, false
 }
 
 // shakeDirectly makes the handshake at such an address.
-func (d *Dialer) shakeDirectly(r *http.Request, addr netip.AddrPort, ready func() error) (*handshake.Answer, error) {
+func (d *Dialer) shakeDirectly(r *http.Request, to tcpdial.Target, ready func() error) (*handshake.Answer, error) {
 	key, start := handshake.NewKey(), time.Now()
 	if ready != nil {
-		return d.shakeDirectlyGated(r, addr, key, start, ready)
+		return d.shakeDirectlyGated(r, to, key, start, ready)
 	}
-	conn, err := d.dialDirectly(r, addr, key, start)
+	conn, err := d.dialDirectly(r, to, key, start)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +55,7 @@ func (d *Dialer) shakeDirectly(r *http.Request, addr netip.AddrPort, ready func(
 
 // shakeDirectlyGated is shakeDirectly where the connection has to be there before the
 // head is sent.
-func (d *Dialer) shakeDirectlyGated(r *http.Request, addr netip.AddrPort, key string, start time.Time, ready func() error) (*handshake.Answer, error) {
+func (d *Dialer) shakeDirectlyGated(r *http.Request, to tcpdial.Target, key string, start time.Time, ready func() error) (*handshake.Answer, error) {
 	buffer := heads.Get().(*[]byte) //nolint:forcetypeassert // it holds nothing else
 	defer heads.Put(buffer)
 	head, err := handshake.AppendHead((*buffer)[:0], r, key)
@@ -57,7 +65,7 @@ func (d *Dialer) shakeDirectlyGated(r *http.Request, addr netip.AddrPort, key st
 	if cap(head) <= maxKeptHead {
 		*buffer = head
 	}
-	conn, err := tcpdial.Connect(r.Context(), addr, d.connectedBy(start))
+	conn, err := tcpdial.Connect(r.Context(), to, d.connectedBy(start))
 	if err != nil {
 		return nil, failedDial(r.Context(), err)
 	}
@@ -73,7 +81,7 @@ func (d *Dialer) connectedBy(start time.Time) time.Time {
 }
 
 // dialDirectly connects and sends the head of the handshake.
-func (d *Dialer) dialDirectly(r *http.Request, addr netip.AddrPort, key string, start time.Time) (net.Conn, error) {
+func (d *Dialer) dialDirectly(r *http.Request, to tcpdial.Target, key string, start time.Time) (net.Conn, error) {
 	head := heads.Get().(*[]byte) //nolint:forcetypeassert // it holds nothing else
 	defer heads.Put(head)
 	written, err := handshake.AppendHead((*head)[:0], r, key)
@@ -83,7 +91,7 @@ func (d *Dialer) dialDirectly(r *http.Request, addr netip.AddrPort, key string, 
 	if cap(written) <= maxKeptHead {
 		*head = written
 	}
-	conn, err := tcpdial.Dial(r.Context(), addr, written, d.connectedBy(start))
+	conn, err := tcpdial.Dial(r.Context(), to, written, d.connectedBy(start))
 	if err != nil {
 		return nil, failedDial(r.Context(), err)
 	}

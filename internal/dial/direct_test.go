@@ -2,19 +2,25 @@ package dial
 
 import (
 	"bufio"
+	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
+	"github.com/wsgateway/caddy-ws-gateway/internal/tcpdial"
 )
 
 func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
@@ -35,7 +41,9 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 		"IPv4":            {info: at("192.0.2.1:80"), want: true},
 		"IPv6":            {info: at("[2001:db8::1]:80"), want: true},
 		"a name":          {info: at("localhost:80")},
-		"a Unix socket":   {info: at("unix//run/app.sock")},
+		"a Unix socket":   {info: at("unix//run/app.sock"), want: true},
+		"an abstract one": {info: at("unix/@app"), want: true},
+		"datagrams":       {info: at("unixgram//run/app.sock")},
 		"TLS":             {info: at("192.0.2.1:443"), set: func(t *reverseproxy.HTTPTransport) { t.TLS = new(reverseproxy.TLSConfig) }},
 		"a port except":   {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.TLS = &reverseproxy.TLSConfig{ExceptPorts: []string{"80"}} }, want: true},
 		"PROXY protocol":  {info: at("192.0.2.1:80"), set: func(t *reverseproxy.HTTPTransport) { t.ProxyProtocol = "v2" }},
@@ -59,9 +67,9 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 			if row.set != nil {
 				row.set(transport)
 			}
-			addr, got := New(transport, time.Minute, noClient).directly(r, &row.info)
-			if got != row.want || got && addr.String() != row.info.Address {
-				t.Errorf("got %t, %v", got, addr)
+			to, got := New(transport, time.Minute, noClient).directly(r, &row.info)
+			if got != row.want || got && to.Unix != row.info.Address && to.TCP.String() != row.info.Address {
+				t.Errorf("got %t, %v", got, to)
 			}
 		})
 	}
@@ -89,7 +97,7 @@ func TestDirectConnectionsSuitTheLoop(t *testing.T) {
 	transport := &reverseproxy.HTTPTransport{Transport: new(http.Transport), DialTimeout: caddy.Duration(time.Second)}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 	addr := netip.MustParseAddrPort(l.Addr().String())
-	a, err := New(transport, time.Minute, noClient).shakeDirectly(r, addr, nil)
+	a, err := New(transport, time.Minute, noClient).shakeDirectly(r, tcpdial.Target{TCP: addr}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,5 +108,66 @@ func TestDirectConnectionsSuitTheLoop(t *testing.T) {
 	rest, _ := io.ReadAll(a.Conn)
 	if got := string(a.Early) + string(rest); got != "\x81\x02hi" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestUnixSocketsAreDialedDirectly(t *testing.T) {
+	t.Parallel()
+	for name, path := range map[string]string{
+		"a path":        filepath.Join(t.TempDir(), "s"),
+		"abstract name": "@ws-gateway-" + rand.Text(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if strings.HasPrefix(path, "@") && runtime.GOOS != "linux" {
+				t.Skip("only Linux has abstract names")
+			}
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				if head, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					switchProtocols(conn, head, "\x81\x02hi")
+				}
+			}()
+			transport := &reverseproxy.HTTPTransport{Transport: new(http.Transport), DialTimeout: caddy.Duration(time.Second)}
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+			info, err := Info(new(reverseproxy.Upstream), "unix/"+path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := New(transport, time.Minute, noClient).Shake(r, &info, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Conn.Close()
+			if _, ok := a.Conn.(tcpdial.Loose); !ok && runtime.GOOS == "linux" {
+				t.Errorf("it was dialed another way: %T", a.Conn)
+			}
+			rest, _ := io.ReadAll(a.Conn)
+			if got := string(a.Early) + string(rest); got != "\x81\x02hi" {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+func TestUnixSocketThatNobodyListensAtIsDead(t *testing.T) {
+	t.Parallel()
+	transport := &reverseproxy.HTTPTransport{Transport: new(http.Transport), DialTimeout: caddy.Duration(time.Second)}
+	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	info, err := Info(new(reverseproxy.Upstream), "unix/"+filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := New(transport, time.Minute, noClient).Shake(r, &info, nil); !errors.Is(err, handshake.ErrDead) {
+		t.Errorf("got %v, %v", a, err)
 	}
 }

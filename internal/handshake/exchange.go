@@ -42,14 +42,21 @@ type Answer struct {
 func Exchange(ctx context.Context, r *http.Request, conn net.Conn, head []byte, key string, deadline time.Time, quiet time.Duration) (*Answer, error) {
 	from := answerReaders.Get().(*answerReader) //nolint:forcetypeassert // it holds nothing else
 	from.reset(conn)
+	answered := false
+	defer func() { // also where something on the way panics
+		if !answered {
+			_ = conn.Close()
+		}
+	}()
 	res, err := from.converse(ctx, r, head, deadline)
 	if err != nil {
-		_ = conn.Close()
 		from.release()
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return from.conclude(ctx, r, res, key, quiet)
+	a, err := from.conclude(ctx, r, res, key, quiet)
+	answered = err == nil
+	return a, err
 }
 
 // conclude makes an answer of the final response.
@@ -70,7 +77,6 @@ func (a *answerReader) conclude(ctx context.Context, r *http.Request, res *http.
 	}
 	defer a.release()
 	if reason := CheckAnswer(res, key, r.Header); reason != "" {
-		_ = a.conn.Close()
 		return nil, fmt.Errorf("%w: %s", ErrInvalid, reason)
 	}
 	done := &Answer{Res: res, Conn: a.conn}
@@ -96,6 +102,8 @@ func (r *impatientReader) Read(p []byte) (int, error) {
 // answerReader reads an upstream's answer to a handshake.
 type answerReader struct {
 	conn     net.Conn
+	loose    tcpdial.Loose // the same conn while it is waited for on a loop; else nil
+	until    time.Time     // how long it is
 	limited  io.LimitedReader
 	buffered *bufio.Reader
 	broken   error // the error that ended the upstream's bytes, timeouts aside
@@ -109,15 +117,28 @@ func (a *answerReader) reset(conn net.Conn) {
 
 // Read implements io.Reader for the buffer.
 func (a *answerReader) Read(p []byte) (int, error) {
-	n, err := a.conn.Read(p)
+	n, err := a.read(p)
 	if err != nil && a.broken == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		a.broken = err
 	}
 	return n, err
 }
 
+func (a *answerReader) read(p []byte) (int, error) {
+	if a.loose == nil {
+		return a.conn.Read(p)
+	}
+	n, err := relay.Await(a.loose, p, a.until)
+	if err != relay.ErrNoLoop { //nolint:errorlint // it is not wrapped
+		return n, err
+	}
+	a.loose = nil
+	_ = a.conn.SetDeadline(a.until)
+	return a.conn.Read(p)
+}
+
 func (a *answerReader) release() {
-	a.conn, a.limited.R = nil, nil
+	a.conn, a.loose, a.limited.R = nil, nil, nil
 	a.buffered.Reset(nil)
 	answerReaders.Put(a)
 }
@@ -125,8 +146,13 @@ func (a *answerReader) release() {
 // converse sends the head, unless that is nil, and returns the final response.
 func (a *answerReader) converse(ctx context.Context, r *http.Request, head []byte, deadline time.Time) (*http.Response, error) {
 	if head == nil {
-		_ = a.conn.SetDeadline(earlier(deadline, time.Now().Add(patience)))
-		if res := a.switched(r); res != nil {
+		a.until = earlier(deadline, time.Now().Add(patience))
+		if a.loose, _ = a.conn.(tcpdial.Loose); a.loose == nil {
+			_ = a.conn.SetDeadline(a.until)
+		}
+		res := a.switched(r)
+		a.loose = nil
+		if res != nil {
 			a.limited.N = math.MaxInt64
 			return res, nil
 		}

@@ -54,12 +54,8 @@ func (l *loop) letGo(r *Relay) {
 		l.evict(r)
 	}
 	for _, s := range []*side{&r.upstream, &r.client} {
-		if s.socket.watched != 0 {
-			// The set forgets the descriptor in any case once that is closed.
-			_ = watch(l.epoll, s.socket.fd, uint32(s.socket.watched), 0, key{})
-		}
-		closeDescriptor(s.socket.fd)
-		l.disown(s) // after a panic, the chunk is left to the garbage collector: it may still be in use
+		closeDescriptor(s.socket.fd) // which the epoll set forgets by that
+		l.disown(s)                  // after a panic, the chunk is left to the garbage collector: it may still be in use
 		s.socket = socket{fd: -1}
 		s.kept = nil
 	}
@@ -71,13 +67,11 @@ func (l *loop) letGo(r *Relay) {
 func (l *loop) giveUp() {
 	l.burying.Lock()
 	defer l.burying.Unlock()
-	queue := l.die()
+	live, queue := l.die()
 	l.budget.dismiss(l)
 	l.timers = newWheel(monotonic(time.Now())) // this one may be what has panicked
-	for _, at := range l.places {
-		if at.relay != nil {
-			l.bury(at.relay)
-		}
+	for _, r := range live {
+		l.bury(r)
 	}
 	for _, r := range append(queue, l.calls[l.called:]...) {
 		if r != nil {
@@ -86,14 +80,24 @@ func (l *loop) giveUp() {
 	}
 }
 
-// die marks the loop as dead, so that no connection is queued any more, and returns the
-// connections that are.
-func (l *loop) die() (queue []*Relay) {
+// die marks the loop as dead, so that nobody is given a place and no connection is queued
+// any more, and returns the connections that have a place, and those that are queued. Who
+// waits for a first word is told to do so elsewhere.
+func (l *loop) die() (live, queue []*Relay) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for i := range l.places {
+		at := &l.places[i]
+		if at.relay != nil {
+			live = append(live, at.relay)
+		}
+		if at.berth != nil {
+			at.berth.tell()
+		}
+	}
 	queue, l.queue = l.queue, nil
 	l.dead.Store(true)
-	return queue
+	return live, queue
 }
 
 // bury ends a connection of a loop that has died.

@@ -55,8 +55,7 @@ type loop struct {
 	again    bool // more may be ready than the last look showed
 	now      time.Time
 
-	places []tenancy
-	vacant []int32
+	found [maxEvents]*Relay // whose the events are
 
 	stalled  stalled // the chunks that sides own
 	budget   *budget // that what they hold is charged to
@@ -71,19 +70,23 @@ type loop struct {
 	calls   []*Relay // were queued, and are being looked after
 	called  int      // how many of the calls are answered
 
-	mu    sync.Mutex  // guards queue, awake, and the setting of dead
-	queue []*Relay    // have to be looked after
-	awake bool        // the loop will look at the queue before it waits
-	dead  atomic.Bool // the loop serves no connection any more
+	mu     sync.Mutex // guards the rest, and the setting of dead
+	places []tenancy
+	vacant []int32
+	queue  []*Relay    // have to be looked after
+	awake  bool        // the loop will look at the queue before it waits
+	wakes  int64       // when it will do so in any case
+	dead   atomic.Bool // the loop serves no connection any more
 
 	burying sync.Mutex // held while connections of a dead loop are ended
 }
 
-// tenancy says which connection has a place, and how many have had the place before. A
-// key of an earlier generation is void, so that an event of a descriptor that was
-// closed is not taken for an event of its successor.
+// tenancy says who has a place, and how many have had the place before. A key of an
+// earlier generation is void, so that an event of a descriptor that was closed is not
+// taken for an event of its successor.
 type tenancy struct {
 	relay      *Relay
+	berth      *Berth // of the upstream's socket, where there is no relay yet
 	generation int32
 }
 
@@ -91,13 +94,14 @@ type tenancy struct {
 // place, plus one for the upstream's socket, and the place's generation.
 type key struct{ socket, generation int32 }
 
-// place is where a connection is on the loop. It belongs to the loop's goroutine,
-// except for loop, which is set before.
+// place is where a connection is on the loop. It belongs to the loop's goroutine from
+// when the loop has heard of the connection.
 type place struct {
 	loop       *loop
 	index      int32 // in loop.places, and the entry in loop.timers
 	generation int32
 	valid      bool // the connection has the place
+	begun      bool // the connection relays
 	touched    bool // the connection has to be looked after
 }
 
@@ -136,6 +140,7 @@ func (l *loop) turns(uintptr) bool {
 		}
 		l.now = time.Now()
 		l.again = n == len(l.events)
+		l.find(n)
 		l.readSize = min(max(turnSize/max(n, 1), minRead), chunkSize)
 		l.handled = 0
 		for !l.turn(n) {
@@ -161,9 +166,12 @@ func (l *loop) turns(uintptr) bool {
 func (l *loop) turn(n int) (completed bool) {
 	defer l.contain()
 	for l.handled < n {
-		event := &l.events[l.handled]
+		event, r := &l.events[l.handled], l.found[l.handled]
+		l.found[l.handled] = nil
 		l.handled++
-		l.handle(event)
+		if r != nil {
+			l.handle(r, event)
+		}
 		l.busy = nil
 		l.relieve()
 	}
@@ -179,18 +187,36 @@ func (l *loop) mayWait() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.awake = len(l.queue) > 0 || l.shedding.Load()
+	l.wakes = l.ringAt
 	return !l.awake
 }
 
-// handle does what an event asks for.
-func (l *loop) handle(event *syscall.EpollEvent) {
-	if event.Fd < 2 {
-		return // a call, which made the loop turn; the queue holds its reason
+// find looks up whose the events are, and tells those who wait for a first word. An
+// event of a call needs nobody: it made the loop turn, and the queue holds its reason.
+func (l *loop) find(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range n {
+		event := &l.events[i]
+		if event.Fd < 2 {
+			continue
+		}
+		at := &l.places[event.Fd>>1]
+		switch {
+		case at.generation != event.Pad:
+			l.again = true // whoever had the place is gone
+		case at.berth != nil:
+			at.berth.tell()
+		default:
+			l.found[i] = at.relay
+		}
 	}
-	at := l.places[event.Fd>>1]
-	r := at.relay
-	if r == nil || at.generation != event.Pad {
-		l.again = true // the connection of the event is gone
+}
+
+// handle does what an event asks for.
+func (l *loop) handle(r *Relay, event *syscall.EpollEvent) {
+	if !r.place.valid {
+		l.again = true // the connection has ended in this turn
 		return
 	}
 	l.busy = r
@@ -260,8 +286,8 @@ func (l *loop) answerCalls() {
 		l.called++
 		l.busy = r
 		spring(r, "call")
-		if r.place.generation == 0 {
-			l.admit(r)
+		if !r.place.begun {
+			l.begin(r)
 		}
 		l.resume(r)
 		l.lookAfter(r)
@@ -294,34 +320,72 @@ func (l *loop) ring() {
 		l.busy = nil
 	}
 	next, ok := l.timers.next()
-	if !ok || next == l.ringAt {
+	if !ok {
+		next = never
+	}
+	if next == l.ringAt {
 		return
 	}
 	l.ringAt = next
+	if !ok {
+		return // the clock may still ring once for nobody
+	}
 	l.clock.Reset(time.Duration(next - monotonic(time.Now())))
 }
 
-// admit gives a connection a place.
-func (l *loop) admit(r *Relay) {
+// enter gives a connection a place, or that of its upstream's berth. If there is nothing
+// to do in the connection yet, it relays from then on, and the loop need not be called.
+// It fails if the loop has given up.
+func (l *loop) enter(r *Relay, b *Berth) (calls, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead.Load() {
+		return false, false
+	}
+	if b != nil && b.holds() {
+		r.place.index, r.place.generation = b.index, b.generation
+		r.upstream.socket.watched = moored
+	} else {
+		r.place.index, r.place.generation = l.take()
+	}
+	l.places[r.place.index] = tenancy{relay: r, generation: r.place.generation}
+	r.place.valid = true
+	defer func() { // also where a panic ends it
+		if !ok {
+			l.vacate(r.place.index)
+			r.place.valid = false
+		}
+	}()
+	calls = !r.isQuiet() || !l.beginQuietly(r)
+	return calls, true
+}
+
+// take returns a place that is vacant. The caller holds mu.
+func (l *loop) take() (index, generation int32) {
 	if len(l.vacant) == 0 {
 		l.vacant = append(l.vacant, int32(len(l.places)))
 		l.places = append(l.places, tenancy{})
 	}
 	last := len(l.vacant) - 1
-	index := l.vacant[last]
+	index = l.vacant[last]
 	l.vacant = l.vacant[:last]
 	at := &l.places[index]
-	at.relay = r
 	at.generation = max(at.generation+1, 1) // 0 is for connections that never had a place
-	r.place.index, r.place.generation = index, at.generation
-	r.place.valid = true
-	l.begin(r)
+	return index, at.generation
+}
+
+// vacate takes a place back. The caller holds mu.
+func (l *loop) vacate(index int32) {
+	at := &l.places[index]
+	at.relay, at.berth = nil, nil
+	l.vacant = append(l.vacant, index)
 }
 
 // evict takes a connection's place back.
 func (l *loop) evict(r *Relay) {
 	r.place.valid = false
-	l.places[r.place.index].relay = nil
-	l.vacant = append(l.vacant, r.place.index)
 	l.timers.remove(r.place.index)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.vacate(r.place.index)
 }

@@ -221,9 +221,15 @@ func TestEventOfAnEarlierTenantIsVoid(t *testing.T) {
 		u, _ := duplicate(f.Relay.upstream.conn.(*net.TCPConn))
 		f.Relay.client.socket.fd, f.Relay.upstream.socket.fd = c, u
 		f.place.loop, f.done = l, func(o Outcome) { done <- o }
-		l.admit(f.Relay)
-		l.lookAfter(f.Relay)
+		if calls, ok := l.enter(f.Relay, nil); calls || !ok {
+			t.Fatalf("it calls the loop: %t, and has a place: %t", calls, ok)
+		}
 		return f, done
+	}
+	play := func(event syscall.EpollEvent) {
+		l.events[0], l.handled = event, 0
+		l.find(1)
+		l.turn(1)
 	}
 	first, done := open()
 	stale := syscall.EpollEvent{
@@ -245,12 +251,12 @@ func TestEventOfAnEarlierTenantIsVoid(t *testing.T) {
 		t.Fatal("the place was not reused")
 	}
 	mustWrite(t, second.client, maskedText("mine"))
-	l.handle(&stale)
+	play(stale)
 	if c, _ := second.Counts(); c.Text != 0 {
 		t.Error("an event of the earlier tenant was taken for the new one's")
 	}
 	stale.Pad = second.place.generation
-	l.handle(&stale)
+	play(stale)
 	mustRead(t, second.upstream, maskedText("mine"))
 	end(second, done)
 }

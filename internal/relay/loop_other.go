@@ -2,6 +2,12 @@
 
 package relay
 
+import (
+	"time"
+
+	"github.com/wsgateway/caddy-ws-gateway/internal/tcpdial"
+)
+
 // Where there is no loop, every connection has goroutines.
 
 type (
@@ -14,6 +20,9 @@ func (*socket) backlog() (bytes int32, ok bool) { return 0, false }
 func (r *Relay) startOnLoop(func(Outcome), func() bool) bool { return false }
 
 func (r *Relay) callLoop() {}
+
+// Await returns ErrNoLoop: there is no loop to wait on.
+func Await(tcpdial.Loose, []byte, time.Time) (int, error) { return 0, ErrNoLoop }
 
 // TLSTrouble returns nil: there is no loop that could serve TLS. It tries out what
 // is done to connections with TLS all the same, so that the first of them need not.

@@ -14,7 +14,7 @@ import (
 // uses the descriptor from the first to the last.
 type socket struct {
 	fd      int32
-	watched uint16   // the events that the epoll set tells of; 0 if the socket is not in the set
+	watched uint16   // the events that the epoll set tells of, or moored; 0 if the socket is not in the set
 	bulk    bool     // the last read filled its room, so that there is more
 	slow    bool     // the kernel was told to hold less for the peer
 	unsent  *chunk   // what the side has not taken yet
@@ -27,6 +27,10 @@ const heldRead = 20 << 10
 
 // What is asked of the epoll set for a side that is read from.
 const incoming = syscall.EPOLLIN | syscall.EPOLLRDHUP
+
+// moored is for a socket that is in the set from before there was a relay, while the set
+// tells of nothing. It is no event.
+const moored = 1 << 15
 
 // passEarly passes on what came before and could not be passed then, as far as that can
 // be passed now, and the end of the stream if TLS has brought that along.
@@ -335,6 +339,11 @@ func (l *loop) listen(r *Relay, s, other *side) error {
 	if want == s.socket.watched {
 		return nil
 	}
+	return l.watch(r, s, want)
+}
+
+// watch has the epoll set tell of these events of a side, and of no other.
+func (l *loop) watch(r *Relay, s *side, want uint16) error {
 	k := key{r.place.index << 1, r.place.generation}
 	if s == &r.upstream {
 		k.socket++

@@ -97,6 +97,7 @@ func newLoop() (*loop, error) {
 		places:   make([]tenancy, 1), // place 0 is the caller's
 		timers:   newWheel(monotonic(time.Now())),
 		ringAt:   never,
+		wakes:    never,
 	}
 	l.clock = time.AfterFunc(time.Hour, l.call)
 	l.clock.Stop()

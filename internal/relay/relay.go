@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,9 @@ type Socket interface {
 	syscall.Conn
 	PlainSocket() // does nothing
 }
+
+// ErrNoLoop says that there is no loop to wait on for a socket.
+var ErrNoLoop = errors.New("no event loop waits for this")
 
 // Party is a party to a connection, of which one ends it.
 type Party uint8

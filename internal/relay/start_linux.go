@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"net"
 	"syscall"
+	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
+	"github.com/wsgateway/caddy-ws-gateway/internal/tcpdial"
 )
 
 // startOnLoop gives the connection to a loop, and reports whether a loop can serve it.
@@ -16,18 +18,33 @@ func (r *Relay) startOnLoop(done func(Outcome), knowsTLS func() bool) (started b
 	if client == nil || upstream == nil {
 		return false
 	}
-	l, err := pickLoop()
+	l, err := loopOf(upstream)
 	return err == nil && r.startOn(l, client, upstream, done)
+}
+
+// loopOf returns the loop on which the upstream has a berth, or any.
+func loopOf(upstream syscall.Conn) (*loop, error) {
+	if c, ok := upstream.(tcpdial.Loose); ok {
+		_, watch, _ := c.Lend()
+		if b, ok := watch.(*Berth); ok && !b.loop.dead.Load() {
+			return b.loop, nil
+		}
+	}
+	return pickLoop()
 }
 
 // startOn gives the connection, whose sockets these are, to this loop. It fails if there
 // are no descriptors to be had.
 func (r *Relay) startOn(l *loop, client, upstream syscall.Conn, done func(Outcome)) (started bool) {
 	clientFD, upstreamFD := int32(-1), int32(-1)
+	var berth *Berth
 	defer func() {
 		if value := recover(); value != nil {
 			started = true
 			_, _ = r.wreck(internalError, panics.Caught(value))
+			if berth != nil {
+				berth.Leave(int(upstreamFD))
+			}
 			closeDescriptor(clientFD)
 			closeDescriptor(upstreamFD)
 			r.hangUp()
@@ -38,17 +55,36 @@ func (r *Relay) startOn(l *loop, client, upstream syscall.Conn, done func(Outcom
 	if clientFD, err = duplicate(client); err != nil {
 		return false
 	}
-	if upstreamFD, err = duplicate(upstream); err != nil {
+	if upstreamFD, berth, err = yieldOf(upstream); err != nil {
 		closeDescriptor(clientFD)
 		return false
 	}
 	r.client.takeOver(clientFD)
 	r.upstream.takeOver(upstreamFD)
 	spring(r, "start")
+	if berth != nil && berth.loop != l {
+		berth.Leave(int(upstreamFD))
+		berth = nil
+	}
 	r.place.loop = l
 	r.done = done
-	r.callLoop()
+	if calls, ok := l.enter(r, berth); calls || !ok {
+		r.callLoop()
+	}
 	return true
+}
+
+// yieldOf returns a descriptor of the upstream's socket: the socket's own if nobody else
+// knows that, and else another. The berth is nil if there is none.
+func yieldOf(upstream syscall.Conn) (int32, *Berth, error) {
+	if c, ok := upstream.(tcpdial.Loose); ok {
+		if fd, watch, ok := c.Yield(); ok {
+			b, _ := watch.(*Berth)
+			return int32(fd), b, nil
+		}
+	}
+	fd, err := duplicate(upstream)
+	return fd, nil, err
 }
 
 // socketOf returns the socket of a conn, or nil if something is around the socket that
@@ -91,8 +127,42 @@ func (s *side) takeOver(fd int32) {
 	s.conn = nil
 }
 
+// isQuiet reports whether the loop can wait for a connection as it is.
+func (r *Relay) isQuiet() bool {
+	return r.client.socket.tls == nil && r.upstream.socket.tls == nil && r.client.kept == nil && r.upstream.kept == nil
+}
+
+// beginQuietly is begin, in the goroutine of Start, for a connection in which nothing has
+// to be done. It reports whether the loop need not be called. The caller holds mu.
+func (l *loop) beginQuietly(r *Relay) (quiet bool) {
+	r.place.begun = true
+	r.setLooped()
+	r.setRunning()
+	alarm, due := r.nextAlarm()
+	if due || l.watch(r, &r.client, incoming) != nil || l.watch(r, &r.upstream, incoming) != nil {
+		return false // whatever has failed is tried again, and handled, on the loop
+	}
+	switch {
+	case alarm.IsZero():
+	case monotonic(alarm) < l.wakes:
+		return false
+	default:
+		l.queue = append(l.queue, r) // the loop sets the timer before that comes
+	}
+	return true
+}
+
+// nextAlarm returns when the connection is to be looked at, or zero; due says that it is
+// to be looked at now.
+func (r *Relay) nextAlarm() (alarm time.Time, due bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.alarm(), r.ending != nil || r.finished
+}
+
 // begin relays what has come before the loop took over.
 func (l *loop) begin(r *Relay) {
+	r.place.begun = true
 	r.setLooped()
 	for _, s := range []*side{&r.client, &r.upstream} {
 		if s.socket.tls != nil {

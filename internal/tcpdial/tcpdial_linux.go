@@ -21,37 +21,37 @@ const (
 	keepAliveProbes   = 9
 )
 
-// Dial connects to addr and sends first. It gives up at the deadline, or when
-// the context is done.
-func Dial(ctx context.Context, addr netip.AddrPort, first []byte, deadline time.Time) (net.Conn, error) {
-	fd, err := open(addr)
+// Dial connects and sends first. It gives up at the deadline, or when the context is
+// done.
+func Dial(ctx context.Context, to Target, first []byte, deadline time.Time) (net.Conn, error) {
+	fd, err := open(to)
 	if err != nil {
 		return nil, err
 	}
 	sent, err := send(fd, first)
 	if err != nil {
 		_ = syscall.Close(fd)
-		return nil, failed(addr, err)
+		return nil, failed(to, err)
 	}
-	c := &conn{file: os.NewFile(uintptr(fd), "tcp"), addr: addr} // non-blocking, so that Go's poller takes it
+	c := &conn{fd: fd, to: to}
 	if sent == len(first) {
 		return c, nil
 	}
 	if err := c.sendRest(ctx, first[sent:], deadline); err != nil {
 		_ = c.Close()
-		return nil, failed(addr, err)
+		return nil, failed(to, err)
 	}
 	return c, nil
 }
 
 // Connect is Dial for who has nothing to send yet. It returns when the connection is
 // there.
-func Connect(ctx context.Context, addr netip.AddrPort, deadline time.Time) (net.Conn, error) {
-	fd, err := open(addr)
+func Connect(ctx context.Context, to Target, deadline time.Time) (net.Conn, error) {
+	fd, err := open(to)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{file: os.NewFile(uintptr(fd), "tcp"), addr: addr}
+	c := &conn{fd: fd, to: to}
 	var broken error
 	err = c.whenWritable(ctx, deadline, func(fd uintptr) bool {
 		var connected bool
@@ -60,7 +60,7 @@ func Connect(ctx context.Context, addr netip.AddrPort, deadline time.Time) (net.
 	})
 	if err := errors.Join(err, broken); err != nil {
 		_ = c.Close()
-		return nil, failed(addr, err)
+		return nil, failed(to, err)
 	}
 	return c, nil
 }
@@ -79,20 +79,49 @@ func isConnected(fd int) (bool, error) {
 	return err == nil, nil
 }
 
-func failed(addr netip.AddrPort, err error) error {
-	return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: err}
+func failed(to Target, err error) error {
+	addr := to.addr()
+	return &net.OpError{Op: "dial", Net: addr.Network(), Addr: addr, Err: err}
 }
 
 // open makes a socket that is connected, or about to be.
-func open(addr netip.AddrPort) (fd int, err error) {
-	target := addr.Addr().Unmap()
-	if !target.IsValid() || target.IsUnspecified() || target.Zone() != "" {
-		return -1, ErrUnsupported
+func open(to Target) (fd int, err error) {
+	if to.Unix != "" {
+		fd, err = beginUnix(to.Unix)
+	} else {
+		target := to.TCP.Addr().Unmap()
+		if !target.IsValid() || target.IsUnspecified() || target.Zone() != "" {
+			return -1, ErrUnsupported
+		}
+		fd, err = begin(target, to.TCP.Port())
 	}
-	if fd, err = begin(target, addr.Port()); err != nil {
-		return -1, failed(addr, err)
+	if err != nil {
+		return -1, failed(to, err)
 	}
 	return fd, nil
+}
+
+// beginUnix makes a socket that is connected to a unix socket, which takes no time: a
+// listener that is busy refuses.
+func beginUnix(path string) (fd int, err error) {
+	fd, err = socket(syscall.AF_UNIX)
+	if err != nil {
+		return -1, err
+	}
+	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		_ = syscall.Close(fd)
+		return -1, os.NewSyscallError("connect", err)
+	}
+	return fd, nil
+}
+
+// socket makes a socket that never has anybody wait.
+func socket(family uintptr) (int, error) {
+	fd, _, errno := syscall.RawSyscall(syscall.SYS_SOCKET, family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, os.NewSyscallError("socket", errno)
+	}
+	return int(fd), nil
 }
 
 // begin makes a socket and begins to connect it. None of the system calls waits for
@@ -100,13 +129,11 @@ func open(addr netip.AddrPort) (fd int, err error) {
 func begin(target netip.Addr, port uint16) (fd int, err error) {
 	var to address
 	family, size := to.set(target, port)
-	raw, _, errno := syscall.RawSyscall(syscall.SYS_SOCKET, uintptr(family), syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
-	if errno != 0 {
-		return -1, os.NewSyscallError("socket", errno)
+	if fd, err = socket(uintptr(family)); err != nil {
+		return -1, err
 	}
-	fd = int(raw)
 	if err = tune(fd, target); err == nil {
-		_, _, errno = syscall.RawSyscall(syscall.SYS_CONNECT, raw, uintptr(unsafe.Pointer(&to)), size) //nolint:gosec // the kernel wants an address
+		_, _, errno := syscall.RawSyscall(syscall.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&to)), size) //nolint:gosec // the kernel wants an address
 		// A connect that was interrupted goes on by itself, as any does on this socket.
 		if errno == 0 || errno == syscall.EINPROGRESS || errno == syscall.EINTR {
 			return fd, nil
@@ -183,82 +210,3 @@ func send(fd int, p []byte) (int, error) {
 		}
 	}
 }
-
-// conn is a connection that the net package does not know.
-type conn struct {
-	file *os.File
-	addr netip.AddrPort
-}
-
-// sendRest waits for the socket to be connected, and sends p.
-func (c *conn) sendRest(ctx context.Context, p []byte, deadline time.Time) error {
-	var failed error
-	err := c.whenWritable(ctx, deadline, func(fd uintptr) bool {
-		var n int
-		n, failed = send(int(fd), p)
-		p = p[n:]
-		return failed != nil || len(p) == 0
-	})
-	return errors.Join(err, failed)
-}
-
-// whenWritable calls do now, and whenever the socket may have become writable, until do
-// returns true.
-func (c *conn) whenWritable(ctx context.Context, deadline time.Time, do func(fd uintptr) bool) error {
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	if err := c.file.SetWriteDeadline(deadline); err != nil {
-		return err
-	}
-	stop := WhenDone(ctx, func() { _ = c.file.SetWriteDeadline(time.Unix(1, 0)) })
-	err = raw.Write(do)
-	if !stop() {
-		return context.Cause(ctx)
-	}
-	return errors.Join(err, c.file.SetWriteDeadline(time.Time{}))
-}
-
-// Read implements net.Conn.
-func (c *conn) Read(p []byte) (int, error) { return c.file.Read(p) }
-
-// Write implements net.Conn.
-func (c *conn) Write(p []byte) (int, error) { return c.file.Write(p) }
-
-// Close implements net.Conn.
-func (c *conn) Close() error { return c.file.Close() }
-
-// SetDeadline implements net.Conn.
-func (c *conn) SetDeadline(t time.Time) error { return c.file.SetDeadline(t) }
-
-// SetReadDeadline implements net.Conn.
-func (c *conn) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
-
-// SetWriteDeadline implements net.Conn.
-func (c *conn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }
-
-// RemoteAddr implements net.Conn.
-func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.addr) }
-
-// LocalAddr implements net.Conn.
-func (c *conn) LocalAddr() net.Addr {
-	local := new(net.TCPAddr)
-	if raw, err := c.file.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			switch sa, _ := syscall.Getsockname(int(fd)); sa := sa.(type) {
-			case *syscall.SockaddrInet4:
-				local.IP, local.Port = sa.Addr[:], sa.Port
-			case *syscall.SockaddrInet6:
-				local.IP, local.Port = sa.Addr[:], sa.Port
-			}
-		})
-	}
-	return local
-}
-
-// SyscallConn implements syscall.Conn.
-func (c *conn) SyscallConn() (syscall.RawConn, error) { return c.file.SyscallConn() }
-
-// PlainSocket implements relay.Socket: nothing of the stream is held back here.
-func (c *conn) PlainSocket() {}

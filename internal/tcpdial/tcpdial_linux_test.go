@@ -54,7 +54,7 @@ func TestFirstBytesArrive(t *testing.T) {
 				p, _ := io.ReadAll(c)
 				got <- p
 			}()
-			c, err := Dial(t.Context(), addr, first, time.Now().Add(time.Minute))
+			c, err := Dial(t.Context(), Target{TCP: addr}, first, time.Now().Add(time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +78,7 @@ func TestNobodyListens(t *testing.T) {
 	t.Parallel()
 	l, addr := listen(t, "127.0.0.1:0")
 	_ = l.Close()
-	c, err := Dial(t.Context(), addr, []byte("hello"), time.Now().Add(time.Minute))
+	c, err := Dial(t.Context(), Target{TCP: addr}, []byte("hello"), time.Now().Add(time.Minute))
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v, %v", c, err)
 	}
@@ -109,7 +109,7 @@ func busy(t *testing.T) netip.AddrPort {
 
 func TestGivesUpAtTheDeadline(t *testing.T) {
 	t.Parallel()
-	c, err := Dial(t.Context(), busy(t), []byte("hello"), time.Now().Add(20*time.Millisecond))
+	c, err := Dial(t.Context(), Target{TCP: busy(t)}, []byte("hello"), time.Now().Add(20*time.Millisecond))
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %v, %v", c, err)
 	}
@@ -120,7 +120,7 @@ func TestGivesUpWhenTheContextIsDone(t *testing.T) {
 	addr := busy(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	c, err := Dial(ctx, addr, []byte("hello"), time.Now().Add(time.Minute))
+	c, err := Dial(ctx, Target{TCP: addr}, []byte("hello"), time.Now().Add(time.Minute))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, %v", c, err)
 	}
@@ -146,7 +146,7 @@ func TestContextThatEndsAtTheLastMomentLeavesNoDeadlineBehind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 200 {
-				dialed, err := Dial(t.Context(), addr, nil, time.Now().Add(time.Minute))
+				dialed, err := Dial(t.Context(), Target{TCP: addr}, nil, time.Now().Add(time.Minute))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -181,7 +181,7 @@ func TestAddressesForAnotherDialer(t *testing.T) {
 		netip.MustParseAddrPort("[::]:80"),
 		netip.MustParseAddrPort("[fe80::1%eth0]:80"),
 	} {
-		if c, err := Dial(t.Context(), addr, nil, time.Time{}); !errors.Is(err, ErrUnsupported) {
+		if c, err := Dial(t.Context(), Target{TCP: addr}, nil, time.Time{}); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%v: got %v, %v", addr, c, err)
 		}
 	}
@@ -252,7 +252,7 @@ func TestOptionsAreThoseOfTheNetPackage(t *testing.T) {
 func TestConnectionToItself(t *testing.T) {
 	t.Parallel()
 	l, addr := listen(t, "127.0.0.1:0")
-	c, err := Dial(t.Context(), addr, nil, time.Now().Add(time.Minute))
+	c, err := Dial(t.Context(), Target{TCP: addr}, nil, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func BenchmarkDial(b *testing.B) {
 	}()
 	b.ReportAllocs()
 	for b.Loop() {
-		c, err := Dial(b.Context(), addr, []byte("hello"), time.Now().Add(time.Minute))
+		c, err := Dial(b.Context(), Target{TCP: addr}, []byte("hello"), time.Now().Add(time.Minute))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -299,7 +299,7 @@ func TestConnectionIsThereBeforeAnythingIsSent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l, addr := listen(t, at)
-			c, err := Connect(t.Context(), addr, time.Now().Add(time.Minute))
+			c, err := Connect(t.Context(), Target{TCP: addr}, time.Now().Add(time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -341,7 +341,7 @@ func TestConnectionThatCannotBeMade(t *testing.T) {
 		"for the net package":    {t.Context(), netip.AddrPort{}, late(), ErrUnsupported},
 		"for the net package, 2": {t.Context(), netip.MustParseAddrPort("[fe80::1%eth0]:80"), late(), ErrUnsupported},
 	} {
-		if c, err := Connect(row.ctx, row.addr, row.deadline); !errors.Is(err, row.want) {
+		if c, err := Connect(row.ctx, Target{TCP: row.addr}, row.deadline); !errors.Is(err, row.want) {
 			t.Errorf("%s: got %v, %v, want %v", name, c, err, row.want)
 		}
 	}

@@ -5,16 +5,15 @@ package tcpdial
 import (
 	"context"
 	"net"
-	"net/netip"
 	"time"
 )
 
 // Dial returns ErrUnsupported on this system.
-func Dial(context.Context, netip.AddrPort, []byte, time.Time) (net.Conn, error) {
+func Dial(context.Context, Target, []byte, time.Time) (net.Conn, error) {
 	return nil, ErrUnsupported
 }
 
 // Connect returns ErrUnsupported on this system.
-func Connect(context.Context, netip.AddrPort, time.Time) (net.Conn, error) {
+func Connect(context.Context, Target, time.Time) (net.Conn, error) {
 	return nil, ErrUnsupported
 }
