@@ -208,7 +208,7 @@ var internalLayout = map[string]string{
 	"pace":         "wsframe",
 	"panics":       "",
 	"redistest":    "",
-	"relay":        "pace wsframe panics",
+	"relay":        "pace wsframe panics tcpdial",
 	"revocation":   "",
 	"serverlog":    "caddyhttp zap zapcore caddyinsides",
 	"smoke":        "websocket",
