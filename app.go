@@ -43,7 +43,16 @@ type App struct {
 	// old engine and joins the new one. Live connections stay in any case.
 	FleetRaw json.RawMessage `json:"fleet,omitempty" caddy:"namespace=ws_gateway.fleet inline_key=engine"`
 
-	fleet *fleetOfConfig // nil without one
+	// Where the keys of TLS session tickets come from, with which clients that come again
+	// resume their session instead of a full handshake: `standard` keeps them in the
+	// process through reloads, `distributed` in a storage that several nodes share. It is
+	// for all servers of this configuration, as `session_tickets` of the app `tls` is,
+	// which cannot be set as well. A key is used for 12 hours, and its tickets are taken
+	// for 36 hours more. Default: none, which has Caddy make new keys at each reload.
+	SessionTicketsRaw json.RawMessage `json:"session_tickets,omitempty" caddy:"namespace=tls.stek inline_key=provider"`
+
+	fleet   *fleetOfConfig // nil without one
+	tickets *ticketKeys    // nil without their own keys
 }
 
 // CaddyModule returns the Caddy module information.
@@ -54,13 +63,22 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision loads the engine of the fleet. It does not wait for anything on the network.
+// Provision loads the modules. It does not wait for anything on the network.
 func (a *App) Provision(ctx caddy.Context) (err error) {
-	if a.FleetRaw == nil {
-		return nil
+	if a.FleetRaw != nil {
+		if a.fleet, err = loadFleet(ctx, a); err != nil {
+			return err
+		}
 	}
-	a.fleet, err = loadFleet(ctx, a)
-	return err
+	if a.SessionTicketsRaw != nil {
+		loaded, err := ctx.LoadModule(a, "SessionTicketsRaw")
+		if err != nil {
+			return fmt.Errorf("session_tickets: %w", err)
+		}
+		a.tickets, err = newTicketKeys(ctx, loaded)
+		return err
+	}
+	return nil
 }
 
 // loadFleet loads the engine that the app names.
@@ -96,6 +114,11 @@ func (a *App) Validate() error {
 
 // Start makes the settings those of the process.
 func (a *App) Start() error {
+	if a.tickets != nil {
+		if err := a.tickets.start(); err != nil {
+			return err
+		}
+	}
 	apps.start(a)
 	if a.fleet != nil {
 		ours.join(a.fleet)
@@ -106,6 +129,9 @@ func (a *App) Start() error {
 // Stop gives up the settings. A fleet is left at once, unless the process exits: then it is
 // left when the last connection is gone.
 func (a *App) Stop() error {
+	if a.tickets != nil {
+		a.tickets.stop()
+	}
 	apps.stop(a)
 	if a.fleet != nil && !caddy.Exiting() {
 		ours.leave(a.fleet)

@@ -50,8 +50,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 
 // appWords are the words of the global option.
 var appWords = map[string]func(*App, *caddyfile.Dispenser) error{
-	"buffers": (*App).unmarshalBuffers,
-	"fleet":   (*App).unmarshalFleet,
+	"buffers":         (*App).unmarshalBuffers,
+	"fleet":           (*App).unmarshalFleet,
+	"session_tickets": (*App).unmarshalSessionTickets,
 }
 
 // unmarshalBuffers parses:
@@ -97,6 +98,23 @@ func (a *App) unmarshalFleet(d *caddyfile.Dispenser) error {
 		return err
 	}
 	a.FleetRaw = caddyconfig.JSONModuleObject(engine, fleetKey, name, nil)
+	return nil
+}
+
+// unmarshalSessionTickets parses:
+//
+//	session_tickets standard | distributed
+//
+// or another of Caddy's modules that needs no options.
+func (a *App) unmarshalSessionTickets(d *caddyfile.Dispenser) error {
+	args, err := lineArgs(d, "session_tickets standard | distributed", 1, 1)
+	if err != nil {
+		return err
+	}
+	if known := registered(ticketNamespace); !slices.Contains(known, args[0]) {
+		return d.Errf("session_tickets: the source of keys %.64q is unknown: known are %s", args[0], strings.Join(known, ", "))
+	}
+	a.SessionTicketsRaw = caddyconfig.JSON(map[string]string{ticketKeySource: args[0]}, nil)
 	return nil
 }
 

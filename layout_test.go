@@ -119,6 +119,7 @@ var layout = map[string]struct {
 	"sampling.go":           {leaf, "zap zapcore"},
 	"tracing.go":            {leaf, "attribute codes trace"},
 	"process.go":            {leaf, "caddy live"},
+	"tickets.go":            {part, "caddy caddyhttp caddytls zap"},
 	"records.go":            {leaf, "caddy balance durable live revocation"},
 	"records_later.go":      {leaf, ""},
 	"fleet.go":              {part, "caddy zap fleet bulletin live membership"},

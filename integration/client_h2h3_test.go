@@ -41,15 +41,21 @@ func connH2(g *gateway) (*h2Conn, net.Conn, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	c, err := overTLS(conn)
+	return c, conn, err
+}
+
+// overTLS speaks HTTP/2 on a connection that it was agreed on for.
+func overTLS(conn *tls.Conn) (*h2Conn, error) {
 	if chosen := conn.ConnectionState().NegotiatedProtocol; chosen != "h2" {
 		_ = conn.Close()
-		return nil, nil, fmt.Errorf("the server speaks %q, not h2", chosen)
+		return nil, fmt.Errorf("the server speaks %q, not h2", chosen)
 	}
 	c, err := newH2Conn(conn)
 	if err != nil {
 		_ = conn.Close()
 	}
-	return c, conn, err
+	return c, err
 }
 
 func dialH2(g *gateway, path string, header http.Header) (answer, error) {
