@@ -226,11 +226,16 @@ func (g *generator) lose(s *sock, err error) {
 
 // storm opens connections, uses each once and closes it in order.
 func (c client) storm(workers int, w window) (outcome, error) {
+	return stormOf(slices.Repeat([]client{c}, workers), w)
+}
+
+// stormOf has clients open connections, one after the other, and use each once.
+func stormOf(clients []client, w window) (outcome, error) {
 	var count atomic.Int64
 	var stop atomic.Bool
 	var all sync.WaitGroup
-	errs := make([]error, workers)
-	for i := range workers {
+	errs := make([]error, len(clients))
+	for i, c := range clients {
 		all.Go(func() {
 			s := shapeOf(pushSize)
 			for n := uint32(0); !stop.Load() && errs[i] == nil; n++ {
@@ -254,6 +259,10 @@ func (c client) useOnce(s *shape, st stamp) error {
 	l, err := c.dial("/")
 	if err != nil {
 		return err
+	}
+	if c.returns && st.seq > 0 && !l.resumed() {
+		_ = l.wire.Close()
+		return errNotResumed
 	}
 	if err := l.echo(s, st); err != nil {
 		_ = l.wire.Close()

@@ -145,7 +145,7 @@ func until(ctx context.Context, serve func() error) error {
 // -backend.
 func (b *bench) loadOnly(addr string) error {
 	for _, s := range scenarios() {
-		if s.unit == "" || !listed(b.scenarios, s.name) {
+		if s.unit == "" || !listed(b.scenarios, s.name) || s.only == "wss" && !b.secure {
 			continue
 		}
 		b.self = os.Getpid()

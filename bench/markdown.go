@@ -83,7 +83,7 @@ func rows(tested []scenario, names []string, cell func(s scenario, name string) 
 }
 
 func (r *report) writeCPU(b *strings.Builder, transport string, names []string, tested []scenario) {
-	table(b, "CPU per message, in µs", "In the storm, per connection.", names, rows(tested, names, func(s scenario, name string) string {
+	table(b, "CPU per message, in µs", "In the storms, per connection.", names, rows(tested, names, func(s scenario, name string) string {
 		return r.of(transport, s.name, "CPU", name).String()
 	}))
 	base := floorOf(transport)
@@ -138,7 +138,7 @@ func (r *report) writeGrowth(b *strings.Builder, transport string, names []strin
 
 // writeLoad shows what the machine was busy with.
 func (r *report) writeLoad(b *strings.Builder, transport string, names []string, tested []scenario) {
-	intro := "Messages (in the storm, connections) a second; and how many cores the proxy, the load generator and the backend used."
+	intro := "Messages (in the storms, connections) a second; and how many cores the proxy, the load generator and the backend used."
 	table(b, "Throughput", intro, names, rows(tested, names, func(s scenario, name string) string {
 		rate := r.of(transport, s.name, "rate", name)
 		if rate.n == 0 {

@@ -75,7 +75,7 @@ const (
 	nameNginx   = "nginx"
 
 	// allButGrowth is for those of whose growth nobody asks, to save time.
-	allButGrowth = "echo,echo64k,bulk,push,paced,ping-pong,storm,idle"
+	allButGrowth = "echo,echo64k,bulk,push,paced,ping-pong,storm,storm-resumed,idle"
 )
 
 func peers() []peer {

@@ -142,7 +142,7 @@ func (b *bench) playRound(ctx context.Context, round int) error {
 
 // fits says whether a peer takes part.
 func (b *bench) fits(p peer, transport string, s scenario) bool {
-	return listed(p.only, transport) && listed(p.scenarios, firstWord(s.name)) && (b.peers != "" || listed(p.unasked, transport))
+	return listed(p.only, transport) && listed(s.only, transport) && listed(p.scenarios, firstWord(s.name)) && (b.peers != "" || listed(p.unasked, transport))
 }
 
 // with has a fresh process of the peer measured.

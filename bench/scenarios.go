@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -12,24 +13,26 @@ type scenario struct {
 	name string
 	what string
 	unit string // of what CPU is given for
+	only string // the one transport that it is for, if not both
 	do   func(b *bench, s *subject) error
 }
 
 func scenarios() []scenario {
 	list := make([]scenario, 0, 16)
 	list = append(list, []scenario{
-		{"echo", "64 connections, 32 bytes, each sent when the last is back", "message", load(traffic{conns: 64, size: 32})},
-		{"echo64k", "16 connections, 64 KiB, each sent when the last is back", "message", load(traffic{conns: 16, size: 64 << 10})},
-		{"bulk", "4 connections, 1 MiB, each sent when the last is back", "message", load(traffic{conns: 4, size: 1 << 20})},
-		{"push", "5,000 connections, on each a message of 32 bytes a second from upstream", "message", load(traffic{conns: 5000, size: pushSize, push: true})},
-		{"paced", "1,000 connections, 4,000 echoes of 32 bytes a second in all", "message", load(traffic{conns: 1000, size: 32, rate: 4000})},
-		{"ping-pong", "1 connection, 32 bytes, each sent when the last is back", "message", load(traffic{conns: 1, size: 32})},
-		{"storm", "16 clients that connect, show a token, use the connection once, close it, and begin again", "connection", storm},
-		{"idle", "memory of quiet connections", "", quiet}, // and the last step of growth
+		{"echo", "64 connections, 32 bytes, each sent when the last is back", "message", "", load(traffic{conns: 64, size: 32})},
+		{"echo64k", "16 connections, 64 KiB, each sent when the last is back", "message", "", load(traffic{conns: 16, size: 64 << 10})},
+		{"bulk", "4 connections, 1 MiB, each sent when the last is back", "message", "", load(traffic{conns: 4, size: 1 << 20})},
+		{"push", "5,000 connections, on each a message of 32 bytes a second from upstream", "message", "", load(traffic{conns: 5000, size: pushSize, push: true})},
+		{"paced", "1,000 connections, 4,000 echoes of 32 bytes a second in all", "message", "", load(traffic{conns: 1000, size: 32, rate: 4000})},
+		{"ping-pong", "1 connection, 32 bytes, each sent when the last is back", "message", "", load(traffic{conns: 1, size: 32})},
+		{"storm", "16 clients that connect, show a token, use the connection once, close it, and begin again", "connection", "", storm},
+		{"storm-resumed", "the same 16 clients, each of which resumes the TLS session that it had before", "connection", "wss", stormResumed},
+		{"idle", "memory of quiet connections", "", "", quiet}, // and the last step of growth
 	}...)
 	for _, n := range growthSteps {
 		list = append(list, scenario{fmt.Sprintf("growth %d", n),
-			fmt.Sprintf("%d connections, 4,000 echoes of 32 bytes a second in all", n), "message", growth(n)})
+			fmt.Sprintf("%d connections, 4,000 echoes of 32 bytes a second in all", n), "message", "", growth(n)})
 	}
 	return list
 }
@@ -66,8 +69,23 @@ func load(t traffic) func(*bench, *subject) error {
 	}
 }
 
+// stormClients are as many as connect at once.
+const stormClients = 16
+
 func storm(b *bench, s *subject) error {
-	o, err := s.client.storm(16, b.window(s))
+	return b.noteStorm(s, slices.Repeat([]client{s.client}, stormClients))
+}
+
+func stormResumed(b *bench, s *subject) error {
+	clients := make([]client, stormClients)
+	for i := range clients {
+		clients[i] = s.client.returning()
+	}
+	return b.noteStorm(s, clients)
+}
+
+func (b *bench) noteStorm(s *subject, clients []client) error {
+	o, err := stormOf(clients, b.window(s))
 	if err != nil {
 		return err
 	}

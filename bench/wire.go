@@ -23,14 +23,15 @@ const patience = 20 * time.Second // for a handshake, or an echo
 
 // client opens WebSockets at one address.
 type client struct {
-	addr string
-	tls  *tls.Config // nil for ws
-	open bool        // it wants no token
+	addr    string
+	tls     *tls.Config // nil for ws
+	open    bool        // it wants no token
+	returns bool        // it resumes the session that it had before
 }
 
 // clientOf is a client of a proxy. It offers what browsers offer, tickets
-// included, but never comes back with one; and it offers no post-quantum key
-// exchange, since not every proxy here has one.
+// included, but comes back with none unless it is one that returns; and it offers
+// no post-quantum key exchange, since not every proxy here has one.
 func clientOf(addr string, secure bool) client {
 	c := client{addr: addr}
 	if secure {
@@ -41,6 +42,20 @@ func clientOf(addr string, secure bool) client {
 		}
 	}
 	return c
+}
+
+// returning is the same client with a memory of its own for the session to resume.
+func (c client) returning() client {
+	c.returns, c.tls = true, c.tls.Clone()
+	c.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	return c
+}
+
+var errNotResumed = errors.New("a client came back with a ticket, and its session was not resumed")
+
+func (l *link) resumed() bool {
+	c, ok := l.Conn.(*tls.Conn)
+	return ok && c.ConnectionState().DidResume
 }
 
 // forgetful makes clients ask for session tickets and keep none.
