@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,6 +61,59 @@ func TestRecordsThatComeInPartsAreRelayed(t *testing.T) {
 			if r := <-got; !bytes.Equal(r.data, sent) {
 				t.Errorf("%d bytes came, not the %d that were sent", len(r.data), len(sent))
 			}
+		})
+	}
+}
+
+// noting keeps what it reads.
+type noting struct {
+	*net.TCPConn
+	read *bytes.Buffer
+}
+
+func (n noting) Read(p []byte) (int, error) {
+	got, err := n.TCPConn.Read(p)
+	n.read.Write(p[:got])
+	return got, err
+}
+
+// TestFirstRecordsAreSmall, a packet each and then some, so that a peer whose way is new
+// can open what has come, and later ones are as large as they may be.
+func TestFirstRecordsAreSmall(t *testing.T) {
+	t.Parallel()
+	const packet = 1208
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			t.Parallel()
+			f := onTCP(t, Config{WriteTimeout: time.Minute})
+			wire := noting{f.client.(*net.TCPConn), new(bytes.Buffer)}
+			f.Relay.client.conn, f.client = secure(t, f.Relay.client.conn.(net.Conn), wire, version)
+			forgetSettings(f.Relay.client.conn, tlsIsKnown) // as New does
+			wire.read.Reset()
+			f.run()
+			if f.place.loop == nil {
+				t.Error("not on the loop")
+			}
+			sent := frame(wsframe.Binary, false, make([]byte, 300_000))
+			go func() { _, _ = f.upstream.Write(sent) }()
+			mustRead(t, f.client, sent)
+			var sizes []int
+			for p := wire.read.Bytes(); len(p) >= recordHeaderSize; {
+				size := recordHeaderSize + int(p[3])<<8 + int(p[4])
+				sizes = append(sizes, size)
+				p = p[min(size, len(p)):]
+			}
+			for i, size := range sizes[:8] {
+				if size > (i+1)*packet {
+					t.Errorf("record %d has %d bytes", i+1, size)
+				}
+			}
+			if largest := slices.Max(sizes); largest < 16<<10 {
+				t.Errorf("no record of %d has more than %d bytes", len(sizes), largest)
+			}
+			_ = f.client.Close()
+			_ = f.upstream.Close()
+			f.end(t)
 		})
 	}
 }
