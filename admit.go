@@ -188,12 +188,21 @@ func (h *Handler) decorate(r *http.Request) {
 // original of its URI, which placeholders and error routes go back to.
 func stripEverywhere(a *authenticator, r *http.Request) {
 	stripInPlace(a, r)
-	if or, ok := originalOf(r); ok {
-		before := or.RequestURI
-		stripInPlace(a, &or)
-		if or.RequestURI != before {
-			replacerOf(r).Set("http.request.orig_uri", or.RequestURI)
-		}
+	if a.carriers.InURI() {
+		stripOriginal(a, r)
+	}
+}
+
+// stripOriginal strips the original of a request, which has no header.
+func stripOriginal(a *authenticator, r *http.Request) {
+	or, ok := originalOf(r)
+	if !ok {
+		return
+	}
+	before := or.RequestURI
+	stripInPlace(a, &or)
+	if or.RequestURI != before {
+		replacerOf(r).Set("http.request.orig_uri", or.RequestURI)
 	}
 }
 

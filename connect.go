@@ -159,7 +159,7 @@ func (h *Handler) acquire(into *balance.Lease, w http.ResponseWriter, r *http.Re
 			t.pool = append(t.pool, dial.Address(up, r))
 		}
 	}
-	ask := balance.Ask{Use: t.use, Skip: t.wasTried, Place: t.place}
+	ask := balance.Ask{Use: t.use, Skip: t.skip(), Place: t.place}
 	if h.balancer.keeps() && t.asks < mostAsks && h.fleet.member() != nil {
 		ask.Grows = t.mayGrow
 	}
@@ -303,14 +303,16 @@ func (h *Handler) unhealthyStatus(status int) bool {
 }
 
 // outgoing makes the request for upstreams out of the client's: rewritten, without
-// hop-by-hop fields, and with X-Forwarded-*.
+// hop-by-hop fields, and with X-Forwarded-*. It has a URL and a header of its own, whose
+// values it shares.
 func (h *Handler) outgoing(r *http.Request) (*http.Request, error) {
-	out := r.Clone(r.Context())
+	out := r.WithContext(r.Context())
+	target := *r.URL
+	target.Scheme, target.Host, target.User = "", "", nil
+	out.URL, out.Header = &target, handshake.EndToEnd(r.Header)
 	out.Body, out.ContentLength = http.NoBody, 0
 	out.Method = http.MethodGet
 	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
-	out.URL.Scheme, out.URL.Host, out.URL.User = "", "", nil
-	handshake.RemoveHopByHop(out.Header)
 	handshake.DropEmptyOffer(out.Header)
 	h.offersItself(out.Header)
 	h.forwarder.forward(r, out.Header)

@@ -14,7 +14,8 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 )
 
-// forwardedFields are set, for every upstream, by what the gateway knows of the client.
+// forwardedFields are set, for every upstream, by what the gateway knows of the client:
+// its address, and the scheme and the host by which it came.
 var forwardedFields = []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"}
 
 // aliases removes the spellings of asserted header fields that servers take
@@ -49,8 +50,9 @@ func newAliases(ops *headers.HeaderOps) aliases {
 // strip removes every other spelling of an asserted field. The field in its
 // own spelling is left to the header operation, which replaces or removes it.
 func (a aliases) strip(h http.Header) {
+	var folded [64]byte
 	for name := range h {
-		if asserted := a[handshake.Fold(name)]; asserted != nil && !slices.Contains(asserted, name) {
+		if asserted := a[string(handshake.AppendFold(folded[:0], name))]; asserted != nil && !slices.Contains(asserted, name) {
 			delete(h, name)
 		}
 	}
@@ -124,19 +126,27 @@ func (f forwarder) forward(r *http.Request, h http.Header) {
 		}
 	} else {
 		self := f.origin(r)
-		chain := make([]string, 0, 2)
+		chain := ip
 		if prior := strings.Join(h["X-Forwarded-For"], ", "); trusted && prior != "" {
-			chain = append(chain, prior)
+			chain = prior
+			if ip != "" {
+				chain += ", " + ip
+			}
 		}
-		if ip != "" {
-			chain = append(chain, ip)
+		values := [...]string{chain, self.Scheme, self.Host}
+		for i, name := range forwardedFields {
+			h[name] = values[i : i+1 : i+1]
 		}
-		h["X-Forwarded-For"] = []string{strings.Join(chain, ", ")}
-		h["X-Forwarded-Proto"] = []string{self.Scheme}
-		h["X-Forwarded-Host"] = []string{self.Host}
 	}
-	via := strconv.Itoa(r.ProtoMajor) + "." + strconv.Itoa(r.ProtoMinor) + " Caddy"
-	h["Via"] = append(slices.Clip(h["Via"]), via)
+	h["Via"] = append(slices.Clip(h["Via"]), via(r))
+}
+
+// via is what the gateway adds to Via.
+func via(r *http.Request) string {
+	if r.ProtoMajor == 1 && r.ProtoMinor == 1 {
+		return "1.1 Caddy"
+	}
+	return strconv.Itoa(r.ProtoMajor) + "." + strconv.Itoa(r.ProtoMinor) + " Caddy"
 }
 
 // lastValue is the last value of a field that may hold a list, or the default.

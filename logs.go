@@ -53,7 +53,7 @@ type (
 	openedLine live.Conn
 	closedLine struct {
 		c       *live.Conn
-		outcome *relay.Outcome
+		outcome relay.Outcome
 	}
 )
 
@@ -73,8 +73,8 @@ func (l *openedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
-func (l closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
-	out := l.outcome
+func (l *closedLine) MarshalLogObject(e zapcore.ObjectEncoder) error {
+	out := &l.outcome
 	err := (*openedLine)(l.c).MarshalLogObject(e)
 	e.AddString("by", out.By.String())
 	if !l.c.IsStream() {
@@ -109,7 +109,7 @@ func reportOpened(logger *zap.Logger, c *live.Conn) {
 func reportClosed(logger *zap.Logger, c *live.Conn, out relay.Outcome) {
 	countClosed(c, &out)
 	if entry := orCaddys(logger).Check(zap.InfoLevel, msgClosed); entry != nil {
-		entry.Write(zap.Inline(closedLine{c, &out}))
+		entry.Write(zap.Inline(&closedLine{c, out}))
 	}
 }
 
@@ -170,5 +170,5 @@ func contained(logger *zap.Logger, gateway string, round func()) {
 // Interface guards
 var (
 	_ zapcore.ObjectMarshaler = (*openedLine)(nil)
-	_ zapcore.ObjectMarshaler = closedLine{}
+	_ zapcore.ObjectMarshaler = (*closedLine)(nil)
 )

@@ -46,6 +46,14 @@ func newTries(settings *reverseproxy.LoadBalancing) *tries {
 
 func (t *tries) wasTried(address string) bool { return slices.Contains(t.tried, address) }
 
+// skip is wasTried, or nil where nothing was tried.
+func (t *tries) skip() func(address string) bool {
+	if len(t.tried) == 0 {
+		return nil
+	}
+	return t.wasTried
+}
+
 // mayGrow reports whether the fleet may have more room at the address.
 func (t *tries) mayGrow(address string) bool { return !slices.Contains(t.spent, address) }
 

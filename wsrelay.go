@@ -45,9 +45,10 @@ func answerHeader(w http.ResponseWriter, r *http.Request, res *http.Response, fa
 		out["Sec-Websocket-Extensions"] = extensions
 	}
 	if r.ProtoMajor == 1 {
-		out["Upgrade"] = []string{"websocket"}
-		out["Connection"] = []string{"Upgrade"}
-		out["Sec-Websocket-Accept"] = []string{handshake.Accept(strings.TrimSpace(r.Header.Get("Sec-Websocket-Key")))}
+		values := [...]string{"websocket", "Upgrade", handshake.Accept(strings.TrimSpace(r.Header.Get("Sec-Websocket-Key")))}
+		out["Upgrade"] = values[0:1:1]
+		out["Connection"] = values[1:2:2]
+		out["Sec-Websocket-Accept"] = values[2:3:3]
 	}
 	return subprotocol
 }

@@ -30,9 +30,8 @@ func keepValues(header http.Header, field string, edit func(string) (string, boo
 // EachSpelling calls do for every spelling of the name of a field that servers may
 // take for the same field. do may delete the field that it is called for.
 func EachSpelling(header http.Header, field string, do func(field string)) {
-	folded := handshake.Fold(field)
 	for name := range header {
-		if len(name) == len(field) && handshake.Fold(name) == folded {
+		if handshake.SameField(name, field) {
 			do(name)
 		}
 	}

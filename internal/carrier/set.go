@@ -110,6 +110,12 @@ func (s *Set) Strip(r *http.Request) {
 	}
 }
 
+// InURI reports whether one of the carriers is in the URI of requests, so that Strip may
+// change the URI.
+func (s *Set) InURI() bool {
+	return slices.ContainsFunc(s.carriers, func(c carrier) bool { _, ok := c.(*queryCarrier); return ok })
+}
+
 // Ambient reports whether browsers attach the credential of one of the carriers
 // to requests that other sites cause.
 func (s *Set) Ambient() bool { return slices.ContainsFunc(s.carriers, carrier.ambient) }

@@ -79,7 +79,8 @@ func (d *Dialer) answerBy(start time.Time) time.Time {
 	return by
 }
 
-// Shake sends the handshake in r to the upstream and verifies the answer. ready, which
+// Shake sends the handshake in r, whose URL nobody else uses meanwhile, to the upstream
+// and verifies the answer. ready, which
 // may be nil, is called once, when the upstream is connected, and before anything of the
 // handshake is sent. It may wait. Its error is returned as it is, and the connection is
 // closed.

@@ -32,7 +32,6 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 		}
 		return info
 	}
-	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 	for name, row := range map[string]struct {
 		info reverseproxy.DialInfo
 		set  func(*reverseproxy.HTTPTransport)
@@ -67,7 +66,11 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 			if row.set != nil {
 				row.set(transport)
 			}
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/chat?room=1", nil)
 			to, got := New(transport, time.Minute, noClient).directly(r, &row.info)
+			if sent := r.URL.String(); sent != "/chat?room=1" {
+				t.Errorf("the request is for %s now", sent)
+			}
 			if got != row.want || got && to.Unix != row.info.Address && to.TCP.String() != row.info.Address {
 				t.Errorf("got %t, %v", got, to)
 			}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -110,31 +111,41 @@ func (d *Dialer) clientAddrPort(r *http.Request) netip.AddrPort {
 }
 
 // viaNetworkProxy reports whether the transport reaches the upstream through
-// another proxy, which net/http's transport knows how to talk to.
+// another proxy, which net/http's transport knows how to talk to. While it asks, the
+// URL of the request is that of forTransport.
 func (d *Dialer) viaNetworkProxy(r *http.Request, info reverseproxy.DialInfo) bool {
-	if d.http.Transport.Proxy == nil || strings.HasPrefix(info.Network, "unix") {
+	proxy := d.http.Transport.Proxy
+	if proxy == nil || strings.HasPrefix(info.Network, "unix") {
 		return false
 	}
-	u, err := d.http.Transport.Proxy(forTransport(d, r, info))
+	sent := *r.URL
+	defer func() { *r.URL = sent }()
+	d.makeAbsolute(r.URL, &info)
+	u, err := proxy(r)
 	return err == nil && u != nil
 }
 
-// forTransport gives the request the absolute URL that transports expect. Whether
-// a transport of another module speaks TLS is for that to say, as in reverse_proxy:
-// Caddy's own, which it may be made of, keeps a scheme that is there.
+// forTransport gives the request the absolute URL that transports expect.
 func forTransport(d *Dialer, r *http.Request, info reverseproxy.DialInfo) *http.Request {
 	out := r.WithContext(r.Context())
 	u := *r.URL
+	d.makeAbsolute(&u, &info)
+	out.URL = &u
+	return out
+}
+
+// makeAbsolute makes the URL of a request to the upstream absolute. Whether a transport
+// of another module speaks TLS is for that to say, as in reverse_proxy: Caddy's own,
+// which it may be made of, keeps a scheme that is there.
+func (d *Dialer) makeAbsolute(u *url.URL, info *reverseproxy.DialInfo) {
 	u.Scheme, u.Host = "", info.Address
 	switch {
 	case d.http == nil:
-	case d.overTLS(info):
+	case d.overTLS(*info):
 		u.Scheme = "https"
 	default:
 		u.Scheme = "http"
 	}
-	out.URL = &u
-	return out
 }
 
 // roundTrip makes the handshake by a transport: one that is not Caddy's own, or

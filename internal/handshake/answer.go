@@ -19,8 +19,13 @@ func validKey(values []string) bool {
 	}
 	// The bits behind the last byte may be set: RFC 4648 section 3.5 leaves that
 	// open, and RFC 6455 asks for no more than 16 bytes.
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(values[0]))
-	return err == nil && len(key) == 16
+	text := strings.TrimSpace(values[0])
+	var key [18]byte
+	if base64.StdEncoding.DecodedLen(len(text)) > len(key) {
+		return false
+	}
+	n, err := base64.StdEncoding.Decode(key[:], []byte(text))
+	return err == nil && n == 16
 }
 
 // NewKey makes the Sec-WebSocket-Key of our own handshake with an upstream.
@@ -32,8 +37,22 @@ func NewKey() string {
 
 // Accept is the Sec-WebSocket-Accept that answers a key.
 func Accept(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
-	return base64.StdEncoding.EncodeToString(sum[:])
+	accept := acceptOf(key)
+	return string(accept[:])
+}
+
+// acceptOf is Accept, which is always as long.
+func acceptOf(key string) (accept [28]byte) {
+	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+	var buffer [24 + len(guid)]byte
+	sum := sha1.Sum(append(append(buffer[:0], key...), guid...)) //nolint:gosec // as above
+	base64.StdEncoding.Encode(accept[:], sum[:])
+	return accept
+}
+
+func isAccept(text, key string) bool {
+	accept := acceptOf(key)
+	return text == string(accept[:])
 }
 
 // CheckAnswer verifies an upstream's 101 (RFC 6455 section 4.1). The reason is empty
@@ -46,7 +65,7 @@ func CheckAnswer(res *http.Response, key string, offered http.Header) (reason st
 		return "its Upgrade is not websocket"
 	case !httpguts.HeaderValuesContainsToken(h["Connection"], "upgrade"):
 		return "its Connection does not name upgrade"
-	case len(accept) != 1 || accept[0] != Accept(key):
+	case len(accept) != 1 || !isAccept(accept[0], key):
 		return "its Sec-WebSocket-Accept does not answer the key"
 	}
 	protocols := h["Sec-Websocket-Protocol"]

@@ -31,12 +31,39 @@ var hopByHopSet = func() map[string]struct{} {
 // RemoveHopByHop removes the fields that concern one connection only, and the fields
 // that Connection names.
 func RemoveHopByHop(h http.Header) {
-	for _, name := range ListOf(h["Connection"]) {
-		h.Del(name)
+	if connection := h["Connection"]; !onlyUpgrade(connection) {
+		for _, name := range ListOf(connection) {
+			h.Del(name)
+		}
 	}
-	for _, name := range hopByHop {
-		delete(h, name)
+	for name := range h {
+		if _, found := hopByHopSet[name]; found {
+			delete(h, name)
+		}
 	}
+}
+
+// EndToEnd returns the header without the fields that RemoveHopByHop removes. The values
+// are those of h: they may be replaced, and not written into.
+func EndToEnd(h http.Header) http.Header {
+	kept := make(http.Header, len(h))
+	for name, values := range h {
+		if _, found := hopByHopSet[name]; !found {
+			kept[name] = values
+		}
+	}
+	if connection := h["Connection"]; !onlyUpgrade(connection) {
+		for _, name := range ListOf(connection) {
+			kept.Del(name)
+		}
+	}
+	return kept
+}
+
+// onlyUpgrade reports whether Connection names no field but Upgrade, as in almost every
+// handshake.
+func onlyUpgrade(connection []string) bool {
+	return len(connection) == 1 && strings.EqualFold(connection[0], "Upgrade")
 }
 
 // negotiation are the fields in which the two sides agree on what they will speak.
@@ -57,10 +84,12 @@ func RemoveNegotiated(h http.Header) {
 // must not be able to have dropped: the handshake's and the forwarded ones.
 func GuardConnection(h http.Header) {
 	values := h["Connection"]
+	if onlyUpgrade(values) {
+		return
+	}
 	kept := make([]string, 0, 2)
 	for _, name := range ListOf(values) {
-		folded := Fold(name)
-		if !strings.HasPrefix(folded, "sec-websocket-") && !strings.HasPrefix(folded, "x-forwarded-") {
+		if !hasFoldedPrefix(name, "sec-websocket-") && !hasFoldedPrefix(name, "x-forwarded-") {
 			kept = append(kept, name)
 		}
 	}
@@ -124,14 +153,40 @@ func ListOf(values []string) []string {
 }
 
 // Fold maps the spellings of a header field name to one.
-func Fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '_' || r == '.':
-			return '-'
-		case 'A' <= r && r <= 'Z':
-			return r + ('a' - 'A')
+func Fold(name string) string { return string(AppendFold(nil, name)) }
+
+// AppendFold appends what Fold returns to b.
+func AppendFold(b []byte, name string) []byte {
+	for i := range len(name) {
+		b = append(b, folded(name[i]))
+	}
+	return b
+}
+
+// SameField reports whether two names are spellings of one.
+func SameField(name, other string) bool {
+	return len(name) == len(other) && hasFoldedPrefix(name, other)
+}
+
+// hasFoldedPrefix reports whether a name begins with another, however both are spelled.
+func hasFoldedPrefix(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		if folded(name[i]) != folded(prefix[i]) {
+			return false
 		}
-		return r
-	}, name)
+	}
+	return true
+}
+
+func folded(c byte) byte {
+	switch {
+	case c == '_' || c == '.':
+		return '-'
+	case 'A' <= c && c <= 'Z':
+		return c + ('a' - 'A')
+	}
+	return c
 }

@@ -103,7 +103,7 @@ func Opens(r *http.Request) bool {
 func meansWebSocket(h http.Header) bool {
 	for name, values := range h {
 		switch {
-		case strings.HasPrefix(Fold(name), "sec-websocket-"):
+		case hasFoldedPrefix(name, "sec-websocket-"):
 			return true
 		case name == "Upgrade" && strings.Contains(strings.ToLower(strings.Join(values, ",")), "websocket"):
 			return true

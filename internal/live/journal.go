@@ -107,13 +107,23 @@ func (j *journal) noteEnd(c *Conn, out *relay.Outcome) {
 	p.ended.add(row)
 }
 
+// standardCodes are the close codes of RFC 6455, from 1000 on, as texts.
+var standardCodes = func() (texts [16]string) {
+	for i := range texts {
+		texts[i] = strconv.Itoa(1000 + i)
+	}
+	return texts
+}()
+
 // FoldCode folds the close codes that applications choose, and those that are nobody's.
 func FoldCode(code int) string {
 	switch {
 	case code == 0:
 		return "none"
-	case code >= 1000 && code <= 1015, code == 3000:
-		return strconv.Itoa(code)
+	case code >= 1000 && code <= 1015:
+		return standardCodes[code-1000]
+	case code == 3000:
+		return "3000"
 	case code > 3000 && code < 4000:
 		return "3xxx"
 	case code >= 4000 && code < 5000:
