@@ -116,6 +116,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.taken.add(kept.attach(ctx))
 	h.listenForExit(ctx)
 	upgrade.KnowSockets(ctx)
+	upgrade.GrowStacks(ctx)
 	h.enter()
 	h.watch(ctx)
 	if h.auth != nil {
