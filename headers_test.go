@@ -5,11 +5,14 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/origin"
 )
@@ -156,4 +159,43 @@ func FuzzNoSpellingOfAnAssertedHeaderSurvives(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestRequestForUpstreamsLeavesThatOfTheClientAsItIs(t *testing.T) {
+	t.Parallel()
+	for name, place := range map[string]carrier.Place{
+		"a header":      {From: "header"},
+		"a cookie":      {From: "cookie", Name: "a"},
+		"a parameter":   {From: "query", Name: "t"},
+		"a subprotocol": {From: "subprotocol"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			carriers, err := carrier.New([]carrier.Place{place})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest(http.MethodGet, "http://localhost/chat?t=1&room=2", nil)
+			r.Header = http.Header{
+				"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Authorization": {"Other c", "Bearer b"}, "Cookie": {"a=1; b=2"},
+				carrier.ProtocolField: {"bearer, x, chat"}, "Via": {"1.0 other"}, "X-Forwarded-For": {"192.0.2.7"},
+			}
+			found := carriers.Find(r)
+			credential := found.Placed(r, found.Tokens[0])
+			header, target := r.Header.Clone(), r.URL.String()
+			out, err := (&Handler{running: new(running), Proxy: new(reverseproxy.Handler)}).outgoing(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			credential.PutInto(out)
+			if !reflect.DeepEqual(r.Header, header) || r.URL.String() != target {
+				t.Errorf("the request is %s, %v now, and was %s, %v", r.URL, r.Header, target, header)
+			}
+			for _, name := range forwardedFields { // which are made together
+				if values := out.Header[name]; len(values) != 1 || cap(values) != 1 {
+					t.Errorf("%s is %q, with room for %d", name, values, cap(values))
+				}
+			}
+		})
+	}
 }

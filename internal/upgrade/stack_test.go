@@ -12,10 +12,10 @@ func TestStackDoesNotMoveBelowAHandler(t *testing.T) {
 	t.Parallel()
 	moved := make(chan bool, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		var here byte // on the stack
-		before := uintptr(unsafe.Pointer(&here))
+		var here byte
+		before := addressOf(&here)
 		use(make([]byte, 1))
-		moved <- before != uintptr(unsafe.Pointer(&here))
+		moved <- before != addressOf(&here)
 	}))
 	server.Config.ConnState = growAtRequests
 	server.Start()
@@ -29,6 +29,8 @@ func TestStackDoesNotMoveBelowAHandler(t *testing.T) {
 		t.Error("the stack was moved")
 	}
 }
+
+func addressOf(p *byte) uintptr { return uintptr(unsafe.Pointer(p)) } //nolint:gosec // to be compared, not to be used
 
 // use uses some of the stack.
 //
