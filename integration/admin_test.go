@@ -229,7 +229,7 @@ func TestStateSurvivesReloads(t *testing.T) {
 			t.Fatalf("after the reload to %s it is shown as %+v", site, up)
 		}
 	}
-	a := overWS.doAfterReload(t, g, "/ws", nil)
+	a := overWS.do(t, g, "/ws", nil)
 	if a.conn == nil {
 		t.Fatalf("status %d", a.status)
 	}

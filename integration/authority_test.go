@@ -251,7 +251,7 @@ func TestIdentityOfAHandlerInFront(t *testing.T) {
 		c.refused(t, g, "/ws", evil, 403)
 	})
 	g.reload(t, site("bearer machine-token machine\ntoken query token"))
-	if a := overWS.doAfterReload(t, g, "/ws", login); a.status != 401 {
+	if a := overWS.do(t, g, "/ws", login); a.status != 401 {
 		t.Errorf("without inherit: status %d, want 401", a.status)
 	}
 }
@@ -350,7 +350,7 @@ func TestKeySetOverTLSSurvivesReloads(t *testing.T) {
 	old := "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ." +
 		"DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
 	for i := range 3 {
-		a := overWS.doAfterReload(t, g, "/ws", bearer(old))
+		a := overWS.do(t, g, "/ws", bearer(old))
 		if line := book.wait(t, "refused", i+1); a.status != 401 || line.str("reason") != "the token has expired" {
 			t.Errorf("%d, %s", a.status, line.raw)
 		}
@@ -379,7 +379,7 @@ func TestKeySetThatIsDownDoesNotHoldUpAReload(t *testing.T) {
 	if took := time.Since(began); took > patience/2 {
 		t.Errorf("two loads took %s", took)
 	}
-	overWS.openAfterReload(t, g, "/ws", bearer("good-token")).finish(t)
+	overWS.open(t, g, "/ws", bearer("good-token")).finish(t)
 	a := overWS.refused(t, g, "/ws", bearer(tokenFor("alice", time.Hour)), 503)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")

@@ -167,7 +167,7 @@ func TestDrainsAndPingsKeepToTheBoundariesOfFrames(t *testing.T) {
 		b := all[rounds%2]
 		var talks []*conversation
 		for i, c := range carriers {
-			near := c.openAfterReload(t, g, "/ws", nil)
+			near := c.open(t, g, "/ws", nil)
 			up := receive(t, "upgrade at the backend", b.upgraded)
 			talks = append(talks, converse(t, c.name, near, up, seed+uint64(10*rounds+i))) // #nosec G115 -- small
 		}

@@ -73,35 +73,6 @@ func (c carrier) open(t *testing.T, g *gateway, path string, header http.Header)
 	return a.conn
 }
 
-// doAfterReload is do right after a reload. Caddy closes the sockets of the old
-// configuration then, and a connection that the kernel had put into the queue
-// of one of them breaks off before anything was said.
-func (c carrier) doAfterReload(t *testing.T, g *gateway, path string, header http.Header) answer {
-	t.Helper()
-	var a answer
-	var err error
-	if !poll(patience, func() bool {
-		a, err = c.try(g, path, header)
-		return err == nil
-	}) {
-		t.Fatalf("handshake over %s: %v", c.name, err)
-	}
-	if a.conn != nil {
-		t.Cleanup(a.conn.kill)
-	}
-	return a
-}
-
-// openAfterReload is open right after a reload.
-func (c carrier) openAfterReload(t *testing.T, g *gateway, path string, header http.Header) *wsConn {
-	t.Helper()
-	a := c.doAfterReload(t, g, path, header)
-	if a.conn == nil {
-		t.Fatalf("handshake over %s: status %d, want %d: %s", c.name, a.status, c.status, a.body)
-	}
-	return a.conn
-}
-
 // refused is do for a handshake that must be refused with the status.
 func (c carrier) refused(t *testing.T, g *gateway, path string, header http.Header, status int) answer {
 	t.Helper()

@@ -37,7 +37,7 @@ func TestMaxAgeIsThatOfTheConfigurationItWasOpenedBy(t *testing.T) {
 	g := start(t, "ws_gateway "+b.addr)
 	forever := overWS.open(t, g, "/ws", nil)
 	g.reload(t, "ws_gateway "+b.addr+" {\n max_age 300ms 0\n }")
-	aging := overWS.openAfterReload(t, g, "/ws", nil)
+	aging := overWS.open(t, g, "/ws", nil)
 	g.reload(t, "ws_gateway "+b.addr)
 	aging.expectClose(t, 1012)
 	forever.ping(t, "still here")

@@ -145,7 +145,7 @@ func patiently(t *testing.T, what string, done func() bool) {
 // try is a handshake for the user; it is closed with the test.
 func (n *node) try(t *testing.T, user string) answer {
 	t.Helper()
-	return overWS.doAfterReload(t, n.gateway, "/ws", bearer(tokenFor(user, time.Hour, issued(time.Now().Add(-time.Minute)))))
+	return overWS.do(t, n.gateway, "/ws", bearer(tokenFor(user, time.Hour, issued(time.Now().Add(-time.Minute)))))
 }
 
 // admit opens connections for the user, which must be let in.
@@ -204,8 +204,12 @@ func (c *cluster) stormed(t *testing.T, n int, user func(i int) string) (conns [
 func (n *node) loaded(t *testing.T, options, site string) {
 	t.Helper()
 	n.options, n.site = options, site
-	if status, answer := n.adminDo(t, http.MethodPost, "/load", "text/caddyfile", n.caddyfile()); status != http.StatusOK {
-		t.Fatalf("POST /load: %d %s", status, answer)
+	stacks := func() []string {
+		_, all := n.adminDo(t, http.MethodGet, "/debug/pprof/goroutine?debug=2", "", "")
+		return strings.Split(all, "\n\n")
+	}
+	if err := exchange(stacks, func() error { return n.post(t, "text/caddyfile", n.caddyfile()) }); err != nil {
+		t.Fatal(err)
 	}
 }
 

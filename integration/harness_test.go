@@ -124,15 +124,7 @@ func (g *gateway) adapt(site string) ([]byte, error) {
 	return config, err
 }
 
-func (g *gateway) load(site string) error {
-	config, err := g.adapt(site)
-	if err != nil {
-		return err
-	}
-	return caddy.Load(config, true)
-}
-
-// reload changes the running site.
+// reload changes the running site, for all who come from now on.
 func (g *gateway) reload(t *testing.T, site string) {
 	t.Helper()
 	done := make(chan error, 1)

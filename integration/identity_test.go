@@ -46,7 +46,7 @@ func TestReloadThatChangesNoUpstreamEndsNoConnection(t *testing.T) {
 			for _, row := range sites[1:] {
 				g.reload(t, row.site)
 				if traffic {
-					overWS.openAfterReload(t, g, "/ws", nil).finish(t)
+					overWS.open(t, g, "/ws", nil).finish(t)
 				}
 				for _, conn := range conns {
 					conn.ping(t, "after "+row.name)
@@ -75,7 +75,7 @@ func TestSourceThatAnswersWithoutAnUpstreamEndsItsConnections(t *testing.T) {
 			conns := oneOfEach(t, g)
 			shift(errors.New("no name server"))
 			g.reload(t, "ws_gateway {\n dynamic integration_pool\n drain_period 0s\n }")
-			overWS.doAfterReload(t, g, "/ws", nil)
+			overWS.do(t, g, "/ws", nil)
 			asked := func() int {
 				shifting.mu.Lock()
 				defer shifting.mu.Unlock()
@@ -107,7 +107,7 @@ func TestAddressThatASourceReturnsNoMoreKeepsItsConnections(t *testing.T) {
 	shift(nil, there)
 	overWS.open(t, g, "/ws", nil).ping(t, "at the new one")
 	g.reload(t, "respond /other hello\nws_gateway {\n dynamic integration_pool\n drain_period 0s\n max_conns 9\n }")
-	overWS.openAfterReload(t, g, "/ws", nil).ping(t, "at the new one")
+	overWS.open(t, g, "/ws", nil).ping(t, "at the new one")
 	for _, conn := range conns {
 		conn.ping(t, "still here")
 	}
@@ -132,7 +132,7 @@ func TestCredentialsHoldForAConnectionThatPassedToAnotherSource(t *testing.T) {
 		conns = append(conns, c.open(t, g, "/ws", bearer("alice-token-alice")))
 	}
 	g.reload(t, site("dynamic integration_pool", "alice-token-alice"))
-	overWS.doAfterReload(t, g, "/ws", bearer("alice-token-alice"))
+	overWS.do(t, g, "/ws", bearer("alice-token-alice"))
 	for _, conn := range conns {
 		conn.ping(t, "its credential is good")
 	}

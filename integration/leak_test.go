@@ -12,17 +12,8 @@ import (
 // goroutines counts the running goroutines by what they run, leaf first and
 // without addresses, for those whose stack has one of the words.
 func goroutines(words ...string) map[string]int {
-	buf := make([]byte, 1<<20)
-	for {
-		n := runtime.Stack(buf, true)
-		if n < len(buf) {
-			buf = buf[:n]
-			break
-		}
-		buf = make([]byte, 2*len(buf))
-	}
 	counts := map[string]int{}
-	for stack := range strings.SplitSeq(string(buf), "\n\n") {
+	for _, stack := range stacks() {
 		if !containsAny(stack, words) || isImmortal(stack) {
 			continue
 		}
@@ -41,6 +32,17 @@ func goroutines(words ...string) map[string]int {
 		counts[strings.Join(names, " < ")]++
 	}
 	return counts
+}
+
+// stacks are those of all goroutines, at one moment.
+func stacks() []string {
+	buf := make([]byte, 1<<20)
+	for {
+		if n := runtime.Stack(buf, true); n < len(buf) {
+			return strings.Split(string(buf[:n]), "\n\n")
+		}
+		buf = make([]byte, 2*len(buf))
+	}
 }
 
 func containsAny(s string, words []string) bool {

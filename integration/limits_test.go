@@ -180,7 +180,7 @@ func TestReloadThatLowersACapEndsNobody(t *testing.T) {
 		c.ping(t, fmt.Sprint("still here ", i))
 	}
 	for i, c := range conns {
-		if a := overWS.doAfterReload(t, g, "/ws", nil); a.status != 503 {
+		if a := overWS.do(t, g, "/ws", nil); a.status != 503 {
 			t.Fatalf("with %d left: status %d", len(conns)-i, a.status)
 		}
 		if len(conns)-i == 2 {
@@ -206,13 +206,13 @@ func TestReloadThatBringsACapCountsTheLiving(t *testing.T) {
 		conns = append(conns, c.open(t, g, "/ws", alice))
 	}
 	g.reload(t, limitedSite(b.addr, "brought", "connections_per_user 4", auth))
-	if a := overWS.doAfterReload(t, g, "/ws", alice); a.status != 429 {
+	if a := overWS.do(t, g, "/ws", alice); a.status != 429 {
 		t.Fatalf("a fifth of a user: status %d", a.status)
 	}
 	overH2.open(t, g, "/ws", bob).finish(t)
 	g.waitConnections(t, 4)
 	g.reload(t, limitedSite(b.addr, "brought", "connections_per_ip 4", auth))
-	if a := overWS.doAfterReload(t, g, "/ws", bob); a.status != 429 {
+	if a := overWS.do(t, g, "/ws", bob); a.status != 429 {
 		t.Fatalf("a fifth of an address: status %d", a.status)
 	}
 	for _, c := range conns {

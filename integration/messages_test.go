@@ -137,7 +137,7 @@ func TestWithMessageHandlersEndsAreAsWithout(t *testing.T) {
 				if name == "expiry" {
 					row.path = "/ws?token=" + shortLived()
 				}
-				client := c.openAfterReload(t, g, row.path, nil)
+				client := c.open(t, g, row.path, nil)
 				upstream := receive(t, "upgrade at the backend", b.upgraded)
 				defer func() { _ = upstream.Close() }()
 				book.wait(t, "opened", b.count(&b.opened)) // before that the admin API may not know of it
@@ -179,7 +179,7 @@ func TestMessagesAreCountedListedAndKeptOverAReload(t *testing.T) {
 	eachCarrier(t, func(t *testing.T, c carrier) {
 		g.reload(t, handled(b.addr, "listed", auth))
 		before := verdicts(t, g, "listed")
-		client := c.openAfterReload(t, g, "/ws", bearer("static-token-of-alice"))
+		client := c.open(t, g, "/ws", bearer("static-token-of-alice"))
 		client.mustSend(t, text("hello"))
 		client.expect(t, text("hello"))
 		client.mustSend(t, text("drop"))

@@ -160,7 +160,7 @@ func TestNodeDrainOutlivesAReload(t *testing.T) {
 		t.Errorf("after a reload: %+v, want %+v", after, drained)
 	}
 	ready(503)
-	if a := overWS.doAfterReload(t, g, "/ws", nil); a.status != 503 {
+	if a := overWS.do(t, g, "/ws", nil); a.status != 503 {
 		t.Errorf("a handshake after a reload: status %d", a.status)
 	}
 	if n := g.node(t, nodeReady); n.State != "ready" || n.Since.Before(after.Since) {

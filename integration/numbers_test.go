@@ -55,7 +55,7 @@ func TestNumbersAddUpOverReloads(t *testing.T) {
 	conns[0].finish(t)
 	g.reload(t, site("write_timeout 1m"))
 	conns[1].finish(t)
-	conns = append(conns, overWS.openAfterReload(t, g, "/one", nil))
+	conns = append(conns, overWS.open(t, g, "/one", nil))
 	g.waitBalanced(t, "sums", float64(3*n-1))
 	for _, conn := range conns[2:] {
 		conn.finish(t)

@@ -120,7 +120,7 @@ func TestSameOriginBehindATrustedProxy(t *testing.T) {
 	withPort.Set("X-Forwarded-Port", "8443")
 	overWS.open(t, g, "/ws", withPort).ping(t, "hello")
 	g.reload(t, "ws_gateway "+b.addr+" {\n origins same\n }")
-	if a := overWS.doAfterReload(t, g, "/ws", header); a.status != 403 {
+	if a := overWS.do(t, g, "/ws", header); a.status != 403 {
 		t.Errorf("status %d, want 403", a.status)
 	}
 }
@@ -145,7 +145,7 @@ func TestOriginsThatAreNoSites(t *testing.T) {
 		}
 	})
 	g.reload(t, site("null"))
-	if a := overWS.doAfterReload(t, g, "/ws", from("null")); a.conn == nil {
+	if a := overWS.do(t, g, "/ws", from("null")); a.conn == nil {
 		t.Errorf("null: status %d", a.status)
 	}
 	eventually(t, "the warning of null with a cookie", func() bool {

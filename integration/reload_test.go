@@ -182,7 +182,7 @@ func TestFailingConfigurationChangesNothing(t *testing.T) {
 	if a := g.get(t, "/plain", nil); a.body != "plain from "+b.addr {
 		t.Errorf("after failed loads a request got %q", a.body)
 	}
-	overWS.openAfterReload(t, g, "/ws", nil).ping(t, "new connection")
+	overWS.open(t, g, "/ws", nil).ping(t, "new connection")
 
 	// Someone else's port: this fails only when everything is provisioned.
 	// Caddy then leaves sockets open that new connections may end up in, so
@@ -278,7 +278,7 @@ func TestUpstreamThatComesBackIsNotDrained(t *testing.T) {
 	for _, conn := range conns {
 		conn.ping(t, "still here")
 	}
-	overWS.openAfterReload(t, g, "/ws", nil).ping(t, "new connection")
+	overWS.open(t, g, "/ws", nil).ping(t, "new connection")
 	if n := len(book.closedBy(b)); n != 0 {
 		t.Errorf("%d connections were closed", n)
 	}
@@ -293,11 +293,11 @@ func TestConfigurationThroughTheAdminEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, answer := g.adminDo(t, "POST", "/load", "application/json", string(config)); status != 200 {
-		t.Fatalf("POST /load: %d %s", status, answer)
+	if err := exchange(stacks, func() error { return g.post(t, "application/json", string(config)) }); err != nil {
+		t.Fatal(err)
 	}
-	for _, c := range carriers { // the sockets of the first configuration are gone
-		c.openAfterReload(t, g, "/ws", nil).finish(t)
+	for _, c := range carriers {
+		c.open(t, g, "/ws", nil).finish(t)
 	}
 	conns := oneOfEach(t, g)
 	for _, server := range []string{"srv0", "srv1"} {
@@ -305,14 +305,19 @@ func TestConfigurationThroughTheAdminEndpoint(t *testing.T) {
 		if _, handler := g.adminDo(t, "GET", path, "", ""); strings.Contains(handler, `"subroute"`) {
 			path += "/routes/0/handle/0" // a site with a host has its routes inside
 		}
-		if status, answer := g.adminDo(t, "PATCH", path+"/name", "application/json", `"two"`); status != 200 {
-			t.Fatalf("PATCH %s: %d %s", path, status, answer)
+		if err := exchange(stacks, func() error {
+			if status, answer := g.adminDo(t, "PATCH", path+"/name", "application/json", `"two"`); status != 200 {
+				return fmt.Errorf("PATCH %s: %d %s", path, status, answer)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
 		}
 	}
 	for _, conn := range conns {
 		conn.ping(t, "after the patch")
 	}
-	overWS.openAfterReload(t, g, "/ws", nil).ping(t, "new connection")
+	overWS.open(t, g, "/ws", nil).ping(t, "new connection")
 	if n := g.sum(t, "caddy_ws_gateway_connections", `gateway="two"`); n != 1 {
 		t.Errorf("%v connections of gateway two, want the new one", n)
 	}

@@ -300,7 +300,7 @@ func TestRevocationOutlivesReloads(t *testing.T) {
 	for i, storage := range []string{first, t.TempDir(), first, t.TempDir()} {
 		g.storage = storage
 		g.reload(t, jwtSite(b.addr, "", "")+fmt.Sprintf("\nrespond /%d x", i))
-		if a := overWS.doAfterReload(t, g, "/ws", token); a.status != 401 {
+		if a := overWS.do(t, g, "/ws", token); a.status != 401 {
 			t.Errorf("reload %d: %d", i, a.status)
 		}
 		if got := g.shown(t, "default", b.addr).State; got != "drain" {

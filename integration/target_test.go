@@ -181,7 +181,7 @@ func TestRewrittenTargetIsJudgedAsItWasSent(t *testing.T) {
 		assertRefusedAtTheDoor(t, g, b, strings.ReplaceAll(sent, "SELF", g.httpAddr), 400)
 	}
 	g.reload(t, "handle_path /ws* {\n ws_gateway "+b.addr+"\n }")
-	if a := overWS.doAfterReload(t, g, "/ws", nil); a.status != 101 {
+	if a := overWS.do(t, g, "/ws", nil); a.status != 101 {
 		t.Errorf("a path that is stripped to nothing: status %d", a.status)
 	}
 	if line := firstLine(receive(t, "handshake", b.requests)); line != "GET / HTTP/1.1" {
