@@ -73,8 +73,8 @@ func TestClaimedAddressIsNotTheClients(t *testing.T) {
 				}
 				conn.finish(t)
 			})
-			eventually(t, "the closed lines", func() bool { return len(book.find(ourLogger, "closed")) == len(carriers) })
-			for _, line := range slices.Concat(book.find(ourLogger, "opened"), book.find(ourLogger, "closed")) {
+			eventually(t, "the closed lines", func() bool { return len(book.closedBy(b.addr)) == len(carriers) })
+			for _, line := range slices.Concat(book.find(ourLogger, "opened"), book.closedBy(b.addr)) {
 				if got := line.str("remote_ip"); got != row.ip {
 					t.Errorf("logged with remote_ip %q, want %q: %s", got, row.ip, line.raw)
 				}

@@ -165,7 +165,7 @@ func TestMaintenanceTakesNothingNewAndLeavesTheLive(t *testing.T) {
 	if a := g.get(t, "/plain", nil); a.status != 200 {
 		t.Errorf("a plain request when it is ready again: status %d", a.status)
 	}
-	if n := len(book.closedBy(b)); n != 0 {
+	if n := len(book.closedBy(b.addr)); n != 0 {
 		t.Errorf("%d connections were closed", n)
 	}
 }
@@ -197,8 +197,8 @@ func TestDrainEndsTheLiveAndTakesNothingNew(t *testing.T) {
 		}
 		conn.mustSend(t, closing(1012, ""))
 	}
-	eventually(t, "the closed lines", func() bool { return len(book.closedBy(drained)) == len(conns) })
-	for _, line := range book.closedBy(drained) {
+	eventually(t, "the closed lines", func() bool { return len(book.closedBy(drained.addr)) == len(conns) })
+	for _, line := range book.closedBy(drained.addr) {
 		if line.str("by") != "gateway" || line.num("code") != 1012 {
 			t.Errorf("logged by %q with code %v", line.str("by"), line.num("code"))
 		}

@@ -97,7 +97,7 @@ func TestConnectionEndsWithItsToken(t *testing.T) {
 			_ = upstream.Close()
 		})
 	}
-	if line := book.wait(t, "closed", 1); line.str("by") != "gateway" || line.num("code") != 3000 || line.str("reason") != "token expired" {
+	if line := book.waitClosed(t, b.addr, 1); line.str("by") != "gateway" || line.num("code") != 3000 || line.str("reason") != "token expired" {
 		t.Errorf("logged %s", line.raw)
 	}
 	g.assertNoLiveSeries(t)

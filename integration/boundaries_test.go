@@ -190,7 +190,7 @@ func TestDrainsAndPingsKeepToTheBoundariesOfFrames(t *testing.T) {
 		t.Error("the gateway has sent no ping, and the test shows nothing of them")
 	}
 	g.assertNoLiveSeries(t)
-	for _, line := range book.find(ourLogger, "closed") {
+	for _, line := range book.closedBy(all[0].addr, all[1].addr) {
 		if line.num("code") != 1012 || line.str("by") != "gateway" {
 			t.Errorf("logged: %s", line.raw)
 		}

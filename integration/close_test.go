@@ -91,7 +91,7 @@ func TestEndsOfAConnection(t *testing.T) {
 				expectVerbatim(t, upstream, text("hello"))
 				row.end(t, client, upstream)
 				_ = upstream.Close()
-				line := book.wait(t, "closed", 1)
+				line := book.waitClosed(t, b.addr, 1)
 				if line.str("by") != row.by || line.num("code") != row.code {
 					t.Errorf("logged by %q with code %v, want by %q with %v", line.str("by"), line.num("code"), row.by, row.code)
 				}

@@ -159,7 +159,7 @@ func TestStrictRefusesWhatRFC6455Forbids(t *testing.T) {
 		}
 		p.endOffender()
 		logged++
-		line := book.wait(t, "closed", logged)
+		line := book.waitClosed(t, b.addr, logged)
 		if line.str("by") != "gateway" || line.num("code") != float64(o.code) || !strings.HasPrefix(line.str("reason"), p.offenderIs+": ") {
 			t.Errorf("logged: %s", line.raw)
 		}
@@ -262,7 +262,7 @@ func TestFloodsOfSmallFramesEndAConnection(t *testing.T) {
 					}
 					p.endOffender()
 					logged++
-					if line := book.wait(t, "closed", logged); line.str("limit") != row.limit || line.str("by") != "gateway" || line.num("code") != 1008 {
+					if line := book.waitClosed(t, b.addr, logged); line.str("limit") != row.limit || line.str("by") != "gateway" || line.num("code") != 1008 {
 						t.Errorf("logged: %s", line.raw)
 					}
 				})
@@ -302,7 +302,7 @@ func TestSizeOfAMessageIsThatOfItsFragmentsTogether(t *testing.T) {
 					p.endOffender()
 					p.endVictim()
 					logged++
-					if line := book.wait(t, "closed", logged); line.str("limit") != "message_size" || line.num("code") != 1009 {
+					if line := book.waitClosed(t, b.addr, logged); line.str("limit") != "message_size" || line.num("code") != 1009 {
 						t.Errorf("logged: %s", line.raw)
 					}
 				})

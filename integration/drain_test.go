@@ -24,7 +24,7 @@ func TestMaxAgeEndsOldConnections(t *testing.T) {
 		_ = upstream.Close()
 	})
 	g.assertNoLiveSeries(t)
-	for _, line := range book.closedBy(b) {
+	for _, line := range book.closedBy(b.addr) {
 		if line.str("by") != "gateway" || line.num("code") != 1012 {
 			t.Errorf("logged by %q with code %v", line.str("by"), line.num("code"))
 		}

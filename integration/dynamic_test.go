@@ -96,7 +96,7 @@ func TestDynamicUpstreamsComeAndGo(t *testing.T) {
 	}
 	expect(10, 10, 10)
 	for i, b := range all {
-		if n := len(book.closedBy(b)); n != 0 {
+		if n := len(book.closedBy(b.addr)); n != 0 {
 			t.Errorf("%d connections of upstream %d were closed as upstreams came and went", n, i)
 		}
 	}

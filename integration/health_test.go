@@ -44,7 +44,7 @@ func TestEarlyClosesTakeAnUpstreamOut(t *testing.T) {
 				conn := overWS.open(t, g, "/ws", nil)
 				_, _ = conn.closeFrame()
 				conn.kill()
-				eventually(t, "the closed line", func() bool { return len(book.closedBy(b)) == i+1 })
+				eventually(t, "the closed line", func() bool { return len(book.closedBy(b.addr)) == i+1 })
 			}
 			overWS.open(t, g, "/ws", nil)
 			want := 4

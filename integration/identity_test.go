@@ -55,7 +55,7 @@ func TestReloadThatChangesNoUpstreamEndsNoConnection(t *testing.T) {
 			for _, conn := range conns {
 				conn.finish(t)
 			}
-			for _, line := range book.closedBy(b) {
+			for _, line := range book.closedBy(b.addr) {
 				if line.str("by") == "gateway" {
 					t.Errorf("a reload closed a connection: %v %s", line.num("code"), line.str("reason"))
 				}

@@ -50,8 +50,8 @@ func TestCodeOfASideThatLeavesDataUnreadArrives(t *testing.T) {
 		})
 	})
 	// One that the test before has left behind may close as late as now.
-	eventually(t, "a line for each", func() bool { return len(book.closedBy(b)) >= 6*rounds })
-	for _, line := range book.closedBy(b) {
+	eventually(t, "a line for each", func() bool { return len(book.closedBy(b.addr)) >= 6*rounds })
+	for _, line := range book.closedBy(b.addr) {
 		if line.num("code") < 4000 || line.str("reason") != "enough" {
 			t.Errorf("logged: %s", line.raw)
 		}

@@ -16,8 +16,8 @@ func expectClosed(t *testing.T, c *wsConn, upstream *backendConn, client, backen
 	_ = upstream.Close()
 	c.kill()
 	b := upstream.b
-	eventually(t, "log line closed", func() bool { return len(book.closedBy(b)) == b.count(&b.opened) })
-	lines := book.closedBy(b)
+	eventually(t, "log line closed", func() bool { return len(book.closedBy(b.addr)) == b.count(&b.opened) })
+	lines := book.closedBy(b.addr)
 	line := lines[len(lines)-1]
 	if line.str("by") != by || line.str("limit") != limit {
 		t.Errorf("the line is %s", line.raw)

@@ -28,8 +28,11 @@ type logBook struct {
 	mu    sync.Mutex // protects what follows
 	page  int        // counts the tests
 	lines []logLine
-	trap  string // a message over which the log panics
+	trap  trap
 }
+
+// trap is what the log panics over: a message about a connection to an upstream.
+type trap struct{ msg, upstream string }
 
 // logLine is one line of Caddy's log.
 type logLine struct {
@@ -57,7 +60,7 @@ func (b *logBook) write(page int, p []byte) {
 	if page != b.page {
 		return
 	}
-	if b.trap != "" && bytes.Contains(p, []byte(`"msg":"`+b.trap+`"`)) {
+	if b.trap.msg != "" && bytes.Contains(p, []byte(`"msg":"`+b.trap.msg+`"`)) && bytes.Contains(p, []byte(`"upstream":"`+b.trap.upstream+`"`)) {
 		panic("a secret of the log's")
 	}
 	for raw := range bytes.Lines(p) {
@@ -69,12 +72,15 @@ func (b *logBook) write(page int, p []byte) {
 	}
 }
 
-// panicOver makes the log panic over a message; "" for none.
-func (b *logBook) panicOver(msg string) {
+// panicOver makes the log panic.
+func (b *logBook) panicOver(msg, upstream string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.trap = msg
+	b.trap = trap{msg, upstream}
 }
+
+// panicNoMore takes back what panicOver did.
+func (b *logBook) panicNoMore() { b.panicOver("", "") }
 
 // turn begins a page for the configurations that are loaded from now on.
 func (b *logBook) turn() {
@@ -109,9 +115,13 @@ const (
 	accessLogger = "http.log.access"
 )
 
-// wait returns the n-th line (from 1) of our logger with the message.
+// wait returns the n-th line (from 1) of our logger with the message. For the ends of
+// connections there is waitClosed.
 func (b *logBook) wait(t *testing.T, msg string, n int) logLine {
 	t.Helper()
+	if msg == "closed" {
+		t.Fatal("the line may be of a connection that an earlier test has left behind")
+	}
 	eventually(t, "log line "+msg, func() bool { return len(b.find(ourLogger, msg)) >= n })
 	return b.find(ourLogger, msg)[n-1]
 }
@@ -131,9 +141,18 @@ func (b *logBook) waitAccess(t *testing.T, uri string) (found logLine) {
 	return found
 }
 
-// closedBy returns the closed lines of the connections to a backend.
-func (b *logBook) closedBy(upstream *backend) []logLine {
-	return slices.DeleteFunc(b.find(ourLogger, "closed"), func(l logLine) bool { return l.str("upstream") != upstream.addr })
+// closedBy returns the closed lines of the connections to some upstreams. There may be
+// others: whose configuration has stopped logs to the one that runs, so that a connection
+// that an earlier test has left behind may close into the page of this one.
+func (b *logBook) closedBy(upstreams ...string) []logLine {
+	return slices.DeleteFunc(b.find(ourLogger, "closed"), func(l logLine) bool { return !slices.Contains(upstreams, l.str("upstream")) })
+}
+
+// waitClosed returns the n-th closed line (from 1) of the connections to an upstream.
+func (b *logBook) waitClosed(t *testing.T, upstream string, n int) logLine {
+	t.Helper()
+	eventually(t, "log line closed", func() bool { return len(b.closedBy(upstream)) >= n })
+	return b.closedBy(upstream)[n-1]
 }
 
 // dump prints the log of a failed test.
@@ -196,5 +215,25 @@ func TestLateLineOfAnEarlierTestIsLeftOut(t *testing.T) {
 	}
 	if lines := book.find(ourLogger, "closed"); len(lines) != 1 {
 		t.Errorf("the book has %d lines, want that of the second page alone", len(lines))
+	}
+}
+
+// TestLateLineOfAnEarlierConnectionIsLeftOut where the ends of others are waited for.
+func TestLateLineOfAnEarlierConnectionIsLeftOut(t *testing.T) {
+	book.turn()
+	page, err := new(bookWriter).OpenWriter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, upstream := range []string{"earlier", "ours", "earlier", "ours too"} {
+		if _, err := fmt.Fprintf(page, `{"logger":%q,"msg":"closed","upstream":%q}`+"\n", ourLogger, upstream); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if line := book.waitClosed(t, "ours", 1); line.str("upstream") != "ours" {
+		t.Errorf("the line is %s", line.raw)
+	}
+	if lines := book.closedBy("ours", "ours too"); len(lines) != 2 {
+		t.Errorf("%d lines, want ours alone: %v", len(lines), lines)
 	}
 }

@@ -34,8 +34,8 @@ func TestLogLinesOfAConnection(t *testing.T) {
 			conn.mustSend(t, closing(4000, "a \"reason\"\nwith two lines"))
 			conn.expectClose(t, 4000)
 			conn.kill()
-			eventually(t, "the closed line", func() bool { return len(book.closedBy(b)) == i+1 })
-			closed := book.closedBy(b)[i]
+			eventually(t, "the closed line", func() bool { return len(book.closedBy(b.addr)) == i+1 })
+			closed := book.closedBy(b.addr)[i]
 
 			common := map[string]string{
 				"level": "info", "logger": ourLogger, "gateway": "logged", "remote_ip": "127.0.0.1", "proto": c.proto,

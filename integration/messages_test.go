@@ -153,8 +153,8 @@ func TestWithMessageHandlersEndsAreAsWithout(t *testing.T) {
 				}
 				_ = upstream.Close()
 				client.kill()
-				eventually(t, "log line closed", func() bool { return len(book.closedBy(b)) == b.count(&b.opened) })
-				lines := book.closedBy(b)
+				eventually(t, "log line closed", func() bool { return len(book.closedBy(b.addr)) == b.count(&b.opened) })
+				lines := book.closedBy(b.addr)
 				if line := lines[len(lines)-1]; line.str("by") != row.by || line.str("limit") != row.limit {
 					t.Errorf("the line is %s", line.raw)
 				}

@@ -10,10 +10,10 @@ import (
 func TestPanicEndsOneConnection(t *testing.T) {
 	b := newBackend(t, handOver())
 	g := start(t, "ws_gateway "+b.addr)
-	defer book.panicOver("")
+	defer book.panicNoMore()
 	eachCarrier(t, func(t *testing.T, c carrier) {
 		t.Run("opened", func(t *testing.T) {
-			book.panicOver("opened")
+			book.panicOver("opened", b.addr)
 			if a, err := c.try(g, "/ws", nil); err == nil { // else the end has overtaken the answer
 				a.conn.expectEnd(t)
 			}
@@ -21,20 +21,20 @@ func TestPanicEndsOneConnection(t *testing.T) {
 			if f, err := upstream.readFrame(); err == nil {
 				t.Errorf("the backend got %v", f)
 			}
-			book.panicOver("")
+			book.panicNoMore()
 			g.assertNoLiveSeries(t)
 		})
 		t.Run("closed", func(t *testing.T) {
 			before := g.sum(t, "caddy_ws_gateway_panics_total")
 			lines := len(book.find(ourLogger, "panic"))
-			book.panicOver("closed")
+			book.panicOver("closed", b.addr)
 			client, upstream := pair(t, g, b, c)
 			client.mustSend(t, closing(1000, ""))
 			expectVerbatim(t, upstream, closing(1000, ""))
 			writeTo(t, upstream, closing(1000, ""))
 			client.expectClose(t, 1000)
 			line := book.wait(t, "panic", lines+1)
-			book.panicOver("")
+			book.panicNoMore()
 			g.assertNoLiveSeries(t)
 			if line.str("level") != "error" || line.str("upstream") != b.addr || line.str("connection") == "" ||
 				line.str("gateway") != "default" || !strings.Contains(line.str("stack"), ".go:") || strings.Contains(line.raw, "secret") {

@@ -132,7 +132,7 @@ func TestClientOfAKilledServerComesBackToTheOther(t *testing.T) {
 			r.expectUndisturbed(t, first, 1)
 			r.servers[first.Server].kill(t)
 			r.expectMoved(t, first, 2)
-			line := book.wait(t, "closed", 1)
+			line := book.waitClosed(t, r.addresses[first.Server], 1)
 			if line.str("by") != "upstream" || line.num("code") != 1012 || line.str("reason") != "upstream vanished" {
 				t.Errorf("logged: %s", line.raw)
 			}

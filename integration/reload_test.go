@@ -44,7 +44,7 @@ func TestConnectionsSurviveAReload(t *testing.T) {
 			g.waitConnections(t, len(conns))
 		})
 	}
-	if n := len(book.closedBy(b)); n != 0 {
+	if n := len(book.closedBy(b.addr)); n != 0 {
 		t.Errorf("%d connections were closed by reloads", n)
 	}
 	for _, conn := range conns {
@@ -146,8 +146,8 @@ func TestRemovedUpstreamIsDrained(t *testing.T) {
 			}
 			g.waitConnections(t, 1)
 			staying.ping(t, "still here")
-			eventually(t, "the closed lines", func() bool { return len(book.closedBy(removed)) == len(leaving) })
-			for _, line := range book.closedBy(removed) {
+			eventually(t, "the closed lines", func() bool { return len(book.closedBy(removed.addr)) == len(leaving) })
+			for _, line := range book.closedBy(removed.addr) {
 				if line.str("by") != "gateway" || line.num("code") != 1012 {
 					t.Errorf("logged by %q with code %v, want by gateway with 1012", line.str("by"), line.num("code"))
 				}
@@ -279,7 +279,7 @@ func TestUpstreamThatComesBackIsNotDrained(t *testing.T) {
 		conn.ping(t, "still here")
 	}
 	overWS.open(t, g, "/ws", nil).ping(t, "new connection")
-	if n := len(book.closedBy(b)); n != 0 {
+	if n := len(book.closedBy(b.addr)); n != 0 {
 		t.Errorf("%d connections were closed", n)
 	}
 }

@@ -282,7 +282,7 @@ func TestCloseThatIsNeverAnsweredEndsAllTheSame(t *testing.T) {
 	}
 	ended.Wait()
 	g.assertNoLiveSeries(t)
-	for _, line := range book.closedBy(b) {
+	for _, line := range book.closedBy(b.addr) {
 		if line.num("code") != 1000 {
 			t.Errorf("logged: %s", line.raw)
 		}

@@ -106,7 +106,7 @@ func TestSlowClientsAreNotEnded(t *testing.T) {
 					continue
 				}
 			}()
-			before := len(book.closedBy(b))
+			before := len(book.closedBy(b.addr))
 			tick := time.NewTicker(pause)
 			defer tick.Stop()
 			p := make([]byte, piece)
@@ -116,11 +116,11 @@ func TestSlowClientsAreNotEnded(t *testing.T) {
 				}
 				<-tick.C
 			}
-			if lines := book.closedBy(b); len(lines) != before {
+			if lines := book.closedBy(b.addr); len(lines) != before {
 				t.Fatalf("ended: %s", lines[before].raw)
 			}
-			eventually(t, "the end of a client that takes nothing", func() bool { return len(book.closedBy(b)) > before })
-			if line := book.closedBy(b)[before]; line.str("by") != "client" || line.str("reason") != "client stopped reading" {
+			eventually(t, "the end of a client that takes nothing", func() bool { return len(book.closedBy(b.addr)) > before })
+			if line := book.closedBy(b.addr)[before]; line.str("by") != "client" || line.str("reason") != "client stopped reading" {
 				t.Errorf("logged: %s", line.raw)
 			}
 		})

@@ -195,8 +195,9 @@ func TestStreamThatComesToNoBoundaryIsCut(t *testing.T) {
 		receive(t, "the end of the upstream's answer", c.a.ended)
 	}
 	g.assertNoLiveSeries(t)
-	eventually(t, "the lines of their ends", func() bool { return len(book.find(ourLogger, "closed")) == len(cuts) })
-	for _, line := range book.find(ourLogger, "closed") {
+	ended := func() []logLine { return book.closedBy(ndjson.addr, encoded.addr, plain.addr) }
+	eventually(t, "the lines of their ends", func() bool { return len(ended()) == len(cuts) })
+	for _, line := range ended() {
 		if line.str("by") != "gateway" || line.str("reason") != "killed" {
 			t.Errorf("logged %s", line.raw)
 		}
@@ -228,7 +229,7 @@ func TestStreamsThatEndOfThemselves(t *testing.T) {
 				s.awaitCut(t)
 			}
 			receive(t, "the end of the upstream's answer", upstream.ended)
-			line := book.wait(t, "closed", i*len(ways)+k+1)
+			line := book.waitClosed(t, f.addr, i*len(ways)+k+1)
 			if line.str("by") != row.by || line.num("messages_from_upstream") != 1 || line.num("bytes_from_upstream") != 16 || line.str("protocol") != "sse" {
 				t.Errorf("logged %s", line.raw)
 			}

@@ -89,7 +89,7 @@ func TestStreamsBehindEncode(t *testing.T) {
 			if got, whole := s.inflated(t); !whole || got != sent+"lf\n\n" {
 				t.Errorf("inflated %d bytes, ending in %q, whole: %t", len(got), tail(got), whole)
 			}
-			line := book.wait(t, "closed", i+1)
+			line := book.waitClosed(t, f.addr, i+1)
 			if line.num("messages_from_upstream") != 4 || line.num("bytes_from_upstream") != float64(len(sent)+4) {
 				t.Errorf("logged %s", line.raw)
 			}

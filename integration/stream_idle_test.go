@@ -28,7 +28,7 @@ func TestStreamIsIdleWithoutEvents(t *testing.T) {
 // idleTogether opens streams of all kinds, and waits for the end of those that are idle.
 // It reports whether the others had a chance.
 func idleTogether(t *testing.T, g *gateway, streams, lines *feeder, timeout time.Duration) (could bool) {
-	before := len(book.find(ourLogger, "closed"))
+	before := len(book.closedBy(streams.addr, lines.addr))
 	var ending, living []*follower
 	var feeds []*feed
 	var pauses []<-chan time.Duration
@@ -78,8 +78,8 @@ func idleTogether(t *testing.T, g *gateway, streams, lines *feeder, timeout time
 	if over && could {
 		t.Error("a stream that was not idle ended")
 	}
-	eventually(t, "the lines of their ends", func() bool { return len(book.find(ourLogger, "closed")) >= before+len(ending) })
-	for _, line := range book.find(ourLogger, "closed")[before:] {
+	eventually(t, "the lines of their ends", func() bool { return len(book.closedBy(streams.addr, lines.addr)) >= before+len(ending) })
+	for _, line := range book.closedBy(streams.addr, lines.addr)[before:] {
 		if line.str("by") == "gateway" && line.str("reason") != "idle for too long" {
 			t.Errorf("logged %s", line.raw)
 		}

@@ -56,11 +56,11 @@ func TestStreamGoesElsewhereWhereAnUpstreamCannotBeReached(t *testing.T) {
 func TestPanicEndsOneStream(t *testing.T) {
 	f := newFeeder(t)
 	g := start(t, "ws_gateway "+f.addr+" {\n name panics\n streams\n limit {\n connections 2\n }\n max_conns 2\n }")
-	defer book.panicOver("")
+	defer book.panicNoMore()
 	for _, msg := range []string{"opened", "closed"} {
 		for _, w := range ways {
 			stays, upstream := w.pair(t, g, f, events("/"))
-			book.panicOver(msg)
+			book.panicOver(msg, f.addr)
 			if msg == "opened" {
 				if s, err := w.try(g, events("/")); err == nil {
 					<-s.ended
@@ -71,7 +71,7 @@ func TestPanicEndsOneStream(t *testing.T) {
 				other.finish()
 				<-s.ended
 			}
-			book.panicOver("")
+			book.panicNoMore()
 			g.waitStreams(t, 1)
 			g.waitConnections(t, 1)
 			upstream.feed(t, "data: lives\n\n")

@@ -41,7 +41,7 @@ func TestStreamsSurviveAReload(t *testing.T) {
 		further(fmt.Sprintf("lf\n\nid: %d\ndata: a ha", i))
 		g.waitStreams(t, len(clients), `gateway="reloaded"`, `upstream="`+f.addr+`"`)
 	}
-	if n := len(book.find(ourLogger, "closed")); n != 0 {
+	if n := len(book.closedBy(f.addr)); n != 0 {
 		t.Fatalf("%d were closed by reloads", n)
 	}
 	further("lf\n\n")
@@ -63,7 +63,7 @@ func TestStreamsSurviveAReload(t *testing.T) {
 	}
 	g.assertNoLiveSeries(t)
 	reasons := map[string]int{}
-	for _, line := range book.find(ourLogger, "closed") {
+	for _, line := range book.closedBy(f.addr) {
 		reasons[line.str("by")+": "+line.str("reason")]++
 	}
 	if len(reasons) != 2 || reasons["gateway: service restart"] != len(ways) || reasons["gateway: token revoked"] != len(ways) {
@@ -105,7 +105,7 @@ func TestStreamsAreMovedToAnAddedUpstream(t *testing.T) {
 	if n := len(moved); n > half {
 		t.Errorf("%d were moved, want %d at most", n, half)
 	}
-	for _, line := range book.find(ourLogger, "closed") {
+	for _, line := range book.closedBy(f.addr, added.addr) {
 		if line.str("by") != "gateway" || line.str("reason") != "rebalancing" {
 			t.Errorf("logged %s", line.raw)
 		}

@@ -30,7 +30,7 @@ func TestClientThatTakesNothingIsCut(t *testing.T) {
 	for i, w := range ways {
 		upstream := w.stall(t, g, f)
 		receive(t, "the end of the upstream's answer", upstream.ended)
-		if line := book.wait(t, "closed", i+1); line.str("by") != "client" {
+		if line := book.waitClosed(t, f.addr, i+1); line.str("by") != "client" {
 			t.Errorf("by %s: logged %s", w.name, line.raw)
 		}
 		g.waitStreams(t, 0)

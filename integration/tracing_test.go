@@ -122,7 +122,7 @@ func TestHandshakeIsASpanThatEndsAtTheUpgrade(t *testing.T) {
 		}
 		conn.ping(t, "alive, after its span has ended")
 		conn.finish(t)
-		eventually(t, "the end", func() bool { return len(book.closedBy(b)) == i+1 })
+		eventually(t, "the end", func() bool { return len(book.closedBy(b.addr)) == i+1 })
 		if n := spans.count(traceID); n != 1 {
 			t.Errorf("%s: there are %d spans", c.name, n)
 		}
