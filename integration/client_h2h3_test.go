@@ -99,13 +99,41 @@ func shakeH2(ctx context.Context, c *h2Conn, g *gateway, path string, header htt
 	return a, nil
 }
 
+// patientQUIC is how clients of HTTP/3 behave that have to outlast a busy machine. A server
+// of Caddy's gives up a connection after 30 s without a packet, so they send some.
+func patientQUIC() *quic.Config {
+	return &quic.Config{MaxIdleTimeout: 2 * patience, KeepAlivePeriod: patience / 6}
+}
+
+// dialing bounds the QUIC handshakes that are made at once.
+var dialing = make(chan struct{}, 4)
+
+// dialQUIC is for clients of HTTP/3. A server of Caddy's forgets a handshake that takes 10 s,
+// or that nothing is heard of for 5 s, which it may when many are made at once on a busy
+// machine: then it takes another.
+func dialQUIC(ctx context.Context, addr string, config *tls.Config, quicConfig *quic.Config) (conn *quic.Conn, err error) {
+	select {
+	case dialing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-dialing }()
+	poll(patience, func() bool {
+		conn, err = quic.DialAddr(ctx, addr, config, quicConfig)
+		var idle *quic.IdleTimeoutError
+		var late *quic.HandshakeTimeoutError
+		return !errors.As(err, &idle) && !errors.As(err, &late)
+	})
+	return conn, err
+}
+
 // connH3 makes an HTTP/3 connection of its own.
 func connH3(ctx context.Context, g *gateway) (*http3.ClientConn, *quic.Conn, error) {
-	return connH3With(ctx, g, &quic.Config{MaxIdleTimeout: 2 * patience})
+	return connH3With(ctx, g, patientQUIC())
 }
 
 func connH3With(ctx context.Context, g *gateway, config *quic.Config) (*http3.ClientConn, *quic.Conn, error) {
-	conn, err := quic.DialAddr(ctx, g.httpsAddr, clientTLS("h3"), config)
+	conn, err := dialQUIC(ctx, g.httpsAddr, clientTLS("h3"), config)
 	if err != nil {
 		return nil, nil, err
 	}

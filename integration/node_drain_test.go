@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -248,7 +247,7 @@ func TestHandshakeThatGetsItsUpstreamTooLateIsRefused(t *testing.T) {
 
 // overStubbornH3 is a client over HTTP/3 that does not heed a GOAWAY.
 var overStubbornH3 = carrier{"h3, stubborn", true, 200, "HTTP/3.0", func(g *gateway, path string, header http.Header) (answer, error) {
-	conn, err := quic.DialAddr(context.Background(), g.httpsAddr, clientTLS("h3"), &quic.Config{MaxIdleTimeout: 2 * patience})
+	conn, err := dialQUIC(context.Background(), g.httpsAddr, clientTLS("h3"), patientQUIC())
 	if err != nil {
 		return answer{}, err
 	}

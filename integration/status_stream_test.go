@@ -22,7 +22,7 @@ func streamClients(g *gateway) map[string]struct {
 	}{
 		"HTTP/1.1": {"http://" + g.httpAddr, &http.Transport{}},
 		"HTTP/2.0": {"https://" + g.tlsHost(), &http.Transport{TLSClientConfig: clientTLS("h2"), ForceAttemptHTTP2: true}},
-		"HTTP/3.0": {"https://" + g.tlsHost(), &http3.Transport{TLSClientConfig: clientTLS("h3")}},
+		"HTTP/3.0": {"https://" + g.tlsHost(), &http3.Transport{TLSClientConfig: clientTLS("h3"), QUICConfig: patientQUIC(), Dial: dialQUIC}},
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -187,7 +186,7 @@ func viaTCP(protocol string) func(g *gateway) (http.RoundTripper, func()) {
 func viaQUIC(*gateway) (http.RoundTripper, func()) {
 	tr := &http3.Transport{
 		TLSClientConfig: clientTLS("h3"), DisableCompression: true,
-		QUICConfig: &quic.Config{MaxIdleTimeout: 2 * patience},
+		QUICConfig: patientQUIC(), Dial: dialQUIC,
 	}
 	return tr, func() { _ = tr.Close() }
 }
