@@ -121,8 +121,15 @@ https://localhost:%s {
 // adapt turns the Caddyfile around a site into JSON.
 func (g *gateway) adapt(site string) ([]byte, error) {
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(g.caddyfile(site, bookOutput)), nil)
-	return config, err
+	if err != nil || admitted == nil {
+		return config, err
+	}
+	return admitted(config)
 }
+
+// admitted changes a configuration so that nobody is served before all of it has started,
+// where that is needed.
+var admitted func(config []byte) ([]byte, error)
 
 // reload changes the running site, for all who come from now on.
 func (g *gateway) reload(t *testing.T, site string) {
