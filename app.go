@@ -63,7 +63,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision loads the modules. It does not wait for anything on the network.
+// Provision loads the modules. It does not wait for anything on the network, unless keys
+// of session tickets are in a storage that is there.
 func (a *App) Provision(ctx caddy.Context) (err error) {
 	if a.FleetRaw != nil {
 		if a.fleet, err = loadFleet(ctx, a); err != nil {
@@ -75,8 +76,10 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("session_tickets: %w", err)
 		}
-		a.tickets, err = newTicketKeys(ctx, loaded)
-		return err
+		if a.tickets, err = newTicketKeys(ctx, loaded); err != nil {
+			return err
+		}
+		return a.tickets.start(ctx)
 	}
 	return nil
 }
@@ -114,11 +117,6 @@ func (a *App) Validate() error {
 
 // Start makes the settings those of the process.
 func (a *App) Start() error {
-	if a.tickets != nil {
-		if err := a.tickets.start(); err != nil {
-			return err
-		}
-	}
 	apps.start(a)
 	if a.fleet != nil {
 		ours.join(a.fleet)

@@ -30,7 +30,6 @@ const (
 // session tickets. Those that crypto/tls makes by itself go with the configuration.
 type ticketKeys struct {
 	source caddytls.STEKProvider
-	ctx    caddy.Context
 	logger *zap.Logger
 	done   chan struct{} // closed to end what start has begun; nil when nothing runs
 }
@@ -48,16 +47,17 @@ func newTicketKeys(ctx caddy.Context, loaded any) (*ticketKeys, error) {
 	case app.(*caddytls.TLS).SessionTickets != nil:
 		return nil, errors.New("session_tickets: the app tls has its own: leave them out of one of the two")
 	}
-	return &ticketKeys{source: source, ctx: ctx, logger: ctx.Logger()}, nil
+	return &ticketKeys{source: source, logger: ctx.Logger()}, nil
 }
 
-// start gives the servers of the configuration their keys, and new ones when it is time.
-func (k *ticketKeys) start() error {
-	servers, err := tlsOfServers(k.ctx)
-	if err == nil {
-		err = k.supply(servers)
-	}
+// start gives the servers of the configuration their keys before they serve anybody, and
+// new ones when it is time.
+func (k *ticketKeys) start(ctx caddy.Context) error {
+	servers, err := tlsOfServers(ctx)
 	if err != nil {
+		return err
+	}
+	if err := k.supply(servers); err != nil {
 		return fmt.Errorf("session_tickets: %w", err)
 	}
 	return nil
@@ -107,7 +107,8 @@ func useTicketKeys(servers []*tls.Config, keys [][32]byte) {
 }
 
 // tlsOfServers are the settings of TLS that connections to the servers of a
-// configuration are accepted with. Caddy has them make no tickets where clients show
+// configuration are accepted with. They are there once the app is provisioned, which
+// this sees to: apps start in any order. Caddy has them make no tickets where clients show
 // certificates, whatever the keys.
 func tlsOfServers(ctx caddy.Context) (all []*tls.Config, err error) {
 	app, err := ctx.AppIfConfigured("http")

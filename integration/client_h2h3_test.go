@@ -137,16 +137,22 @@ func connH3With(ctx context.Context, g *gateway, config *quic.Config) (*http3.Cl
 	if err != nil {
 		return nil, nil, err
 	}
+	cc, err := overQUIC(conn)
+	return cc, conn, err
+}
+
+// overQUIC speaks HTTP/3 on a connection that it was agreed on for.
+func overQUIC(conn *quic.Conn) (*http3.ClientConn, error) {
 	cc := new(http3.Transport).NewClientConn(conn)
 	select {
 	case <-cc.ReceivedSettings():
 	case <-conn.Context().Done():
-		return nil, nil, context.Cause(conn.Context())
+		return nil, context.Cause(conn.Context())
 	}
 	if !cc.Settings().EnableExtendedConnect {
-		return nil, nil, errors.New("the server does not offer extended CONNECT")
+		return nil, errors.New("the server does not offer extended CONNECT")
 	}
-	return cc, conn, nil
+	return cc, nil
 }
 
 func dialH3(g *gateway, path string, header http.Header) (answer, error) {

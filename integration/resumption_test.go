@@ -4,21 +4,25 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"sync/atomic"
 	"testing"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 )
 
-// tickets is how a client keeps the session that it may resume. It counts those that it
-// was offered.
+// tickets is how a client keeps the session that it may resume, also when a handshake
+// with it fails. It counts those that it was offered.
 type tickets struct {
 	tls.ClientSessionCache
-	came int
+	came atomic.Int32
 }
 
 func (c *tickets) Put(key string, session *tls.ClientSessionState) {
 	if session != nil {
-		c.came++
+		c.came.Add(1)
+		c.ClientSessionCache.Put(key, session)
 	}
-	c.ClientSessionCache.Put(key, session)
 }
 
 // visitor is a client over TLS that comes again.
@@ -37,57 +41,89 @@ func newVisitor(protocol string, version uint16) *visitor {
 // visit opens a WebSocket, uses it, and reports whether it resumed a session.
 func (v *visitor) visit(t *testing.T, g *gateway) (resumed bool) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	came := v.tickets.came.Load()
+	var a answer
 	var tried error
-	if !poll(patience, func() bool { // a reload breaks off what waits in the old socket's queue
-		resumed, tried = v.tryVisit(t, g)
+	if !poll(patience, func() bool { // a reload breaks off what has just come to the old servers
+		kept, _ := v.tickets.Get(v.config.ServerName)
+		if v.protocol == "h3" {
+			a, resumed, tried = v.overUDP(ctx, g)
+		} else {
+			a, resumed, tried = v.overTCP(ctx, g)
+		}
+		if tried != nil { // the ticket of an old server is of no use with the new ones
+			v.tickets.ClientSessionCache.Put(v.config.ServerName, kept)
+		}
 		return tried == nil
 	}) {
 		t.Fatal(tried)
 	}
-	return resumed
-}
-
-func (v *visitor) tryVisit(t *testing.T, g *gateway) (resumed bool, err error) {
-	t.Helper()
-	came := v.tickets.came
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", g.httpsAddr, v.config)
-	if err != nil {
-		return false, err
-	}
-	defer conn.Close()
-	a, err := v.shake(conn, g)
-	if err != nil {
-		return false, err
-	}
 	if a.conn == nil {
 		t.Fatalf("status %d: %s", a.status, a.body)
 	}
-	if v.tickets.came == came {
+	if v.protocol != "h3" && v.tickets.came.Load() == came {
 		t.Error("no ticket came before the answer")
 	}
-	a.conn.ping(t, "resumed")
+	a.conn.ping(t, "again")
+	eventually(t, "a ticket", func() bool { return v.tickets.came.Load() > came })
 	a.conn.finish(t)
-	return conn.ConnectionState().DidResume, nil
+	return resumed
 }
 
-func (v *visitor) shake(conn *tls.Conn, g *gateway) (answer, error) {
+func (v *visitor) overTCP(ctx context.Context, g *gateway) (a answer, resumed bool, err error) {
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", g.httpsAddr, v.config)
+	if err != nil {
+		return answer{}, false, err
+	}
 	if v.protocol != "h2" {
-		return shakeH1(conn, handshakeH1("/", g.tlsHost(), nil))
+		a, err = shakeH1(conn, handshakeH1("/", g.tlsHost(), nil))
+		return a, conn.ConnectionState().DidResume, err
 	}
 	c, err := overTLS(conn)
 	if err != nil {
-		return answer{}, err
+		return answer{}, false, err
 	}
-	return shakeH2(context.Background(), c, g, "/", nil)
+	if a, err = shakeH2(ctx, c, g, "/", nil); err != nil || a.conn == nil {
+		_ = conn.Close()
+		return a, false, err
+	}
+	a.conn.abort = func() { _ = conn.Close() }
+	return a, conn.ConnectionState().DidResume, nil
+}
+
+func (v *visitor) overUDP(ctx context.Context, g *gateway) (a answer, resumed bool, err error) {
+	conn, err := quic.DialAddr(ctx, g.httpsAddr, v.config, nil)
+	if err != nil {
+		return answer{}, false, err
+	}
+	abort := func() { _ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "") }
+	cc, err := overQUIC(conn)
+	if err == nil {
+		a, err = shakeH3(ctx, cc, g, "/", nil)
+	}
+	if err != nil || a.conn == nil {
+		abort()
+		return a, false, err
+	}
+	a.conn.abort = abort
+	return a, conn.ConnectionState().TLS.DidResume, nil
 }
 
 // eachVisitor runs a subtest for each kind of client that may come again.
 func eachVisitor(t *testing.T, test func(t *testing.T, v *visitor)) {
 	t.Helper()
-	for _, protocol := range []string{"http/1.1", "h2"} {
-		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-			t.Run(protocol+" "+tls.VersionName(version), func(t *testing.T) { test(t, newVisitor(protocol, version)) })
-		}
+	for _, kind := range []struct {
+		protocol string
+		version  uint16
+	}{
+		{"http/1.1", tls.VersionTLS12}, {"http/1.1", tls.VersionTLS13},
+		{"h2", tls.VersionTLS12}, {"h2", tls.VersionTLS13}, {"h3", tls.VersionTLS13},
+	} {
+		t.Run(kind.protocol+" "+tls.VersionName(kind.version), func(t *testing.T) {
+			test(t, newVisitor(kind.protocol, kind.version))
+		})
 	}
 }
 
@@ -140,6 +176,29 @@ func TestKeysOfTicketsMayBeTakenOutAndPutBack(t *testing.T) {
 	g.options = with
 	g.reload(t, "ws_gateway "+b.addr)
 	kept.expect(t, g, "with the keys of before", true)
+}
+
+// TestClientsThatShowCertificatesGetNoTickets, since a session that is resumed would show
+// none.
+func TestClientsThatShowCertificatesGetNoTickets(t *testing.T) {
+	b := newBackend(t, echo)
+	g := newGateway(t, "ws_gateway {\n session_tickets standard\n }")
+	g.tls += " {\n client_auth {\n mode request\n }\n }"
+	g.run(t, "ws_gateway "+b.addr)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		v := newVisitor("http/1.1", version)
+		for range 2 {
+			a, resumed, err := v.overTCP(t.Context(), g)
+			if err != nil || a.conn == nil {
+				t.Fatalf("%v, status %d", err, a.status)
+			}
+			a.conn.ping(t, "again")
+			a.conn.finish(t)
+			if resumed || v.tickets.came.Load() > 0 {
+				t.Errorf("%s: %d tickets came, a session was resumed: %t", tls.VersionName(version), v.tickets.came.Load(), resumed)
+			}
+		}
+	}
 }
 
 // TestSessionsAreResumedOnAnotherNode that shares the storage, and after a restart.
