@@ -48,7 +48,9 @@ type App struct {
 	// process through reloads, `distributed` in a storage that several nodes share. It is
 	// for all servers of this configuration, as `session_tickets` of the app `tls` is,
 	// which cannot be set as well. A key is used for 12 hours, and its tickets are taken
-	// for 36 hours more. Default: none, which has Caddy make new keys at each reload.
+	// for 36 hours more. Default: `standard` for servers with a gateway, unless the app
+	// `tls` has `session_tickets`; other servers have new keys at each reload, as Caddy
+	// makes them.
 	SessionTicketsRaw json.RawMessage `json:"session_tickets,omitempty" caddy:"namespace=tls.stek inline_key=provider"`
 
 	fleet   *fleetOfConfig // nil without one
@@ -83,6 +85,9 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	}
 	return nil
 }
+
+// suppliesTickets reports whether the servers use keys of the app's for session tickets.
+func (a *App) suppliesTickets() bool { return a.tickets != nil }
 
 // loadFleet loads the engine that the app names.
 func loadFleet(ctx caddy.Context, a *App) (*fleetOfConfig, error) {

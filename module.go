@@ -117,6 +117,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.listenForExit(ctx)
 	upgrade.KnowSockets(ctx)
 	upgrade.GrowStacks(ctx)
+	giveBack, err := keepTickets(ctx)
+	h.taken.add(giveBack)
+	if err != nil {
+		return err
+	}
 	h.enter()
 	h.watch(ctx)
 	if h.auth != nil {

@@ -1,12 +1,16 @@
 package wsgateway
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
@@ -99,6 +103,96 @@ func (k *ticketKeys) stop() {
 	}
 }
 
+// keptTickets has a server with a gateway use keys that outlive reloads, where the
+// configuration says nothing about session tickets.
+type keptTickets struct {
+	ctx    caddy.Context
+	server *caddyhttp.Server
+	once   sync.Once
+
+	mu    sync.Mutex // guards the rest
+	keys  *ticketKeys
+	ended bool
+}
+
+// ticketed are the servers for which there is a keptTickets: a server may have many
+// gateways.
+var ticketed sync.Map
+
+// keepTickets prepares that for the server of a handler. The policies of the server are not
+// made yet, so that keys are there when the first connection is: over TCP before
+// anything of it is looked at, and otherwise when all of Caddy has started.
+func keepTickets(ctx caddy.Context) (giveBack func(), err error) {
+	nothing := func() {}
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return nothing, nil
+	}
+	loaded, err := ctx.LoadModuleByID(ticketNamespace+".standard", nil)
+	if err != nil {
+		return nothing, fmt.Errorf("keys of session tickets: %w", err)
+	}
+	source, ok := loaded.(caddytls.STEKProvider)
+	if !ok {
+		return nothing, nil
+	}
+	if _, there := ticketed.LoadOrStore(server, nil); there {
+		return nothing, nil
+	}
+	k := &keptTickets{ctx: ctx, server: server, keys: &ticketKeys{source: source, logger: ctx.Logger()}}
+	server.RegisterConnContext(func(ctx context.Context, _ net.Conn) context.Context {
+		k.once.Do(k.begin)
+		return ctx
+	})
+	if events, err := ctx.App("events"); err == nil {
+		if err := events.(*caddyevents.App).On("started", k); err != nil {
+			return k.end, fmt.Errorf("keys of session tickets: %w", err)
+		}
+	}
+	return k.end, nil
+}
+
+// Handle implements caddyevents.Handler.
+func (k *keptTickets) Handle(context.Context, caddy.Event) error {
+	k.once.Do(k.begin)
+	return nil
+}
+
+// begin supplies the server with keys, unless the configuration says otherwise.
+func (k *keptTickets) begin() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	defer contain(k.keys.logger)
+	servers := tlsOf(k.server)
+	if k.ended || len(servers) == 0 || configuresTickets(k.ctx) {
+		return
+	}
+	if err := k.keys.supply(servers); err != nil {
+		k.keys.logger.Error("TLS sessions will not outlive a reload", zap.Error(err))
+	}
+}
+
+// end is the end of the configuration.
+func (k *keptTickets) end() {
+	ticketed.Delete(k.server)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended = true
+	k.keys.stop()
+}
+
+// configuresTickets reports whether a configuration, all of which is loaded, says something
+// about session tickets.
+func configuresTickets(ctx caddy.Context) bool {
+	app, _ := ctx.AppIfConfigured("tls")
+	if of, ok := app.(*caddytls.TLS); ok && of.SessionTickets != nil {
+		return true
+	}
+	app, _ = ctx.AppIfConfigured("ws_gateway")
+	of, ok := app.(interface{ suppliesTickets() bool })
+	return ok && of.suppliesTickets()
+}
+
 // useTicketKeys has servers make tickets with the first of the keys, and take those of all.
 func useTicketKeys(servers []*tls.Config, keys [][32]byte) {
 	for _, server := range servers {
@@ -119,9 +213,15 @@ func tlsOfServers(ctx caddy.Context) (all []*tls.Config, err error) {
 		return nil, err
 	}
 	for _, server := range app.(*caddyhttp.App).Servers {
-		for _, policy := range server.TLSConnPolicies {
-			all = append(all, policy.TLSConfig)
-		}
+		all = append(all, tlsOf(server)...)
 	}
 	return all, nil
+}
+
+// tlsOf are the settings of one server.
+func tlsOf(server *caddyhttp.Server) (all []*tls.Config) {
+	for _, policy := range server.TLSConnPolicies {
+		all = append(all, policy.TLSConfig)
+	}
+	return all
 }

@@ -147,9 +147,13 @@ func TestSessionsAreResumed(t *testing.T) {
 // TestSessionsAreResumedAfterReloads that change the site and change it back.
 func TestSessionsAreResumedAfterReloads(t *testing.T) {
 	b := newBackend(t, echo)
-	for _, source := range []string{"standard", "distributed"} {
+	for source, option := range map[string]string{
+		"by default":  "",
+		"standard":    "ws_gateway {\n session_tickets standard\n }",
+		"distributed": "ws_gateway {\n session_tickets distributed\n }",
+	} {
 		t.Run(source, func(t *testing.T) {
-			g := startWith(t, "ws_gateway {\n session_tickets "+source+"\n }", "ws_gateway "+b.addr)
+			g := startWith(t, option, "ws_gateway "+b.addr)
 			eachVisitor(t, func(t *testing.T, v *visitor) {
 				v.expect(t, g, "first", false)
 				for _, site := range []string{"header X-Changed yes\n ws_gateway ", "ws_gateway "} {
@@ -168,7 +172,7 @@ func TestKeysOfTicketsMayBeTakenOutAndPutBack(t *testing.T) {
 	kept := newVisitor("http/1.1", tls.VersionTLS13)
 	kept.expect(t, g, "first", false)
 	with := g.options
-	g.options = ""
+	g.options = "ws_gateway {\n session_tickets distributed\n }"
 	g.reload(t, "ws_gateway "+b.addr)
 	other := newVisitor("http/1.1", tls.VersionTLS13)
 	other.expect(t, g, "first without keys of ours", false)
