@@ -10,6 +10,7 @@
 //	go run . -limits
 //	go run . -messages
 //	go run . -pings
+//	go run . -opening
 //	go run . -watched
 //	go run . -stalled 45s
 //
@@ -42,7 +43,7 @@ type options struct {
 	secure bool
 	reload time.Duration
 
-	limits, messages, pings, watched bool
+	limits, messages, pings, watched, opening bool
 
 	stalled time.Duration
 }
@@ -52,6 +53,7 @@ type roles struct {
 	backend          string
 	relay, to, certs string
 	at               string
+	crowd            bool
 }
 
 func main() {
@@ -76,6 +78,7 @@ func main() {
 	flag.BoolVar(&o.limits, "limits", false, "instead, compare the gateway with all limits on with itself without any")
 	flag.BoolVar(&o.messages, "messages", false, "instead, compare the gateway with message handlers with itself without any")
 	flag.BoolVar(&o.pings, "pings", false, "instead, measure what pings to quiet connections cost")
+	flag.BoolVar(&o.opening, "opening", false, "instead, measure what many connections at once leave behind, and what they do to those that are open")
 	flag.BoolVar(&o.watched, "watched", false, "instead, measure what it costs to look at the gateway: metrics and the live page")
 	flag.DurationVar(&o.stalled, "stalled", 0, "instead, flood clients who never read for so long, and watch the gateway's memory")
 	flag.BoolVar(&o.secure, "tls", false, "wss for the soak, or with -at")
@@ -84,6 +87,7 @@ func main() {
 	flag.StringVar(&r.relay, "relay", "", "be the relay in Go at this address")
 	flag.StringVar(&r.to, "to", "", "where the relay relays to, with commas")
 	flag.StringVar(&r.certs, "certs", "", "the folder of the relay's certificate, for wss")
+	flag.BoolVar(&r.crowd, "crowd", false, "be the clients who come at once, as standard input says")
 	flag.StringVar(&r.at, "at", "", "put only what listens there under load, for profiling it")
 	flag.Parse()
 	b.options = o
@@ -103,6 +107,9 @@ func (b *bench) play(ctx context.Context, r roles) error {
 		return until(ctx, func() error { return serveBackend(r.backend) })
 	case r.relay != "":
 		return until(ctx, func() error { return serveRelay(r.relay, r.to, r.certs) })
+	case r.crowd:
+		debug.SetGCPercent(800)
+		return serveCrowd(os.Stdin, os.Stdout)
 	}
 	debug.SetGCPercent(800)
 	debug.SetMemoryLimit(4 << 30)
@@ -117,6 +124,8 @@ func (b *bench) play(ctx context.Context, r roles) error {
 		return b.compareMessages(ctx)
 	case b.pings:
 		return b.comparePings(ctx)
+	case b.opening:
+		return b.measureOpening(ctx)
 	case b.watched:
 		return b.compareWatched(ctx)
 	case b.stalled > 0:

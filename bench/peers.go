@@ -60,6 +60,7 @@ type setup struct {
 	Admin       string
 	Generation  int
 
+	Identity bool          // upstreams are told who the user is
 	Limits   bool          // all of them, and idle_timeout, none of which ends or slows anything
 	Messages string        // handlers that messages go through, a line; "" for none
 	Ping     time.Duration // how often clients are sent a ping; 0 for never

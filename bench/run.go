@@ -182,6 +182,7 @@ func (b *bench) setup(addr string, secure bool) setup {
 	return setup{
 		Dir: b.workshop.dir, Caddy: b.workshop.caddy, Addr: addr, Port: portOf(addr), Upstreams: b.upstreams, Token: token,
 		TLS: secure, Logs: b.logs, Files: fileLimit(), Connections: uint64(b.most()), Admin: "off",
+		Identity: b.opening, Limits: b.opening,
 	}
 }
 
