@@ -62,6 +62,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // serveWebSocket brings a handshake, which came at since, to an upstream, and relays
 // between the two sides.
 func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, since time.Time, who identity, asked *errands) error {
+	relay.GiveWay()
 	id := live.NewID()
 	replacerOf(r).Set(connectionPlaceholder, id)
 
@@ -79,6 +80,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	if rf != nil {
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
+	relay.GiveWay()
 	got.since = since
 	if got.answer.Conn == nil {
 		defer got.lease.Release()

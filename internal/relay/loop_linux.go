@@ -15,6 +15,7 @@ import (
 // What a loop does at most in one go, and in how large pieces.
 const (
 	maxEvents = 256
+	maxCalls  = 64
 
 	// A chunk is read at once where there is little else to do; a turn with many
 	// events reads less at once, so that no connection waits long. Fewer and larger
@@ -41,8 +42,12 @@ const (
 )
 
 // loop serves connections whose sides are sockets, plain or under TLS. All fields but
-// those of the queue belong to the loop's one goroutine.
+// those of the queue belong to whoever turns it: the loop's one goroutine, or somebody
+// who gives way to its connections.
 type loop struct {
+	turning sync.Mutex   // held during a turn
+	turned  atomic.Int64 // when the latest turn ended
+
 	epoll  int // belongs to file
 	file   *os.File
 	caller int // an eventfd that is written to after a connection was queued
@@ -134,21 +139,9 @@ func (l *loop) turns(uintptr) bool {
 	l.awake = true
 	l.mu.Unlock()
 	for turn := 1; ; turn++ {
-		n, errno := readyEvents(l.epoll, l.events[:])
-		if errno != 0 { // the set is never closed, and a call can fail for no other reason
-			panic(panics.Fault("the event loop's epoll set is gone: " + errno.Error()))
-		}
-		l.now = time.Now()
-		l.again = n == len(l.events)
-		l.find(n)
-		l.readSize = min(max(turnSize/max(n, 1), minRead), chunkSize)
-		l.handled = 0
-		for !l.turn(n) {
-			if l.dead.Load() {
-				return true
-			}
-		}
-		if !l.again && l.mayWait() {
+		if again := l.takeTurn(); l.dead.Load() {
+			return true
+		} else if !again && l.mayWait() {
 			return false
 		}
 		if turn == breatheAfter {
@@ -159,6 +152,31 @@ func (l *loop) turns(uintptr) bool {
 			return false
 		}
 	}
+}
+
+// takeTurn handles what is ready, and reports whether more may be.
+func (l *loop) takeTurn() (again bool) {
+	l.turning.Lock()
+	defer l.turning.Unlock()
+	return l.turnNow()
+}
+
+// turnNow is takeTurn for whoever holds turning.
+func (l *loop) turnNow() (again bool) {
+	defer l.contain()
+	n, errno := readyEvents(l.epoll, l.events[:])
+	if errno != 0 { // the set is never closed, and a call can fail for no other reason
+		panic(panics.Fault("the event loop's epoll set is gone: " + errno.Error()))
+	}
+	l.now = time.Now()
+	l.again = n == len(l.events)
+	l.find(n)
+	l.readSize = min(max(turnSize/max(n, 1), minRead), chunkSize)
+	l.handled = 0
+	for !l.turn(n) && !l.dead.Load() {
+	}
+	l.turned.Store(monotonic(time.Now()))
+	return l.again
 }
 
 // turn does what there is to do after n events have come. It reports whether it came to
@@ -187,7 +205,6 @@ func (l *loop) mayWait() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.awake = len(l.queue) > 0 || l.shedding.Load()
-	l.wakes = l.ringAt
 	return !l.awake
 }
 
@@ -280,7 +297,11 @@ func (l *loop) answerCalls() {
 	if l.called == len(l.calls) { // else a panic has interrupted the answering
 		l.takeQueue()
 	}
-	for l.called < len(l.calls) {
+	for most := l.called + maxCalls; l.called < len(l.calls); {
+		if l.called == most {
+			l.again = true // events first: what is new waits rather than what is there
+			return
+		}
 		r := l.calls[l.called]
 		l.calls[l.called] = nil
 		l.called++
@@ -327,10 +348,20 @@ func (l *loop) ring() {
 		return
 	}
 	l.ringAt = next
+	l.noteWakes(next)
 	if !ok {
 		return // the clock may still ring once for nobody
 	}
 	l.clock.Reset(time.Duration(next - monotonic(time.Now())))
+}
+
+// noteWakes notes when the loop will wake in any case. A connection that was queued
+// meanwhile, and did not call the loop because that was to be earlier, is looked after now.
+func (l *loop) noteWakes(at int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wakes = at
+	l.again = l.again || len(l.queue) > 0
 }
 
 // enter gives a connection a place, or that of its upstream's berth. If there is nothing

@@ -24,6 +24,9 @@ func (r *Relay) callLoop() {}
 // Await returns ErrNoLoop: there is no loop to wait on.
 func Await(tcpdial.Loose, []byte, time.Time) (int, error) { return 0, ErrNoLoop }
 
+// GiveWay does nothing: goroutines take turns.
+func GiveWay() {}
+
 // TLSTrouble returns nil: there is no loop that could serve TLS. It tries out what
 // is done to connections with TLS all the same, so that the first of them need not.
 func TLSTrouble() error {

@@ -1,0 +1,129 @@
+//go:build !noloop && !386
+
+package relay
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestConnectionsAreServedByThoseThatOpen has a loop whose goroutine never gets its turn.
+func TestConnectionsAreServedByThoseThatOpen(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	f := onTCP(t, Config{})
+	f.startOn(t, l)
+	mustWrite(t, f.client, maskedText("hi"))
+	arrived := make(chan struct{})
+	go func() {
+		defer close(arrived)
+		mustRead(t, f.upstream, maskedText("hi"))
+	}()
+	eventually(t, "the message", func() bool {
+		l.giveWay(monotonic(time.Now().Add(time.Second)))
+		select {
+		case <-arrived:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+func TestOpeningsLeaveALoopAloneThatHasTurnedLately(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	onTCP(t, Config{}).startOn(t, l)
+	now := monotonic(time.Now())
+	l.turned.Store(now)
+	l.giveWay(now + int64(giveWayAfter) - 1)
+	if len(l.queue) != 1 {
+		t.Error("it was turned before its time")
+	}
+	l.turning.Lock()
+	l.giveWay(now + int64(giveWayAfter))     // and does not wait for that turn to end
+	l.turned.Store(now + int64(time.Minute)) // that turn has ended
+	l.turnSince(now + int64(waitAfter))      // for which somebody has waited
+	if len(l.queue) != 1 {
+		t.Error("it was turned though it had turned meanwhile")
+	}
+	l.giveWay(now + int64(2*time.Minute))
+	if len(l.queue) != 0 {
+		t.Error("it was not turned when it was late")
+	}
+}
+
+func TestOpeningsTurnNoDeadLoop(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	l.giveUp()
+	l.giveWay(monotonic(time.Now().Add(time.Hour)))
+	if l.turned.Load() != 0 {
+		t.Error("it was turned")
+	}
+}
+
+// TestTurnsStartFewConnectionsAtOnce has more connections come than a turn may start.
+func TestTurnsStartFewConnectionsAtOnce(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	for range maxCalls + 1 {
+		onTCP(t, Config{}).startOn(t, l)
+	}
+	for turn, want := range []struct {
+		started int
+		again   bool
+	}{{maxCalls, true}, {maxCalls + 1, false}} {
+		if again := l.takeTurn(); l.called != want.started || again != want.again {
+			t.Errorf("after turn %d, %d were started, and it is again: %t; want %d, %t", turn+1, l.called, again, want.started, want.again)
+		}
+	}
+}
+
+// TestLoopsTurnInManyHands has messages pass, and connections panic, while the loop is
+// turned by its own goroutine and by others.
+func TestLoopsTurnInManyHands(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	go l.run()
+	over := make(chan struct{})
+	var hands sync.WaitGroup
+	for range 3 {
+		hands.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					l.giveWay(monotonic(time.Now().Add(time.Minute)))
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		f := onTCP(t, Config{})
+		if i%4 == 3 {
+			trapAt(t, f.Relay, "event")
+		}
+		f.startOn(t, l)
+		if i%4 == 3 {
+			mustWrite(t, f.client, maskedText("hi"))
+			wantPanic(t, f.end(t), 1011)
+			continue
+		}
+		for range 50 {
+			mustWrite(t, f.client, maskedText("hi"))
+			mustRead(t, f.upstream, maskedText("hi"))
+			mustWrite(t, f.upstream, text("ho"))
+			mustRead(t, f.client, text("ho"))
+		}
+		f.client.Close()
+		f.upstream.Close()
+		if o := f.end(t); o.Panic != nil {
+			t.Errorf("a panic of another's: %v", o.Panic)
+		}
+	}
+	close(over)
+	hands.Wait()
+}
