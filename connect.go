@@ -38,8 +38,9 @@ type connected struct {
 
 // connect finds an upstream that answers the handshake, which is sent with the
 // credential, once the fleet has said that the client may come in. Each upstream is tried
-// at most once, and again only while lb_try_duration lasts.
-func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential carrier.Placed, asked *errands) (*connected, *refusal) {
+// at most once, and again only while lb_try_duration lasts. The lease is that of the first
+// try, and what comes of it: a try that has failed may still have to do with its own.
+func (h *Handler) connect(lease *balance.Lease, w http.ResponseWriter, r *http.Request, credential carrier.Placed, asked *errands) (*connected, *refusal) {
 	if h.live.Exiting() {
 		return nil, unavailable(w, "the server is shutting down")
 	}
@@ -53,8 +54,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, credential car
 	replacerOf(out).Map(t.described.placeholder)
 	defer func() { t.described.finish(t.start, t.count) }()
 	ready := h.gate(w, r, asked)
-	for {
-		lease := new(balance.Lease)
+	for ; ; lease = new(balance.Lease) {
 		up, rf := h.findUpstream(lease, w, r, out, t, asked)
 		if rf != nil {
 			return nil, rf

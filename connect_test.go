@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/wsgateway/caddy-ws-gateway/internal/balance"
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/dial"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
@@ -176,7 +177,7 @@ func shakeThrough(t *testing.T, h *Handler) int {
 	t.Helper()
 	r := requestWith(nil)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
-	got, rf := h.connect(httptest.NewRecorder(), r, carrier.Placed{}, new(errands))
+	got, rf := h.connect(new(balance.Lease), httptest.NewRecorder(), r, carrier.Placed{}, new(errands))
 	if rf != nil {
 		return rf.status
 	}

@@ -2,7 +2,6 @@ package wsgateway
 
 import (
 	"net/http"
-	"strings"
 	"time"
 	"weak"
 
@@ -15,18 +14,20 @@ import (
 
 // place is where a connection counts: at its upstream and among those of its client.
 type place struct {
-	lease           *balance.Lease
-	seat            *admission.Seat
-	address, member string // of the upstream
+	lease   *balance.Lease
+	seat    *admission.Seat
+	address string // of the upstream
 }
 
-// newConnection describes a connection, which lives by an authority, without holding on to
-// the request or the configuration.
-func (h *Handler) newConnection(r *http.Request, by live.Authority, at place) *live.Conn {
+// detail describes a connection without holding on to the request or the configuration.
+func (h *Handler) detail(r *http.Request, id string, at place) live.Details {
+	user := userOf(r)
+	text := id + user + clientIP(r) // one piece of memory, and not the request's
 	details := live.Details{
+		ID:          text[:len(id)],
 		Gateway:     h.name,
-		UserID:      strings.Clone(userOf(r)),
-		RemoteIP:    strings.Clone(clientIP(r)),
+		UserID:      text[len(id):][:len(user)],
+		RemoteIP:    text[len(id)+len(user):],
 		Proto:       protoOf(r),
 		Upstream:    at.address,
 		OpenedAt:    time.Now(),
@@ -41,7 +42,7 @@ func (h *Handler) newConnection(r *http.Request, by live.Authority, at place) *l
 	if server, ok := r.Context().Value(http3.ServerContextKey).(*http3.Server); ok {
 		details.Server = quicServer{weak.Make(server)}
 	}
-	return h.live.NewConn(details, at.member, by)
+	return details
 }
 
 // quicServer is an HTTP/3 server for as long as there is one. An earlier configuration

@@ -66,17 +66,17 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	id := live.NewID()
 	replacerOf(r).Set(connectionPlaceholder, id)
 
-	seat, rf := h.takeSeat(w, r, asked)
-	if rf != nil {
+	room := new(live.Room)
+	if rf := h.takeSeatInto(&room.Seat, w, r, asked); rf != nil {
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
 	handedOver := false
 	defer func() { // also where something on the way panics
 		if !handedOver {
-			seat.Release()
+			room.Seat.Release()
 		}
 	}()
-	got, rf := h.connect(w, r, who.forwarded, asked)
+	got, rf := h.connect(&room.Lease, w, r, who.forwarded, asked)
 	if rf != nil {
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
@@ -99,8 +99,8 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
 	handedOver = true
-	got.seat = seat
-	h.goLive(w, r, who, got, id)
+	got.seat = &room.Seat
+	h.goLive(w, r, who, got, room, id)
 	return nil
 }
 
@@ -113,7 +113,7 @@ func dropRevealing(who identity, got *connected) {
 }
 
 // goLive upgrades the client and lets the relay take over.
-func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, got *connected, id string) {
+func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, got *connected, room *live.Room, id string) {
 	var client upgrade.Side
 	var c *live.Conn
 	handedOver := false
@@ -136,9 +136,10 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 		h.logRefused(r, notUpgraded(err))
 		return // the 101 is written: there is no other answer any more
 	}
-	made := h.newConnection(r, who.authority(), place{lease: got.lease, seat: got.seat, address: got.address, member: got.member})
+	d := h.detail(r, id, place{lease: got.lease, seat: got.seat, address: got.address})
+	made := room.NewConn(h.live, d, got.member, who.authority())
 	between := h.newRelay(client, got, reserved)
-	made.ID, made.Protocol, made.Subprotocol, made.Link = id, live.ProtocolWebSocket, strings.Clone(subprotocol), between
+	made.Protocol, made.Subprotocol, made.Link = live.ProtocolWebSocket, strings.Clone(subprotocol), between
 	if got.assembled != nil {
 		made.AtEnd = got.assembled.Finish
 	}

@@ -57,11 +57,19 @@ func (h *Handler) tooOften(w http.ResponseWriter, wait time.Duration) *refusal {
 // given.
 const mostAsks = 8
 
-// takeSeat holds a handshake to the caps on connections. The seat is the connection's,
-// from before an upstream is chosen to its end. What the fleet says to it is heard by the
-// errands.
+// takeSeat is takeSeatInto for a seat of its own.
 func (h *Handler) takeSeat(w http.ResponseWriter, r *http.Request, e *errands) (*admission.Seat, *refusal) {
 	seat := new(admission.Seat)
+	if rf := h.takeSeatInto(seat, w, r, e); rf != nil {
+		return nil, rf
+	}
+	return seat, nil
+}
+
+// takeSeatInto holds a handshake to the caps on connections. The seat is the connection's,
+// from before an upstream is chosen to its end. What the fleet says to it is heard by the
+// errands.
+func (h *Handler) takeSeatInto(seat *admission.Seat, w http.ResponseWriter, r *http.Request, e *errands) *refusal {
 	ip, user := live.AddrOf(clientIP(r)), userOf(r)
 	for asks := 0; ; asks++ {
 		limit := h.live.Seats.Admit(seat, h.name, h.caps, ip, user)
@@ -70,11 +78,11 @@ func (h *Handler) takeSeat(w http.ResponseWriter, r *http.Request, e *errands) (
 			if e != nil {
 				e.claim = h.fleet.member().Claim(seat, h.name, h.caps, ip, user)
 			}
-			return seat, nil
+			return nil
 		case limit == admission.Connections && asks < mostAsks && h.moreSeats(r, e):
 			continue
 		}
-		return nil, h.noSeat(w, limit)
+		return h.noSeat(w, limit)
 	}
 }
 

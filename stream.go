@@ -236,8 +236,9 @@ func (s *streaming) goLive(res *http.Response, contentType, protocol string) {
 		WriteTimeout: s.writeTimeout(),
 		IdleTimeout:  time.Duration(s.IdleTimeout),
 	})
-	c := s.newConnection(s.r, s.authority(), place{lease: s.lease, seat: s.seat, address: s.lease.Address(), member: s.memberOf(s.upstream)})
-	c.ID, c.Protocol, c.Link = id, protocol, body
+	d := s.detail(s.r, id, place{lease: s.lease, seat: s.seat, address: s.lease.Address()})
+	d.Protocol, d.Link = protocol, body
+	c := s.live.NewConn(d, s.memberOf(s.upstream), s.authority())
 	s.stream, s.conn, s.lent = body, c, true
 	s.letGo()
 	s.live.Add(c)

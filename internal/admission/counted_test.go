@@ -11,8 +11,26 @@ import (
 
 func TestSeatTakesNoMoreThanItsSizeClass(t *testing.T) {
 	t.Parallel()
-	if size := unsafe.Sizeof(Seat{}); size > 48 {
-		t.Errorf("a seat takes %d bytes, and what is above 48 takes 64", size)
+	if size := unsafe.Sizeof(Seat{}); size > 64 {
+		t.Errorf("a seat takes %d bytes, and what is above 64 takes 80", size)
+	}
+}
+
+// A seat is taken for each connection, and what it counts in lives as long.
+func TestSeatTakesNoMemoryBesides(t *testing.T) { //nolint:paralleltest // it counts allocations
+	l := New()
+	caps := Caps{PerIP: 10, PerUser: 10}
+	l.Track("g", caps, nil)
+	addr := netip.MustParseAddr("192.0.2.1")
+	var other, s Seat
+	l.Admit(&other, "g", caps, addr, "alice")
+	other.Settle()
+	if n := testing.AllocsPerRun(100, func() {
+		l.Admit(&s, "g", caps, addr, "alice")
+		s.Settle()
+		s.Release()
+	}); n > 0 {
+		t.Errorf("taking a seat allocates %g times", n)
 	}
 }
 

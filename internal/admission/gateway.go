@@ -59,7 +59,7 @@ func (g *gateway) admit(into *Seat, caps Caps, c client) (Limit, bool) {
 	if h.gone {
 		return "", false
 	}
-	tallies, limit := h.takeLocked(h.tables, caps, c, 0)
+	tallies, limit := h.takeLocked(into.first[:0], h.tables, caps, c, 0)
 	if limit == "" {
 		into.home, into.taken, into.tallies = h, true, tallies
 		h.opened++
@@ -72,18 +72,18 @@ func (g *gateway) admit(into *Seat, caps Caps, c client) (Limit, bool) {
 // gateway, or nowhere. So many shards are locked by then. The locks of the client's
 // shards are held until the last of the caps was found to have room, so that nobody
 // sees a count that is taken back.
-func (h *home) takeLocked(tables []*table, caps Caps, c client, locked int) ([]*tally, Limit) {
+func (h *home) takeLocked(room []*tally, tables []*table, caps Caps, c client, locked int) ([]*tally, Limit) {
 	if len(tables) == 0 {
 		limit := h.gateway.take(caps.Connections)
 		if limit != "" || locked == 0 {
 			return nil, limit
 		}
-		return make([]*tally, 0, locked), ""
+		return slices.Grow(room, locked), ""
 	}
 	t, rest := tables[0], tables[1:]
 	k, ok := t.keyOf(c)
 	if !ok {
-		return h.takeLocked(rest, caps, c, locked)
+		return h.takeLocked(room, rest, caps, c, locked)
 	}
 	s := t.shardOf(k)
 	s.mu.Lock()
@@ -92,7 +92,7 @@ func (h *home) takeLocked(tables []*table, caps Caps, c client, locked int) ([]*
 	if tally := s.tallyLocked(k); most > 0 && tally != nil && tally.connections >= most {
 		return nil, limit
 	}
-	tallies, limit := h.takeLocked(rest, caps, c, locked+1)
+	tallies, limit := h.takeLocked(room, rest, caps, c, locked+1)
 	if limit != "" {
 		return nil, limit
 	}

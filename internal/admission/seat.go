@@ -9,8 +9,9 @@ type Seat struct {
 
 	// Guarded by the home's lock.
 	taken     bool
-	tallies   []*tally // that it counts in, by address and by user
-	onRelease func()   // nil for nothing
+	tallies   []*tally  // that it counts in, by address and by user
+	onRelease func()    // nil for nothing
+	first     [2]*tally // what tallies lie in at first
 }
 
 // Settle notes that the functions that [Local.Track] calls know the seat from now on,

@@ -62,8 +62,24 @@ type Conn struct {
 	due      int64 // in milliseconds since 1970
 }
 
-// NewConn returns a connection for the set. Its details may be completed until
-// [Set.Add] makes it known. member names its upstream, and it lives by the authority.
+// Room is where a connection may come about. What it holds before that lies in the same
+// piece of memory: a small piece that lives as long would keep the whole page that it
+// lies in from being given back, together with what a storm of openings has left there.
+type Room struct {
+	Lease balance.Lease
+	Seat  admission.Seat
+	conn  Conn
+}
+
+// NewConn returns the connection that has come about, for the set. Its details may be
+// completed until [Set.Add] makes it known. member names its upstream, and it lives by
+// the authority.
+func (r *Room) NewConn(s *Set, d Details, member string, by Authority) *Conn {
+	r.conn = Conn{Details: d, set: s, member: member, authority: by}
+	return &r.conn
+}
+
+// NewConn returns a connection that has held nothing before, or elsewhere.
 func (s *Set) NewConn(d Details, member string, by Authority) *Conn {
 	return &Conn{Details: d, set: s, member: member, authority: by}
 }

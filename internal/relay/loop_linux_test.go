@@ -111,6 +111,10 @@ func TestQuietConnectionIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(Relay{}); size > 512 {
 		t.Errorf("a connection takes %d bytes, want at most 512", size)
 	}
+	held := Policy{IdleTimeout: time.Minute}
+	if n := testing.AllocsPerRun(100, func() { allocate(&held) }); n > 1 {
+		t.Errorf("a connection with limits is in %g pieces", n)
+	}
 }
 
 // TestQuietTLSHoldsNoGoroutine is not parallel, for it counts goroutines.

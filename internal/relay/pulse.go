@@ -39,8 +39,8 @@ func (p pulse) is(what pulse) bool { return p&what != 0 }
 // never is later than any moment.
 const never = math.MaxInt64
 
-func newGuard(now int64, p *Policy) *guard {
-	g := &guard{messages: now, bytes: now}
+func newGuard(now int64, p *Policy) guard {
+	g := guard{messages: now, bytes: now}
 	// The first ping comes somewhat earlier, so that connections that were opened
 	// together are not pinged together.
 	g.pulse = now

@@ -217,7 +217,8 @@ type side struct {
 func New(c Config) *Relay {
 	forgetSettings(c.Client, tlsIsKnown)
 	now := monotonic(time.Now())
-	r := &Relay{
+	r, guard := allocate(c.Policy)
+	*r = Relay{
 		client:        side{party: Client, conn: c.Client, kept: keep(c.EarlyFromClient)},
 		upstream:      side{party: Upstream, conn: c.Upstream, kept: keep(c.EarlyFromUpstream), masked: true},
 		writeTimeout:  c.WriteTimeout,
@@ -230,14 +231,29 @@ func New(c Config) *Relay {
 	if r.policy == nil {
 		r.policy = &noPolicy
 	}
-	if r.policy.guards() {
-		r.guard = newGuard(now, r.policy)
+	if guard != nil {
+		*guard = newGuard(now, r.policy)
+		r.guard = guard
 	}
 	if r.policy.Strict || c.Assembled {
 		r.strict = &strictness{reserved: c.ReservedBits, assembled: c.Assembled}
 	}
 	r.client.controls, r.upstream.controls = now, now
 	return r
+}
+
+// allocate makes room for a relay and, where its policy asks for one, its guard, in one
+// piece: a small piece that lives long keeps the whole page that it lies in from being
+// given back.
+func allocate(p *Policy) (*Relay, *guard) {
+	if p == nil || !p.guards() {
+		return new(Relay), nil
+	}
+	both := new(struct {
+		Relay
+		guard
+	})
+	return &both.Relay, &both.guard
 }
 
 func positiveOr(d, otherwise time.Duration) time.Duration {
