@@ -10,6 +10,7 @@ import (
 	"github.com/wsgateway/caddy-ws-gateway/internal/carrier"
 	"github.com/wsgateway/caddy-ws-gateway/internal/handshake"
 	"github.com/wsgateway/caddy-ws-gateway/internal/live"
+	"github.com/wsgateway/caddy-ws-gateway/internal/lull"
 	"github.com/wsgateway/caddy-ws-gateway/internal/relay"
 	"github.com/wsgateway/caddy-ws-gateway/internal/upgrade"
 )
@@ -146,6 +147,7 @@ func (h *Handler) goLive(w http.ResponseWriter, r *http.Request, who identity, g
 	h.note(r, got.since, resultOK, http.StatusSwitchingProtocols)
 	c = made // from here on its end counts
 	h.live.Add(c)
+	lull.Opened()
 	reportOpened(h.live.Reporter(h.name), c) // after Add, so that the admin API finds the connection
 	handedOver = true
 	if client.Detached {
