@@ -332,7 +332,7 @@ func (l *loop) takeQueue() {
 func (l *loop) ring() {
 	now := monotonic(l.now)
 	for i, ok := l.timers.takeExpired(now); ok; i, ok = l.timers.takeExpired(now) {
-		r := l.places[i].relay
+		r := l.tenant(i)
 		l.busy = r
 		spring(r, "timer")
 		l.timeUp(r)
@@ -403,6 +403,13 @@ func (l *loop) take() (index, generation int32) {
 	at := &l.places[index]
 	at.generation = max(at.generation+1, 1) // 0 is for connections that never had a place
 	return index, at.generation
+}
+
+// tenant returns the connection that has a place.
+func (l *loop) tenant(index int32) *Relay {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.places[index].relay
 }
 
 // vacate takes a place back. The caller holds mu.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -349,4 +350,39 @@ func onlyReads(c io.Reader, message []byte) error {
 			return nil
 		}
 	}
+}
+
+// TestAlarmsGoOffWhilePlacesAreTaken says something only with the race detector.
+func TestAlarmsGoOffWhilePlacesAreTaken(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	go l.run()
+	var fixtures []*fixture
+	for i := range 10 {
+		f := onTCP(t, Config{Policy: &Policy{IdleTimeout: time.Duration(i+1) * 10 * time.Millisecond}})
+		f.startOn(t, l)
+		fixtures = append(fixtures, f)
+	}
+	ended := make(chan struct{})
+	var taking sync.WaitGroup
+	taking.Go(func() {
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+				l.mu.Lock()
+				l.places = slices.Clone(l.places) // as where there have to be more
+				l.mu.Unlock()
+				runtime.Gosched()
+			}
+		}
+	})
+	for _, f := range fixtures {
+		mustReadClose(t, f.client, Close{1001, "idle for too long"})
+		_, _ = f.client.Close(), f.upstream.Close()
+		f.end(t)
+	}
+	close(ended)
+	taking.Wait()
 }
