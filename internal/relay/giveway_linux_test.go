@@ -34,7 +34,7 @@ func TestConnectionsAreServedByThoseThatOpen(t *testing.T) {
 func TestOpeningsLeaveALoopAloneThatHasTurnedLately(t *testing.T) {
 	t.Parallel()
 	l := ownLoop(t)
-	onTCP(t, Config{}).startOn(t, l)
+	onTCP(t, Config{EarlyFromClient: maskedText("hi")}).startOn(t, l) // which calls the loop
 	now := monotonic(time.Now())
 	l.turned.Store(now)
 	l.giveWay(now + int64(giveWayAfter) - 1)
@@ -69,7 +69,7 @@ func TestTurnsStartFewConnectionsAtOnce(t *testing.T) {
 	t.Parallel()
 	l := ownLoop(t)
 	for range maxCalls + 1 {
-		onTCP(t, Config{}).startOn(t, l)
+		onTCP(t, Config{EarlyFromClient: maskedText("hi")}).startOn(t, l)
 	}
 	for turn, want := range []struct {
 		started int
