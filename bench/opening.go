@@ -16,18 +16,13 @@ import (
 const (
 	openingPeers = nameFloor + "," + nameGateway + "," + nameCaddy + "," + nameNginx + ",haproxy"
 
-	openedAtOnce = 9500 // quiet connections
-	comeAtOnce   = 5000 // clients, while others are echoing
+	openedQuiet = 9500 // connections
+	comeAtOnce  = 5000 // clients, while others are echoing
 
 	// calm is how long connections echo before others come, and how long they may be
 	// late after that.
 	calm = 3 * time.Second
 	late = time.Second
-
-	// What the gateway may do.
-	mostKiB    = 2.0 // a quiet connection over ws, 10 s after
-	mostKiBTLS = 8.0
-	mostSlower = 1.5 // p99 of echoes while others come
 )
 
 // lookAfter is when to look at the memory of connections that were opened at once.
@@ -45,7 +40,7 @@ func (b *bench) measureOpening(ctx context.Context) error {
 	}
 	defer os.RemoveAll(b.workshop.dir)
 	defer b.backend.stop()
-	tested := []scenario{{name: "idle opened at once", do: leftBehind}, {name: "storm amid echoes", do: amidCrowd}}
+	tested := []scenario{{name: "idle opened fast", do: leftBehind}, {name: "idle opened at once", do: leftByCrowd}, {name: "storm amid echoes", do: amidCrowd}}
 	tested = slices.DeleteFunc(tested, func(s scenario) bool { return !listed(b.scenarios, firstWord(s.name)) })
 	b.tested = tested
 	for round := range b.rounds {
@@ -62,34 +57,66 @@ func (b *bench) measureOpening(ctx context.Context) error {
 }
 
 // leftBehind looks at the memory of quiet connections that were opened as fast as they
-// come in, beyond that of before, when some were opened and closed.
+// come in, 32 at a time.
 func leftBehind(b *bench, s *subject) error {
-	n := min(openedAtOnce, b.most())
-	if _, err := s.client.storm(32, window{b.settle / 3, 0, func() {}, func() {}}); err != nil {
+	before, err := b.warmUp(s)
+	if err != nil {
 		return err
 	}
-	time.Sleep(b.settle / 3)
-	before := rss(s.pid)
-	links, err := s.client.dialMany(n, "/")
+	links, err := s.client.dialMany(min(openedQuiet, b.most()), "/")
 	if err != nil {
 		return err
 	}
 	defer closeAll(links)
+	b.lookAtMemory(s, before, len(links))
+	return nil
+}
+
+// leftByCrowd is leftBehind where all clients come at once.
+func leftByCrowd(b *bench, s *subject) error {
+	before, err := b.warmUp(s)
+	if err != nil {
+		return err
+	}
+	clients, err := b.gather(s, min(openedQuiet, b.most()))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = clients.leave() }()
+	report, err := clients.come()
+	if err != nil {
+		return err
+	}
+	b.lookAtMemory(s, before, len(report.Waits))
+	return nil
+}
+
+// warmUp opens and closes connections, and returns what is resident then.
+func (b *bench) warmUp(s *subject) (before float64, err error) {
+	_, err = s.client.storm(32, window{b.settle / 3, 0, func() {}, func() {}})
+	time.Sleep(b.settle / 3)
+	return rss(s.pid), err
+}
+
+func (b *bench) lookAtMemory(s *subject, before float64, n int) {
 	opened := time.Now()
 	for _, after := range lookAfter {
 		time.Sleep(time.Until(opened.Add(after)))
 		b.note(s, "RSS "+after.String(), (rss(s.pid)-before)/float64(n))
 	}
-	return nil
+}
+
+func (b *bench) gather(s *subject, n int) (*crowd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return gather(self, crowdOrder{s.client.addr, s.client.tls != nil, s.client.open, n})
 }
 
 // amidCrowd has clients come while connections echo.
 func amidCrowd(b *bench, s *subject) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	clients, err := gather(self, crowdOrder{s.client.addr, s.client.tls != nil, s.client.open, min(comeAtOnce, b.most()-echoing.conns)})
+	clients, err := b.gather(s, min(comeAtOnce, b.most()-echoing.conns))
 	if err != nil {
 		return err
 	}
@@ -157,8 +184,9 @@ func (b *bench) openingReport() string {
 		for _, after := range lookAfter {
 			memory = append(memory, [2]string{"RSS " + after.String(), after.String() + " after"})
 		}
-		table(&w, "KiB a quiet connection over "+transport, fmt.Sprintf("%d were opened at once.", min(openedAtOnce, b.most())),
-			names, list("idle opened at once", memory...))
+		n := min(openedQuiet, b.most())
+		table(&w, "KiB a quiet connection over "+transport, fmt.Sprintf("%d were opened, 32 at a time.", n), names, list("idle opened fast", memory...))
+		table(&w, "The same, all opened at once", "", names, list("idle opened at once", memory...))
 		table(&w, "Clients who come at once over "+transport,
 			fmt.Sprintf("%d clients, while %d connections echo %d messages a second.", min(comeAtOnce, b.most()-echoing.conns), echoing.conns, echoing.rate),
 			names, list("storm amid echoes",
