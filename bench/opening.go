@@ -180,7 +180,7 @@ func (b *bench) openingReport() string {
 			}
 			return rows
 		}
-		var memory [][2]string
+		memory := make([][2]string, 0, len(lookAfter))
 		for _, after := range lookAfter {
 			memory = append(memory, [2]string{"RSS " + after.String(), after.String() + " after"})
 		}

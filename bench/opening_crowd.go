@@ -96,7 +96,7 @@ type crowd struct {
 }
 
 func gather(self string, o crowdOrder) (*crowd, error) {
-	c := &crowd{cmd: exec.Command(self, "-crowd")} //nolint:gosec // ourselves
+	c := &crowd{cmd: exec.Command(self, "-crowd")}
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -227,7 +227,9 @@ func TestSessionsAreResumedOnAnotherNode(t *testing.T) {
 	v.expect(t, one.gateway, "first", false)
 	for _, p := range []*process{one, two} {
 		_ = p.cmd.Process.Kill()
-		<-p.exited
+		if err := receive(t, "the process to exit", p.exited); err == nil {
+			t.Error("a process that was killed says that all is well")
+		}
 	}
 	v.expect(t, node().gateway, "on a node that was started since", true)
 }

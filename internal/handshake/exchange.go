@@ -48,7 +48,7 @@ func Exchange(ctx context.Context, r *http.Request, conn net.Conn, head []byte, 
 			_ = conn.Close()
 		}
 	}()
-	res, err := from.converse(ctx, r, head, deadline)
+	res, err := from.converse(ctx, r, head, deadline) //nolint:bodyclose // the answer has it
 	if err != nil {
 		from.release()
 		return nil, err
