@@ -84,7 +84,8 @@ func (o *opening) prepare() (*hijacked, *http.Request) {
 	if err != nil {
 		o.tb.Fatal(err)
 	}
-	w := &hijacked{client, conn, make(http.Header)}
+	w := &hijacked{client: client, conn: conn, header: make(http.Header)}
+	w.recorded = caddyhttp.NewResponseRecorder(w, nil, nil)
 	r, _ := http.NewRequest(http.MethodGet, "http://localhost/chat", nil)
 	r.RequestURI, r.RemoteAddr = "/chat", "192.0.2.1:4711"
 	r.Header = http.Header{
@@ -97,7 +98,7 @@ func (o *opening) prepare() (*hijacked, *http.Request) {
 // open opens a connection and closes it.
 func (o *opening) open() {
 	w, r := o.prepare()
-	if err := o.h.ServeHTTP(w, r, nil); err != nil {
+	if err := o.h.ServeHTTP(w.recorded, r, nil); err != nil {
 		o.tb.Fatal(err)
 	}
 	n, _ := w.client.Read(o.answered[:])
@@ -115,6 +116,7 @@ func (o *opening) open() {
 type hijacked struct {
 	client, conn net.Conn
 	header       http.Header
+	recorded     http.ResponseWriter // the same with Caddy's recorder around it
 }
 
 // Header implements http.ResponseWriter.

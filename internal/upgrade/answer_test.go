@@ -139,3 +139,34 @@ func TestServerAnswersBehindAWrapperOfSomebodyElse(t *testing.T) {
 		t.Errorf("got %q %q", status, fields)
 	}
 }
+
+// closedWrapper is not Caddy's, and does not say what it is around.
+type closedWrapper struct{ http.ResponseWriter }
+
+func (w closedWrapper) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+func (w closedWrapper) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+func TestWrapperThatHidesTheServerHearsOfTheAnswer(t *testing.T) {
+	t.Parallel()
+	heard := make(chan int, 1)
+	status, fields := headOf(t, func(w http.ResponseWriter, r *http.Request) {
+		record := caddyhttp.NewResponseRecorder(w, nil, nil)
+		record.Header().Set("X-Answer", "yes")
+		up, err := Take(closedWrapper{record}, r, time.Minute)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		heard <- record.Status()
+		_ = up.Conn.Close()
+	})
+	if status != "HTTP/1.1 101 Switching Protocols" || !slices.Contains(fields, "X-Answer: yes") {
+		t.Errorf("got %q %q", status, fields)
+	}
+	if got := <-heard; got != http.StatusSwitchingProtocols {
+		t.Errorf("what is beneath was told %d", got)
+	}
+}

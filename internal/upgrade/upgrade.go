@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/caddyinsides"
@@ -71,11 +72,11 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 // the server's writer before that, so that the server hears nothing. The server answers
 // where the innermost wrapper is somebody else's.
 func announce(w http.ResponseWriter, r *http.Request, rc *http.ResponseController, writeTimeout time.Duration) (answered bool, err error) {
-	if _, wrapped := w.(interface{ Unwrap() http.ResponseWriter }); !wrapped {
-		letGo(w, r)
+	deaf := letGo(w, r)
+	if isServers(w) {
 		return false, nil
 	}
-	if letGo(w, r) {
+	if deaf {
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		return false, nil
 	}
@@ -84,6 +85,13 @@ func announce(w http.ResponseWriter, r *http.Request, rc *http.ResponseControlle
 	// answer either, and a hijack would not say so.
 	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
 	return true, rc.Flush()
+}
+
+// isServers reports whether nothing is around the server's writer. Not every wrapper says
+// what it is around.
+func isServers(w http.ResponseWriter) bool {
+	t := reflect.TypeOf(w)
+	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "net/http"
 }
 
 // Interface guards
