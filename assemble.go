@@ -70,6 +70,19 @@ func (got *connected) finishAssembly() {
 	}
 }
 
+// letGo lets go of an upstream that the client is not going to be connected with; nil is
+// none.
+func (got *connected) letGo() {
+	if got == nil {
+		return
+	}
+	defer got.lease.Release()
+	defer got.finishAssembly()
+	if got.answer.Conn != nil {
+		_ = got.answer.Conn.Close()
+	}
+}
+
 // bind has the handlers of messages end the connection by its relay.
 func (got *connected) bind(r *relay.Relay) {
 	if got.assembled != nil {

@@ -71,32 +71,28 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, next ca
 	if rf := h.takeSeatInto(&room.Seat, w, r, asked); rf != nil {
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
+	var got *connected
 	handedOver := false
 	defer func() { // also where something on the way panics
 		if !handedOver {
-			room.Seat.Release()
+			defer room.Seat.Release()
+			got.letGo()
 		}
 	}()
-	got, rf := h.connect(&room.Lease, w, r, who.forwarded, asked)
-	if rf != nil {
+	var rf *refusal
+	if got, rf = h.connect(&room.Lease, w, r, who.forwarded, asked); rf != nil {
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
 	relay.GiveWay()
 	got.since = since
 	if got.answer.Conn == nil {
-		defer got.lease.Release()
 		return h.passRefusal(w, r, next, got)
 	}
 	if rf := h.tooLate(w, who); rf != nil {
-		defer got.lease.Release()
-		_ = got.answer.Conn.Close()
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
 	dropRevealing(who, got)
 	if rf := h.assemble(r, who, got, id); rf != nil {
-		defer got.lease.Release()
-		defer got.finishAssembly()
-		_ = got.answer.Conn.Close()
 		return h.refuse(w, r, handshake.Sound, since, rf)
 	}
 	handedOver = true

@@ -169,6 +169,34 @@ func TestOpeningAllocatesLittle(t *testing.T) {
 	}
 }
 
+// TestPanicBeforeTheUpgradeLeavesNothingOpen has a placeholder of somebody else's panic
+// once the upstream has answered. The upstream takes the next handshake when it is hung up
+// on.
+func TestPanicBeforeTheUpgradeLeavesNothingOpen(t *testing.T) {
+	o := newOpening(t, nil)
+	w, r := o.prepare()
+	replacerOf(r).Map(func(name string) (any, bool) {
+		if name == "somebody.elses" {
+			panic("in a module")
+		}
+		return nil, false
+	})
+	o.h.messages = &messageChains{placeholders: []string{"somebody.elses"}}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("it did not come to a panic")
+			}
+		}()
+		_ = o.h.ServeHTTP(w.recorded, r, nil)
+	}()
+	if live := process.Ledger.Look(o.upstream.Addr().String()).Live; live != 0 {
+		t.Errorf("%d places are taken", live)
+	}
+	o.h.messages = nil
+	o.open()
+}
+
 // Interface guards
 var (
 	_ http.ResponseWriter = (*hijacked)(nil)
