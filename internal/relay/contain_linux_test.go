@@ -266,3 +266,31 @@ func TestLoopWaitsForNoConnectionThatIsGone(t *testing.T) {
 		})
 	}
 }
+
+// TestConnectionThatFailsToBeginIsOverOnce has the loop hear of it later, when its
+// descriptors are others'. It is not parallel, so that they are the test's.
+func TestConnectionThatFailsToBeginIsOverOnce(t *testing.T) {
+	l := ownLoop(t)
+	f := onTCP(t, Config{})
+	trapAt(t, f.Relay, "begin")
+	f.startOn(t, l)
+	client, upstream := int(f.Relay.client.socket.fd), int(f.Relay.upstream.socket.fd)
+	if o := f.end(t); o.Panic == nil {
+		t.Error("it began")
+	}
+	for _, fd := range []int{client, upstream} {
+		if err := syscall.Dup3(l.caller, fd, syscall.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.callLoop()
+	l.giveUp()
+	for _, fd := range []int{client, upstream} {
+		if err := syscall.Close(fd); err != nil {
+			t.Errorf("another's descriptor was closed: %v", err)
+		}
+	}
+	if len(f.outcome) > 0 {
+		t.Error("it was over twice")
+	}
+}

@@ -41,6 +41,7 @@ func (r *Relay) startOn(l *loop, client, upstream syscall.Conn, done func(Outcom
 	defer func() {
 		if value := recover(); value != nil {
 			started = true
+			r.done = nil // the loop may hear of the connection yet, and is to leave it alone
 			_, _ = r.wreck(internalError, panics.Caught(value))
 			if berth != nil {
 				berth.Leave(int(upstreamFD))
