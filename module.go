@@ -116,7 +116,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.taken.add(kept.attach(ctx))
 	h.listenForExit(ctx)
 	upgrade.KnowSockets(ctx)
-	upgrade.GrowStacks(ctx)
+	h.taken.add(upgrade.GrowStacks(ctx))
 	giveBack, err := keepTickets(ctx)
 	h.taken.add(giveBack)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -18,11 +19,22 @@ const handshakeStack = 8 << 10
 // handshake takes when a request has come in, and only little is on the stack. Otherwise it
 // is doubled, and moved, three times on the way down, and the last time with all the frames
 // of the server, of Caddy and of the gateway on it.
-func GrowStacks(ctx caddy.Context) {
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		server.RegisterConnState(growAtRequests)
+//
+// It is done once for each server. giveBack is called when the configuration ends.
+func GrowStacks(ctx caddy.Context) (giveBack func()) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return func() {}
 	}
+	if _, there := growing.LoadOrStore(server, nil); there {
+		return func() {}
+	}
+	server.RegisterConnState(growAtRequests)
+	return func() { growing.Delete(server) }
 }
+
+// growing are the servers for which that is done.
+var growing sync.Map
 
 // growAtRequests is an [http.Server.ConnState]. Over TLS, the stack has grown already, and
 // with HTTP/2 it is not that of the handler.
