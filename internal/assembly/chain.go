@@ -59,8 +59,21 @@ type opened struct {
 }
 
 // openChains has the handlers prepare for a connection that want to. A handler that is
-// in both chains prepares once.
+// in both chains prepares once. If one panics, those before let go of what they keep, for
+// nobody else comes to know of them.
 func openChains(chains [2]Chain, c *messages.Connection) (o opened, err error) {
+	returns := false
+	defer func() {
+		if !returns {
+			o.close()
+		}
+	}()
+	err = o.prepare(chains, c)
+	returns = true
+	return o, err
+}
+
+func (o *opened) prepare(chains [2]Chain, c *messages.Connection) (err error) {
 	made := make(map[*Handler]*Handler)
 	for d, chain := range chains {
 		if !opens(chain) {
@@ -72,13 +85,20 @@ func openChains(chains [2]Chain, c *messages.Connection) (o opened, err error) {
 			own[i] = Step{Budget: step.Budget, Handlers: make([]*Handler, len(step.Handlers))}
 			for j, h := range step.Handlers {
 				if own[i].Handlers[j], err = o.open(h, c, made); err != nil {
-					return o, &OpenError{h.Name, err}
+					return &OpenError{h.Name, err}
 				}
 			}
 		}
 		o.chains[d] = own
 	}
-	return o, nil
+	return nil
+}
+
+// close lets go of what handlers have made for the connection.
+func (o *opened) close() {
+	for _, closer := range o.closers {
+		closeContained(closer)
+	}
 }
 
 func opens(chain Chain) bool {

@@ -131,9 +131,7 @@ func (c *Conn) Close() error {
 // Finish lets go of what handlers have made for the connection, which has ended.
 func (c *Conn) Finish() {
 	c.closing.Do(func() {
-		for _, closer := range c.closers {
-			closeContained(closer)
-		}
+		c.opened.close()
 		c.fromClient.leg.partial.letGo()
 		c.fromServer.leg.partial.letGo()
 		c.fromServer.uncharge()

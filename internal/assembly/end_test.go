@@ -237,6 +237,7 @@ func TestGatewayEndsTheConnection(t *testing.T) {
 type keeper struct {
 	opened *[]*kept
 	fails  bool
+	panics bool
 }
 
 type kept struct {
@@ -261,6 +262,9 @@ func (keeper) HandleMessage(*messages.Message) (messages.Verdict, error) {
 func (k keeper) Open(*messages.Connection) (messages.Handler, error) {
 	if k.fails {
 		return nil, errors.New("no")
+	}
+	if k.panics {
+		panic("opening fails")
 	}
 	own := new(kept)
 	*k.opened = append(*k.opened, own)
@@ -301,6 +305,19 @@ func TestHandlerThatCannotPrepare(t *testing.T) {
 	_ = conn.Close()
 	conn.Finish()
 	conn.Finish()
+	if len(opened) != 1 || opened[0].closed.Load() != 1 {
+		t.Errorf("%d are prepared, and not closed once", len(opened))
+	}
+}
+
+func TestHandlerThatPanicsLeavesNothingOfThoseBefore(t *testing.T) {
+	t.Parallel()
+	var opened []*kept
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = New(Config{Upstream: &scripted{}, Connection: &messages.Connection{}, Chains: both(0, keeper{opened: &opened}, keeper{panics: true})})
+		t.Error("it did not panic")
+	}()
 	if len(opened) != 1 || opened[0].closed.Load() != 1 {
 		t.Errorf("%d are prepared, and not closed once", len(opened))
 	}
