@@ -128,8 +128,10 @@ func (w *hijacked) WriteHeader(int) {}
 // Write implements http.ResponseWriter.
 func (w *hijacked) Write([]byte) (int, error) { return 0, http.ErrHijacked }
 
-// Flush implements http.Flusher.
-func (w *hijacked) Flush() {}
+// Flush implements http.Flusher: the server answers, since this writer is not net/http's.
+func (w *hijacked) Flush() {
+	_, _ = io.WriteString(w.conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+}
 
 // Hijack implements http.Hijacker.
 func (w *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -101,21 +101,23 @@ func TestAnswerHasADate(t *testing.T) {
 	}
 }
 
-// deafWriter cannot be hijacked.
-type deafWriter struct{ *httptest.ResponseRecorder }
-
-func (deafWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, http.ErrHijacked }
-
+// TestFailedHijackIsNoSuccess with a writer of net/http's that cannot be hijacked.
 func TestFailedHijackIsNoSuccess(t *testing.T) {
 	t.Parallel()
-	server := deafWriter{httptest.NewRecorder()}
-	w := caddyhttp.NewResponseRecorder(server, nil, nil)
-	w.Header().Set("Sec-WebSocket-Accept", "yes")
-	if _, err := Take(w, httptest.NewRequest(http.MethodGet, "/", nil), time.Minute); !errors.Is(err, http.ErrHijacked) {
+	came := make(chan error, 1)
+	handler := http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w = caddyhttp.NewResponseRecorder(w, nil, nil)
+		w.Header().Set("X-Answer", "yes")
+		_, err := Take(w, r, time.Minute)
+		came <- err
+	}), time.Minute, "")
+	got := httptest.NewRecorder()
+	handler.ServeHTTP(got, httptest.NewRequest(http.MethodGet, "/", nil))
+	if err := <-came; !errors.Is(err, http.ErrNotSupported) {
 		t.Errorf("taking over came to %v", err)
 	}
-	if server.Code != http.StatusInternalServerError || len(server.Header()) > 0 {
-		t.Errorf("the server answers with %d and %v", server.Code, server.Header())
+	if got.Code != http.StatusInternalServerError || got.Header().Get("X-Answer") != "" {
+		t.Errorf("the server answers with %d and %v", got.Code, got.Header())
 	}
 }
 
@@ -151,22 +153,32 @@ func (w closedWrapper) Flush() { _ = http.NewResponseController(w.ResponseWriter
 
 func TestWrapperThatHidesTheServerHearsOfTheAnswer(t *testing.T) {
 	t.Parallel()
-	heard := make(chan int, 1)
-	status, fields := headOf(t, func(w http.ResponseWriter, r *http.Request) {
-		record := caddyhttp.NewResponseRecorder(w, nil, nil)
-		record.Header().Set("X-Answer", "yes")
-		up, err := Take(closedWrapper{record}, r, time.Minute)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		heard <- record.Status()
-		_ = up.Conn.Close()
-	})
-	if status != "HTTP/1.1 101 Switching Protocols" || !slices.Contains(fields, "X-Answer: yes") {
-		t.Errorf("got %q %q", status, fields)
-	}
-	if got := <-heard; got != http.StatusSwitchingProtocols {
-		t.Errorf("what is beneath was told %d", got)
+	for name, around := range map[string]func(http.ResponseWriter) http.ResponseWriter{
+		"nothing around it": func(w http.ResponseWriter) http.ResponseWriter { return w },
+		"a wrapper of Caddy's around it": func(w http.ResponseWriter) http.ResponseWriter {
+			return caddyhttp.NewResponseRecorder(w, nil, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			heard := make(chan int, 1)
+			status, fields := headOf(t, func(w http.ResponseWriter, r *http.Request) {
+				record := caddyhttp.NewResponseRecorder(w, nil, nil)
+				record.Header().Set("X-Answer", "yes")
+				up, err := Take(around(closedWrapper{record}), r, time.Minute)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				heard <- record.Status()
+				_ = up.Conn.Close()
+			})
+			if status != "HTTP/1.1 101 Switching Protocols" || !slices.Contains(fields, "X-Answer: yes") {
+				t.Errorf("got %q %q", status, fields)
+			}
+			if got := <-heard; got != http.StatusSwitchingProtocols {
+				t.Errorf("what is beneath was told %d", got)
+			}
+		})
 	}
 }

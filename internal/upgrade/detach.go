@@ -58,13 +58,11 @@ func Innermost(w http.ResponseWriter) http.ResponseWriter {
 // letGo takes the connection from the writers that Caddy keeps around the request.
 // After the handler has returned, Caddy flushes an answer that took longer than the
 // server's write timeout, and sets a deadline before that; but the connection is the
-// relay's then, and net/http has no writer any more. It reports whether nothing that is
-// said to w reaches the server from then on.
-func letGo(w http.ResponseWriter, r *http.Request) (deaf bool) {
+// relay's then, and net/http has no writer any more.
+func letGo(w http.ResponseWriter, r *http.Request) {
 	gone := hijackedWriter{w.Header()}
 	if last := caddyinsides.LastWrapper(w); last != nil {
 		last.ResponseWriter = gone
-		deaf = true
 	}
 	rd, wr := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	if rd != nil {
@@ -73,7 +71,6 @@ func letGo(w http.ResponseWriter, r *http.Request) (deaf bool) {
 	if wr != nil {
 		wr.Ctrl = http.NewResponseController(gone)
 	}
-	return deaf
 }
 
 // hijackedWriter takes the place of the server's writer after a hijack, because

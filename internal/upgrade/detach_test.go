@@ -1,7 +1,6 @@
 package upgrade
 
 import (
-	"bufio"
 	"errors"
 	"io"
 	"net"
@@ -22,16 +21,26 @@ type strictConn struct {
 	strict bool
 }
 
-func (c *strictConn) check(t time.Time) error {
+func (c *strictConn) check(t time.Time) {
 	if c.strict && !t.IsZero() {
 		c.t.Errorf("a deadline was set: %s", t)
 	}
-	return nil
 }
 
-func (c *strictConn) SetDeadline(t time.Time) error      { return c.check(t) }
-func (c *strictConn) SetReadDeadline(t time.Time) error  { return c.check(t) }
-func (c *strictConn) SetWriteDeadline(t time.Time) error { return c.check(t) }
+func (c *strictConn) SetDeadline(t time.Time) error {
+	c.check(t)
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *strictConn) SetReadDeadline(t time.Time) error {
+	c.check(t)
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *strictConn) SetWriteDeadline(t time.Time) error {
+	c.check(t)
+	return c.Conn.SetWriteDeadline(t)
+}
 
 // serverWriter is a server's own writer.
 type serverWriter struct {
@@ -41,42 +50,56 @@ type serverWriter struct {
 
 func (w *serverWriter) SetReadDeadline(t time.Time) error  { return w.conn.SetReadDeadline(t) }
 func (w *serverWriter) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteDeadline(t) }
-func (w *serverWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
-}
 
 func TestNothingOfTheRequestReachesAHijackedConnection(t *testing.T) {
 	t.Parallel()
 	near, far := net.Pipe()
-	defer far.Close()
-	server := &serverWriter{httptest.NewRecorder(), &strictConn{Conn: near, t: t}}
+	conn := &strictConn{Conn: near, t: t}
+	accept, over := make(oneConn, 1), make(chan struct{})
+	accept <- conn
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(over)
+		takeStrictly(t, w, r, conn)
+	})}
+	go func() { _ = server.Serve(accept) }()
+	defer func() {
+		close(accept)
+		_ = server.Close()
+		_ = far.Close()
+	}()
+	if _, err := io.WriteString(far, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 1<<10)
+	n, err := far.Read(p)
+	if got := string(p[:n]); err != nil || !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.Contains(got, "\r\nX-Answer: yes\r\n") {
+		t.Errorf("the answer is %q, %v", got, err)
+	}
+	<-over
+}
+
+// takeStrictly takes the connection over from wrappers like Caddy's, and does what Caddy
+// does after the handler.
+func takeStrictly(t *testing.T, w http.ResponseWriter, r *http.Request, conn *strictConn) {
+	ctrl := http.NewResponseController(w)
 	deadline := caddyhttp.IdleDeadline{Timeout: time.Minute, HardDeadline: time.Now()}
 	rd := &caddyhttp.IdleTimeoutReader{
-		ReadCloser: http.NoBody, Ctrl: http.NewResponseController(server), Deadline: deadline, Logger: zap.NewNop(), DrainDeadline: true,
+		ReadCloser: http.NoBody, Ctrl: ctrl, Deadline: deadline, Logger: zap.NewNop(), DrainDeadline: true,
 	}
 	wr := &caddyhttp.IdleTimeoutWriter{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: server},
-		Ctrl:                  http.NewResponseController(server), Deadline: deadline, Logger: zap.NewNop(),
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		Ctrl:                  ctrl, Deadline: deadline, Logger: zap.NewNop(),
 	}
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r = r.WithContext(caddyhttp.ContextWithIdleTimeouts(r.Context(), rd, wr))
 	wr.Header().Set("X-Answer", "yes")
 	StopClocks(wr, r)
-	answer := make(chan string, 1)
-	go func() {
-		p := make([]byte, 1<<10)
-		n, _ := far.Read(p)
-		answer <- string(p[:n])
-	}()
 	up, err := hijack(wr, r, time.Minute)
-	if err != nil || up.Conn != server.conn {
-		t.Fatalf("got %v, %v", up.Conn, err)
+	if err != nil || up.Conn != conn {
+		t.Errorf("got %v, %v", up.Conn, err)
+		return
 	}
-	if got := <-answer; !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.Contains(got, "\r\nX-Answer: yes\r\n") {
-		t.Errorf("the answer is %q", got)
-	}
-	server.conn.strict = true
-	// What Caddy does after the handler.
+	defer up.Conn.Close()
+	conn.strict = true
 	if err := http.NewResponseController(wr).Flush(); !errors.Is(err, http.ErrHijacked) {
 		t.Errorf("flushing came to %v", err)
 	}

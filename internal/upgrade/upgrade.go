@@ -40,19 +40,23 @@ func Take(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (S
 func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) (Side, error) {
 	server := Innermost(w)
 	rc := http.NewResponseController(server)
-	answered, err := announce(w, r, rc, writeTimeout)
-	if err != nil {
-		return Side{}, err
+	ours := isServers(server) && announce(w, r)
+	if !ours {
+		if err := answerThrough(w, rc, writeTimeout); err != nil {
+			return Side{}, err
+		}
 	}
 	conn, rw, err := rc.Hijack()
-	if err != nil {
-		if !answered { // else the server would, with a 200
-			clear(server.Header())
-			server.WriteHeader(http.StatusInternalServerError)
-		}
+	switch {
+	case err != nil && ours: // else the server would answer, with a 200
+		clear(server.Header())
+		server.WriteHeader(http.StatusInternalServerError)
 		return Side{}, err
-	}
-	if !answered {
+	case err != nil:
+		return Side{}, err
+	case !ours:
+		letGo(w, r)
+	default:
 		if err := answer(conn, w.Header(), writeTimeout); err != nil {
 			_ = conn.Close()
 			return Side{}, err
@@ -69,26 +73,31 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 
 // announce tells every wrapper of the answer, the outermost first: it runs deferred
 // header operations and is what the access log sees. Caddy's innermost wrapper lets go of
-// the server's writer before that, so that the server hears nothing. The server answers
-// where the innermost wrapper is somebody else's.
-func announce(w http.ResponseWriter, r *http.Request, rc *http.ResponseController, writeTimeout time.Duration) (answered bool, err error) {
-	deaf := letGo(w, r)
-	if isServers(w) {
-		return false, nil
+// the server's writer before that, so that the server hears nothing. It does nothing, and
+// reports that, where the innermost wrapper is somebody else's.
+func announce(w http.ResponseWriter, r *http.Request) (done bool) {
+	_, wrapped := w.(interface{ Unwrap() http.ResponseWriter })
+	if wrapped && caddyinsides.LastWrapper(w) == nil {
+		return false
 	}
-	if deaf {
+	letGo(w, r)
+	if wrapped {
 		w.WriteHeader(http.StatusSwitchingProtocols)
-		return false, nil
 	}
-	w.WriteHeader(http.StatusSwitchingProtocols)
-	// A client that has left much unread of what it asked for before may not take the
-	// answer either, and a hijack would not say so.
-	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	return true, rc.Flush()
+	return true
 }
 
-// isServers reports whether nothing is around the server's writer. Not every wrapper says
-// what it is around.
+// answerThrough answers by way of every wrapper, and of the server. A client that has left
+// much unread of what it asked for before may not take the answer, and a hijack would not
+// say so.
+func answerThrough(w http.ResponseWriter, rc *http.ResponseController, writeTimeout time.Duration) error {
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return rc.Flush()
+}
+
+// isServers reports whether a writer that says of nothing that it is around that is the
+// server's own. Not every wrapper says what it is around.
 func isServers(w http.ResponseWriter) bool {
 	t := reflect.TypeOf(w)
 	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "net/http"
