@@ -102,7 +102,8 @@
 // poller, so that no thread is taken up. A turn handles what is ready, with one read
 // of at most one chunk for each socket, so that no connection waits long for others.
 // The chunk is shared by all connections. Reading and writing are raw system calls
-// that never block.
+// that never block. Whoever opens a connection takes a turn in place of the goroutine
+// when that is late, because it stands in line with all that open (giveway_linux.go).
 //
 // Each direction of a connection is in one of four states, which say what the set is
 // asked to tell (listen):
@@ -113,17 +114,21 @@
 //	held    | what came from its source waits for a rate; the source is not read from
 //	over    | its source has been read to the end, and is not watched
 //
-// A connection is queued, then admitted to a place, and evicted when it is finished.
+// A connection enters a place, and is evicted when it is finished. One in which nothing
+// has to be done yet begins as it enters, in the goroutine of Start; any other is queued, and
+// begun by the loop. An upstream whose answer is awaited by [Await] has a place of its
+// own, the berth, which the connection takes over (berth_linux.go).
 //
 // Whatever a connection waits for, the loop has one deadline for the connection, in a
 // timing wheel that one timer turns (wheel.go). A deadline that comes to be later stays
 // where it is, and is looked at when it has come: traffic does not touch the wheel. For
 // relays of goroutines there is one such wheel in the process (keeper.go).
 //
-// A descriptor on the loop is a duplicate that belongs to the loop's goroutine from
-// the first to the last: no other reads, writes, watches or closes it, and the loop
-// forgets the descriptor's number when it closes it. The conn that was handed over is
-// closed at once, so that Go's poller lets go of the socket. Events bear the place and
+// A descriptor on the loop belongs to whoever turns the loop from the first to the last:
+// no other reads, writes, watches or closes it, and the loop
+// forgets the descriptor's number when it closes it. It is a duplicate, and the conn that
+// was handed over is closed at once, so that Go's poller lets go of the socket; where the
+// poller never knew the socket, it is the conn's own. Events bear the place and
 // the place's generation, and events of an earlier generation are void. So nothing can
 // be written to a descriptor that was closed and whose number was given out again.
 //
@@ -141,7 +146,7 @@
 // to goroutines.
 //
 // A live connection on the loop has no timer of its own, but 16 bytes in the wheel, and
-// no buffer. No lock is held over I/O.
+// no buffer. No lock of a connection is held over I/O.
 //
 // # Panics
 //
