@@ -139,6 +139,7 @@ func TestEndsNeedCauses(t *testing.T) {
 		"the close is unanswered":  {closing: true},
 		"the upstream has to":      {life: life{Upstream: hangsUp}, closing: true, fine: true},
 		"the client sent garbage":  {life: life{Client: garbles}, cut: true, code: 1002, reason: "bad frame", fine: true},
+		"its garbage is too large": {life: life{Client: garbles, Route: limitedRoute}, cut: true, code: 1009, reason: "client: message too big", fine: true},
 		"nobody has sent garbage":  {life: life{Client: resets}, code: 1002, reason: "bad frame"},
 		"the gateway's own notion": {code: 1014, reason: "bad gateway"},
 	} {

@@ -83,8 +83,10 @@ func (a *caller) mayBe(code int, c *chaos) bool {
 		return a.Upstream == garbles || a.Route == tightRoute
 	case 1002, 1007:
 		return a.Upstream == garbles || a.Client == garbles && a.cut
-	case 1008, 1009:
+	case 1008:
 		return a.Route == tightRoute
+	case 1009:
+		return a.Route == tightRoute || a.Client == garbles && a.cut // some garbage begins something too large
 	case 1011:
 		return a.cut // which the upstream was told, and sends back
 	case 1012:

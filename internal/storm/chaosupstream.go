@@ -288,7 +288,7 @@ func (a *answerer) closed(f frame) error {
 	case reason == "":
 	case code == 1001,
 		code == 1011 && (!a.Client.harmless() || !a.Upstream.harmless()),
-		code == 1009 && a.Route == tightRoute,
+		code == 1009 && (a.Route == tightRoute || a.Client == garbles),
 		code == 1002 && a.Client == garbles && strings.HasPrefix(reason, "client: "):
 		return nil
 	}
