@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"runtime"
@@ -78,54 +77,20 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 	}
 }
 
+// TestDirectConnectionsSuitTheLoop, and what comes behind the answer is not lost.
 func TestDirectConnectionsSuitTheLoop(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		head, err := http.ReadRequest(bufio.NewReader(conn))
-		if err != nil {
-			return
-		}
-		switchProtocols(conn, head, "\x81\x02hi")
-	}()
-	transport := &reverseproxy.HTTPTransport{Transport: new(http.Transport), DialTimeout: caddy.Duration(time.Second)}
-	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
-	addr := netip.MustParseAddrPort(l.Addr().String())
-	a, err := New(transport, time.Minute, noClient).shakeDirectly(r, tcpdial.Target{TCP: addr}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Conn.Close()
-	if _, ok := a.Conn.(relay.Socket); !ok && runtime.GOOS == "linux" {
-		t.Errorf("the relay will not know %T for a socket", a.Conn)
-	}
-	rest, _ := io.ReadAll(a.Conn)
-	if got := string(a.Early) + string(rest); got != "\x81\x02hi" {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestUnixSocketsAreDialedDirectly(t *testing.T) {
-	t.Parallel()
-	for name, path := range map[string]string{
-		"a path":        filepath.Join(t.TempDir(), "s"),
-		"abstract name": "@ws-gateway-" + rand.Text(),
+	for name, row := range map[string]struct{ network, at string }{
+		"TCP":              {"tcp", "127.0.0.1:0"},
+		"a unix socket":    {"unix", filepath.Join(t.TempDir(), "s")},
+		"an abstract name": {"unix", "@ws-gateway-" + rand.Text()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if strings.HasPrefix(path, "@") && runtime.GOOS != "linux" {
+			if strings.HasPrefix(row.at, "@") && runtime.GOOS != "linux" {
 				t.Skip("only Linux has abstract names")
 			}
-			l, err := net.Listen("unix", path)
+			l, err := net.Listen(row.network, row.at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +107,7 @@ func TestUnixSocketsAreDialedDirectly(t *testing.T) {
 			}()
 			transport := &reverseproxy.HTTPTransport{Transport: new(http.Transport), DialTimeout: caddy.Duration(time.Second)}
 			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
-			info, err := Info(new(reverseproxy.Upstream), "unix/"+path)
+			info, err := Info(new(reverseproxy.Upstream), row.network+"/"+l.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,6 +116,9 @@ func TestUnixSocketsAreDialedDirectly(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer a.Conn.Close()
+			if _, ok := a.Conn.(relay.Socket); !ok && runtime.GOOS == "linux" {
+				t.Errorf("the relay will not know %T for a socket", a.Conn)
+			}
 			if _, ok := a.Conn.(tcpdial.Loose); !ok && runtime.GOOS == "linux" {
 				t.Errorf("it was dialed another way: %T", a.Conn)
 			}
