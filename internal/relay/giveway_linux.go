@@ -47,7 +47,7 @@ func (l *loop) turnSince(now int64) {
 	if l.turned.Load() > now || l.dead.Load() {
 		return
 	}
-	if l.turnNow() {
-		l.call() // what has woken the loop's goroutine may be gone
+	if l.turnNow() || !l.mayWait() {
+		l.call() // what was to wake the loop's goroutine may be gone
 	}
 }

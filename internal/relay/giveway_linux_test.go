@@ -54,6 +54,34 @@ func TestOpeningsLeaveALoopAloneThatHasTurnedLately(t *testing.T) {
 	}
 }
 
+// TestLoopIsCalledAfterOthersHaveHeardACall has the call for one connection be heard in the
+// turn of somebody who opens another, so that it wakes the loop's goroutine no more.
+func TestLoopIsCalledAfterOthersHaveHeardACall(t *testing.T) {
+	t.Parallel()
+	early := Config{EarlyFromClient: maskedText("hi")} // the loop is called for such a connection
+	for name, row := range map[string]func(another, giveWay func(), one *fixture){
+		"for what comes later": func(another, giveWay func(), _ *fixture) { giveWay(); another() },
+		"for what has come in that turn": func(another, giveWay func(), one *fixture) {
+			setTrap(t, one.Relay, func(at string) {
+				if at == "call" {
+					another()
+				}
+			})
+			giveWay()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := ownLoop(t)
+			one := onTCP(t, early)
+			one.startOn(t, l)
+			row(func() { onTCP(t, early).startOn(t, l) }, func() { l.giveWay(monotonic(time.Now().Add(time.Second))) }, one)
+			if n, errno := readyEvents(l.epoll, l.events[:]); n != 1 || errno != 0 || len(l.queue) != 1 {
+				t.Errorf("%d connections wait for a loop that was called %d times, %v", len(l.queue), n, errno)
+			}
+		})
+	}
+}
+
 func TestOpeningsTurnNoDeadLoop(t *testing.T) {
 	t.Parallel()
 	l := ownLoop(t)

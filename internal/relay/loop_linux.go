@@ -176,7 +176,8 @@ func (l *loop) turn(n int) (completed bool) {
 }
 
 // mayWait reports whether no connection is queued and none has to be shed; if so, the
-// loop must be called from then on.
+// loop must be called from then on. It is asked after every turn, whoever took that: a
+// call that somebody else's turn has heard does not wake the loop's goroutine.
 func (l *loop) mayWait() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
