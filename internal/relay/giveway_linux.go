@@ -47,7 +47,7 @@ func (l *loop) turnSince(now int64) {
 	if l.turned.Load() > now || l.dead.Load() {
 		return
 	}
-	if l.turnNow() || !l.mayWait() {
+	if again := l.turnNow(); again || l.dead.Load() || !l.mayWait() {
 		l.call() // what was to wake the loop's goroutine may be gone
 	}
 }

@@ -92,6 +92,32 @@ func TestOpeningsTurnNoDeadLoop(t *testing.T) {
 	}
 }
 
+// TestLoopThatGivesUpInOtherHandsIsLeftByItsGoroutine has a panic that is no connection's come
+// in the turn of somebody who opens a connection, while the loop's goroutine waits.
+func TestLoopThatGivesUpInOtherHandsIsLeftByItsGoroutine(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		l.run()
+	}()
+	f := onTCP(t, Config{EarlyFromClient: maskedText("hi")})
+	f.startOn(t, l)
+	mustRead(t, f.upstream, maskedText("hi"))
+	eventually(t, "the goroutine to wait", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return !l.awake
+	})
+	l.mu.Lock()
+	l.queue = append(l.queue, nil)
+	l.mu.Unlock()
+	l.giveWay(monotonic(time.Now().Add(time.Second)))
+	wantEnd(t, f.end(t), Gateway, 1011, "internal error")
+	take(t, "the goroutine to leave", left)
+}
+
 // TestTurnsStartFewConnectionsAtOnce has more connections come than a turn may start.
 func TestTurnsStartFewConnectionsAtOnce(t *testing.T) {
 	t.Parallel()
