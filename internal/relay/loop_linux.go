@@ -170,8 +170,8 @@ func (l *loop) turn(n int) (completed bool) {
 		l.relieve()
 	}
 	l.answerCalls()
-	l.ring()
 	l.relieve()
+	l.ring()
 	return true
 }
 

@@ -50,6 +50,40 @@ func TestBulkIsHeldInPieces(t *testing.T) {
 	}
 }
 
+// TestSlowSideThatIsEndedLateInATurnHasItsTime has too much be held while the loop turns, so
+// that nobody calls it.
+func TestSlowSideThatIsEndedLateInATurnHasItsTime(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	b := new(budget)
+	b.set(1 << 20)
+	l.budget = b
+	b.enlist(l)
+	f := onTCP(t, Config{})
+	small(t, f)
+	f.startOn(t, l)
+	var all sync.WaitGroup
+	flood(f, 10_000, &all)
+	eventually(t, "all to stand still", func() bool {
+		for range 20 {
+			l.takeTurn()
+		}
+		n, _ := readyEvents(l.epoll, l.events[:])
+		return n == 0 && l.stalled.first != nil
+	})
+	l.awake = true
+	slowly{budget: b}.shedAll()
+	l.takeTurn()
+	if at, waits := l.timers.next(); !f.isEnding() || !waits || at != l.ringAt {
+		t.Errorf("it is ending: %t; the clock rings at %d, and %d is waited for: %t", f.isEnding(), l.ringAt, at, waits)
+	}
+	_, _ = f.client.Close(), f.upstream.Close()
+	go l.run()
+	l.call()
+	f.end(t)
+	all.Wait()
+}
+
 // TestStalledAreInTheOrderOfTheirLastMove compares with a slice.
 func TestStalledAreInTheOrderOfTheirLastMove(t *testing.T) {
 	t.Parallel()
