@@ -82,13 +82,26 @@ func TestLoopIsCalledAfterOthersHaveHeardACall(t *testing.T) {
 	}
 }
 
-func TestOpeningsTurnNoDeadLoop(t *testing.T) {
+// TestNobodyTurnsADeadLoop has a loop give up before those get their turn who wait for it.
+func TestNobodyTurnsADeadLoop(t *testing.T) {
 	t.Parallel()
-	l := ownLoop(t)
-	l.giveUp()
-	l.giveWay(monotonic(time.Now().Add(time.Hour)))
-	if l.turned.Load() != 0 {
-		t.Error("it was turned")
+	for name, turn := range map[string]func(l *loop){
+		"who opens a connection": func(l *loop) { l.giveWay(monotonic(time.Now().Add(time.Hour))) },
+		"its goroutine":          func(l *loop) { l.takeTurn() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := ownLoop(t)
+			over := onTCP(t, Config{EarlyFromClient: maskedText("hi")})
+			over.startOn(t, l)
+			l.mu.Lock()
+			l.queue = append([]*Relay{nil}, l.queue...)
+			l.mu.Unlock()
+			l.takeTurn()
+			wantEnd(t, over.end(t), Gateway, 1011, "internal error")
+			setTrap(t, over.Relay, func(at string) { t.Errorf("%s of a connection that is over", at) })
+			turn(l)
+		})
 	}
 }
 

@@ -134,6 +134,9 @@ func (l *loop) turns(uintptr) bool {
 func (l *loop) takeTurn() (again bool) {
 	l.turning.Lock()
 	defer l.turning.Unlock()
+	if l.dead.Load() { // it has given up in the turn that was waited for
+		return false
+	}
 	return l.turnNow()
 }
 
