@@ -59,7 +59,7 @@ func (w *watcher) note() {
 	now := time.Now()
 	since := w.since.Load()
 	switch {
-	case since == nil || now.Sub(*since) > within:
+	case n == 1 || since == nil || now.Sub(*since) > within:
 		w.since.Store(&now)
 		w.opened.Store(1)
 	case n >= storm && !w.looks.Swap(true):

@@ -29,6 +29,7 @@ func TestMemoryIsGivenBackInTheLullAfterAStorm(t *testing.T) {
 		{"not while there is much else", true, []int{storm}, 5, []time.Duration{7 * time.Second}},
 		{"nothing to be had", false, []int{storm}, 0, nil},
 		{"a storm soon after another", true, []int{storm, 0, 0, storm}, 0, []time.Duration{2 * time.Second, 33 * time.Second}},
+		{"a storm of some seconds soon after another", true, append([]int{storm}, seconds(8, storm/2, 0, storm/2)...), 0, []time.Duration{2 * time.Second, 33 * time.Second}},
 		{"a storm long after another", true, append([]int{storm}, seconds(59, storm)...), 0, []time.Duration{2 * time.Second, 62 * time.Second}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
