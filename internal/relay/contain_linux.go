@@ -54,7 +54,7 @@ func (l *loop) letGo(r *Relay) {
 		l.evict(r)
 	}
 	for _, s := range []*side{&r.upstream, &r.client} {
-		closeDescriptor(s.socket.fd) // which the epoll set forgets by that
+		closeDescriptor(s.socket.fd) // which the epoll set forgets by that, unless a forked process holds the socket
 		l.disown(s)                  // after a panic, the chunk is left to the garbage collector: it may still be in use
 		s.socket = socket{fd: -1}
 		s.kept = nil

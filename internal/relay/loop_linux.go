@@ -200,8 +200,7 @@ func (l *loop) find(n int) {
 		}
 		at := &l.places[event.Fd>>1]
 		switch {
-		case at.generation != event.Pad:
-			l.again = true // whoever had the place is gone
+		case at.generation != event.Pad: // whoever had the place is gone
 		case at.berth != nil:
 			at.berth.tell()
 		default:

@@ -266,6 +266,34 @@ func TestEventOfAnEarlierTenantIsVoid(t *testing.T) {
 	end(second, done)
 }
 
+// TestSocketThatOthersHoldDoesNotKeepTheLoopBusy has a process that was forked, and does not
+// run yet, hold the socket of a client whose connection is over. The epoll set goes on to
+// tell of it.
+func TestSocketThatOthersHoldDoesNotKeepTheLoopBusy(t *testing.T) {
+	t.Parallel()
+	l := ownLoop(t)
+	over := onTCP(t, Config{})
+	held, err := duplicate(over.Relay.client.conn.(*net.TCPConn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeDescriptor(held)
+	over.startOn(t, l)
+	l.wreck(over.Relay, internalError, nil)
+	mustWrite(t, over.client, maskedText("hi"))
+	next := onTCP(t, Config{})
+	next.startOn(t, l)
+	if next.place.index != over.place.index {
+		t.Fatal("the place was not reused")
+	}
+	for range 2 {
+		l.takeTurn()
+	}
+	if l.takeTurn() {
+		t.Error("more is said to be ready")
+	}
+}
+
 // TestChurnedDescriptorsNeverMix opens and ends connections in every way while
 // all of them send, so that descriptors and places change hands at once. Each
 // message bears the name of its connection, and no peer may ever get another's.
