@@ -53,7 +53,7 @@ func Opened() { process.note() }
 
 func (w *watcher) note() {
 	n := w.opened.Add(1)
-	if n > 1 && n < storm || w.looks.Load() {
+	if n > 1 && (n < storm || w.looks.Load()) {
 		return
 	}
 	now := time.Now()

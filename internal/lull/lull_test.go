@@ -66,6 +66,26 @@ func TestMemoryIsGivenBackInTheLullAfterAStorm(t *testing.T) {
 	}
 }
 
+func TestWhatIsOpenedWhileMemoryIsGivenBackCounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		given := 0
+		w := watcher{collections: func() uint64 { return 0 }, worth: func() bool { return true }}
+		w.give = func() { given++; w.note() }
+		for _, n := range []int{storm, 0, 0, 0, 0, storm / 2, storm / 2} {
+			for range n {
+				w.note()
+			}
+			bubble.Elapse(2 * time.Second)
+		}
+		bubble.Elapse(time.Hour)
+		synctest.Wait()
+		if given != 2 {
+			t.Errorf("memory was given back %d times, want twice", given)
+		}
+	})
+}
+
 func TestAPanicDoesNotEscapeALook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
