@@ -60,7 +60,7 @@ func Innermost(w http.ResponseWriter) http.ResponseWriter {
 // server's write timeout, and sets a deadline before that; but the connection is the
 // relay's then, and net/http has no writer any more.
 func letGo(w http.ResponseWriter, r *http.Request) {
-	gone := hijackedWriter{w.Header()}
+	gone := hijackedWriter{Innermost(w).Header()}
 	if last := caddyinsides.LastWrapper(w); last != nil {
 		last.ResponseWriter = gone
 	}

@@ -57,7 +57,7 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 	case !ours:
 		letGo(w, r)
 	default:
-		if err := answer(conn, w.Header(), writeTimeout); err != nil {
+		if err := answer(conn, server.Header(), writeTimeout); err != nil {
 			_ = conn.Close()
 			return Side{}, err
 		}
