@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,20 +104,22 @@ func (k *ticketKeys) stop() {
 	}
 }
 
-// keptTickets has a server with a gateway use keys that outlive reloads, where the
-// configuration says nothing about session tickets.
+// keptTickets has the servers with a gateway use keys that outlive reloads, where the
+// configuration says nothing about session tickets. They have one source between them,
+// because each makes a new key for the whole process when it is time, and has it forget
+// the oldest.
 type keptTickets struct {
-	ctx    caddy.Context
-	server *caddyhttp.Server
-	once   sync.Once
+	ctx  caddy.Context
+	once sync.Once
 
-	mu    sync.Mutex // guards the rest
-	keys  *ticketKeys
-	ended bool
+	mu      sync.Mutex // guards the rest
+	servers []*caddyhttp.Server
+	keys    *ticketKeys
+	ended   bool
 }
 
-// ticketed are the servers for which there is a keptTickets: a server may have many
-// gateways.
+// ticketed are the keptTickets, each by the app for events of its configuration: a
+// configuration may have many gateways.
 var ticketed sync.Map
 
 // keepTickets prepares that for the server of a handler. The policies of the server are not
@@ -128,6 +131,14 @@ func keepTickets(ctx caddy.Context) (giveBack func(), err error) {
 	if !ok {
 		return nothing, nil
 	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return nothing, fmt.Errorf("keys of session tickets: %w", err)
+	}
+	if k, there := ticketed.Load(events); there {
+		k.(*keptTickets).keepFor(server) //nolint:forcetypeassert // it holds nothing else
+		return nothing, nil
+	}
 	loaded, err := ctx.LoadModuleByID(ticketNamespace+".standard", nil)
 	if err != nil {
 		return nothing, fmt.Errorf("keys of session tickets: %w", err)
@@ -136,20 +147,31 @@ func keepTickets(ctx caddy.Context) (giveBack func(), err error) {
 	if !ok {
 		return nothing, nil
 	}
-	if _, there := ticketed.LoadOrStore(server, nil); there {
-		return nothing, nil
+	k := &keptTickets{ctx: ctx, keys: &ticketKeys{source: source, logger: ctx.Logger()}}
+	k.keepFor(server)
+	ticketed.Store(events, k)
+	giveBack = func() {
+		ticketed.Delete(events)
+		k.end()
 	}
-	k := &keptTickets{ctx: ctx, server: server, keys: &ticketKeys{source: source, logger: ctx.Logger()}}
+	if err := events.(*caddyevents.App).On("started", k); err != nil {
+		return giveBack, fmt.Errorf("keys of session tickets: %w", err)
+	}
+	return giveBack, nil
+}
+
+// keepFor adds a server, unless another of its gateways has done so.
+func (k *keptTickets) keepFor(server *caddyhttp.Server) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if slices.Contains(k.servers, server) {
+		return
+	}
+	k.servers = append(k.servers, server)
 	server.RegisterConnContext(func(ctx context.Context, _ net.Conn) context.Context {
 		k.once.Do(k.begin)
 		return ctx
 	})
-	if events, err := ctx.App("events"); err == nil {
-		if err := events.(*caddyevents.App).On("started", k); err != nil {
-			return k.end, fmt.Errorf("keys of session tickets: %w", err)
-		}
-	}
-	return k.end, nil
 }
 
 // Handle implements caddyevents.Handler.
@@ -158,12 +180,15 @@ func (k *keptTickets) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// begin supplies the server with keys, unless the configuration says otherwise.
+// begin supplies the servers with keys, unless the configuration says otherwise.
 func (k *keptTickets) begin() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	defer contain(k.keys.logger)
-	servers := tlsOf(k.server)
+	var servers []*tls.Config
+	for _, server := range k.servers {
+		servers = append(servers, tlsOf(server)...)
+	}
 	if k.ended || len(servers) == 0 || configuresTickets(k.ctx) {
 		return
 	}
@@ -174,7 +199,6 @@ func (k *keptTickets) begin() {
 
 // end is the end of the configuration.
 func (k *keptTickets) end() {
-	ticketed.Delete(k.server)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ended = true

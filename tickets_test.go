@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 )
 
@@ -44,24 +46,36 @@ func (s *scriptedKeys) ended() bool {
 const aSession = "\x03\x04" + "\x01" + "\x13\x01" + "\x00\x00\x00\x00\x00\x00\x00\x00" + "\x01k" +
 	"\x00\x00\x00" + "\x00\x00" + "\x00\x00\x00" + "\x00\x00\x00"
 
-// takesTicketOf reports whether a server takes a ticket that was made with a key.
-func takesTicketOf(t *testing.T, key [32]byte, server *tls.Config) bool {
+// ticketOf is a ticket that a server makes.
+func ticketOf(t *testing.T, server *tls.Config) []byte {
 	t.Helper()
 	session, err := tls.ParseSessionState([]byte(aSession))
 	if err != nil {
 		t.Fatal(err)
 	}
-	maker := new(tls.Config)
-	maker.SetSessionTicketKeys([][32]byte{key})
-	ticket, err := maker.EncryptTicket(tls.ConnectionState{}, session)
+	ticket, err := server.EncryptTicket(tls.ConnectionState{}, session)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ticket
+}
+
+// takes reports whether a server takes a ticket.
+func takes(t *testing.T, server *tls.Config, ticket []byte) bool {
+	t.Helper()
 	state, err := server.DecryptTicket(ticket, tls.ConnectionState{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return state != nil
+}
+
+// takesTicketOf reports whether a server takes a ticket that was made with a key.
+func takesTicketOf(t *testing.T, key [32]byte, server *tls.Config) bool {
+	t.Helper()
+	maker := new(tls.Config)
+	maker.SetSessionTicketKeys([][32]byte{key})
+	return takes(t, server, ticketOf(t, maker))
 }
 
 func TestServersUseTheKeysOfTheSource(t *testing.T) {
@@ -144,4 +158,60 @@ func TestSessionTicketsAreCheckedBeforeTheyAreUsed(t *testing.T) {
 			t.Errorf("%s: got the error %v, want %q", row.apps, err, row.fails)
 		}
 	}
+}
+
+// secureServers are servers as they are once Caddy has provisioned them.
+func secureServers(n int) (servers []*caddyhttp.Server, settings []*tls.Config) {
+	for range n {
+		of := new(tls.Config) // #nosec G402 -- it serves nobody
+		settings = append(settings, of)
+		servers = append(servers, &caddyhttp.Server{TLSConnPolicies: caddytls.ConnectionPolicies{{TLSConfig: of}}})
+	}
+	return servers, settings
+}
+
+// TestServersOfAConfigurationHaveOneSourceOfKeys, since each of Caddy's has the process
+// forget a key whenever it makes one.
+func TestServersOfAConfigurationHaveOneSourceOfKeys(t *testing.T) {
+	ctx, err := caddy.ProvisionContext(new(caddy.Config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		servers, settings := secureServers(3)
+		for _, server := range servers {
+			for range 2 { // gateways
+				giveBack, err := keepTickets(ctx.WithValue(caddyhttp.ServerCtxKey, server))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer giveBack()
+			}
+		}
+		kept, ok := ticketed.Load(events)
+		if !ok {
+			t.Fatal("the servers have nothing in common")
+		}
+		one, two := [32]byte{1}, [32]byte{2}
+		source := &scriptedKeys{first: [][32]byte{one}, changed: make(chan [][32]byte)}
+		kept.(*keptTickets).keys.source = source
+		expect := func(want [32]byte) {
+			t.Helper()
+			for i, server := range settings {
+				if !takesTicketOf(t, want, server) {
+					t.Errorf("server %d does not take tickets of key %d", i, want[0])
+				}
+			}
+		}
+		events.(*caddyevents.App).Emit(ctx, "started", nil)
+		expect(one)
+		source.changed <- [][32]byte{two, one}
+		synctest.Wait()
+		expect(one)
+		expect(two)
+	})
 }
