@@ -3,6 +3,7 @@ package upgrade
 import (
 	"bufio"
 	"errors"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 )
 
 // headOf is the head of an answer, field for field, that a handler makes a server give.
@@ -217,5 +219,31 @@ func TestAnswerHasTheHeaderThatReachesTheServer(t *testing.T) {
 	})
 	if status != "HTTP/1.1 101 Switching Protocols" || !slices.Contains(fields, "X-Answer: yes") || !slices.Contains(fields, "Server: Caddy") {
 		t.Errorf("got %q %q", status, fields)
+	}
+}
+
+// panickingConn is a connection of a listener that has a fault.
+type panickingConn struct{ net.Conn }
+
+func (c *panickingConn) Write([]byte) (int, error) { panic("a write") }
+
+func TestConnectionIsClosedWhereTheAnswerPanics(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	accept := make(oneConn, 1)
+	accept <- &panickingConn{Conn: near}
+	server := &http.Server{
+		Handler:  http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = Take(w, r, time.Minute) }),
+		ErrorLog: zap.NewStdLog(zap.NewNop()),
+	}
+	go func() { _ = server.Serve(accept) }()
+	defer func() {
+		close(accept)
+		_ = server.Close()
+	}()
+	_, _ = far.Write([]byte("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"))
+	_ = far.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection is still there: %v", err)
 	}
 }

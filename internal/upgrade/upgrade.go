@@ -7,6 +7,7 @@
 package upgrade
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"net/http"
@@ -47,28 +48,38 @@ func hijack(w http.ResponseWriter, r *http.Request, writeTimeout time.Duration) 
 		}
 	}
 	conn, rw, err := rc.Hijack()
-	switch {
-	case err != nil && ours: // else the server would answer, with a 200
-		clear(server.Header())
-		server.WriteHeader(http.StatusInternalServerError)
-		return Side{}, err
-	case err != nil:
-		return Side{}, err
-	case !ours:
-		letGo(w, r)
-	default:
-		if err := answer(conn, server.Header(), writeTimeout); err != nil {
-			_ = conn.Close()
-			return Side{}, err
+	if err != nil {
+		if ours { // else the server would answer, with a 200
+			clear(server.Header())
+			server.WriteHeader(http.StatusInternalServerError)
 		}
+		return Side{}, err
+	}
+	taken := false
+	defer func() { // also where something on the way panics: the server has let go of it
+		if !taken {
+			_ = conn.Close()
+		}
+	}()
+	if !ours {
+		letGo(w, r)
+	} else if err := answer(conn, server.Header(), writeTimeout); err != nil {
+		return Side{}, err
 	}
 	_ = conn.SetDeadline(time.Time{})
-	up := Side{Conn: caddyinsides.BelowPreface(conn), Detached: true}
-	if n := rw.Reader.Buffered(); n > 0 {
-		up.Early = make([]byte, n)
-		_, _ = io.ReadFull(rw.Reader, up.Early)
-	}
+	up := sideOf(conn, rw.Reader)
+	taken = true
 	return up, nil
+}
+
+// sideOf is a connection from which something may have been read already.
+func sideOf(conn net.Conn, read *bufio.Reader) Side {
+	up := Side{Conn: caddyinsides.BelowPreface(conn), Detached: true}
+	if n := read.Buffered(); n > 0 {
+		up.Early = make([]byte, n)
+		_, _ = io.ReadFull(read, up.Early)
+	}
+	return up
 }
 
 // announce tells every wrapper of the answer, the outermost first: it runs deferred
