@@ -186,10 +186,11 @@ func TestWrapperThatHidesTheServerHearsOfTheAnswer(t *testing.T) {
 }
 
 // copyingWrapper is not Caddy's. It has a header of its own, which the answer begins with
-// once there is one.
+// once there is one, unless it keeps the answer back.
 type copyingWrapper struct {
 	http.ResponseWriter
 	header http.Header
+	keeps  bool
 }
 
 func (w copyingWrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -197,28 +198,38 @@ func (w copyingWrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w copyingWrapper) Header() http.Header { return w.header }
 
 func (w copyingWrapper) WriteHeader(status int) {
+	if w.keeps {
+		return
+	}
 	maps.Copy(w.ResponseWriter.Header(), w.header)
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func TestAnswerHasTheHeaderThatReachesTheServer(t *testing.T) {
 	t.Parallel()
-	status, fields := headOf(t, func(w http.ResponseWriter, r *http.Request) {
-		record := caddyhttp.NewResponseRecorder(w, nil, nil)
-		record.Header().Set("Server", "Caddy")
-		around := copyingWrapper{record, http.Header{"X-Answer": {"yes"}}}
-		up, err := Take(around, r, time.Minute)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		if got := record.Header(); got.Get("Server") != "Caddy" || got.Get("X-Answer") != "yes" {
-			t.Errorf("the access log will show %v", got)
-		}
-		_ = up.Conn.Close()
-	})
-	if status != "HTTP/1.1 101 Switching Protocols" || !slices.Contains(fields, "X-Answer: yes") || !slices.Contains(fields, "Server: Caddy") {
-		t.Errorf("got %q %q", status, fields)
+	for name, keeps := range map[string]bool{"handed on": false, "kept back": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			logged := make(chan http.Header, 1)
+			status, fields := headOf(t, func(w http.ResponseWriter, r *http.Request) {
+				defer close(logged)
+				record := caddyhttp.NewResponseRecorder(w, nil, nil)
+				record.Header().Set("Server", "Caddy")
+				up, err := Take(copyingWrapper{record, http.Header{"Upgrade": {"websocket"}}, keeps}, r, time.Minute)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				logged <- record.Header()
+				_ = up.Conn.Close()
+			})
+			if status != "HTTP/1.1 101 Switching Protocols" || !slices.Contains(fields, "Upgrade: websocket") || !slices.Contains(fields, "Server: Caddy") {
+				t.Errorf("got %q %q", status, fields)
+			}
+			if got := <-logged; got.Get("Server") != "Caddy" || got.Get("Upgrade") != "websocket" {
+				t.Errorf("the access log shows %v", got)
+			}
+		})
 	}
 }
 

@@ -9,6 +9,7 @@ package upgrade
 import (
 	"bufio"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"reflect"
@@ -91,9 +92,13 @@ func announce(w http.ResponseWriter, r *http.Request) (done bool) {
 	if wrapped && caddyinsides.LastWrapper(w) == nil {
 		return false
 	}
+	reaches := Innermost(w).Header()
 	letGo(w, r)
 	if wrapped {
 		w.WriteHeader(http.StatusSwitchingProtocols)
+	}
+	if reaches["Upgrade"] == nil { // a wrapper with a header of its own has kept it for later
+		maps.Copy(reaches, w.Header())
 	}
 	return true
 }
