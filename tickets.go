@@ -185,7 +185,7 @@ func (k *keptTickets) begin() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	defer contain(k.keys.logger)
-	var servers []*tls.Config
+	servers := make([]*tls.Config, 0, len(k.servers))
 	for _, server := range k.servers {
 		servers = append(servers, tlsOf(server)...)
 	}
