@@ -277,6 +277,7 @@ func TestTransportsTimeoutsEndWithTheHandshake(t *testing.T) {
 	for name, row := range map[string]struct{ to, transport string }{
 		"at an address":           {b.addr, ""},
 		"by name":                 {"localhost:" + port, ""},
+		"by the transport":        {b.addr, "local_address 127.0.0.1\n "},
 		"TLS":                     {secure.addr, "tls_insecure_skip_verify\n "},
 		"TLS, with a placeholder": {secure.addr, "tls_insecure_skip_verify\n tls_server_name {http.request.host}\n "},
 		"through a proxy":         {b.addr, proxy},

@@ -77,6 +77,8 @@ func TestDroppedHandshakeTakesNoUpstreamFromOthers(t *testing.T) {
 		"by name": {func(t *testing.T, s script) *backend { return newBackend(t, s) }, func(b *backend) string {
 			return strings.Replace(b.addr, "127.0.0.1", "localhost", 1)
 		}, ""},
+		"by the transport": {func(t *testing.T, s script) *backend { return newBackend(t, s) }, func(b *backend) string { return b.addr },
+			"transport http {\n local_address 127.0.0.1\n }"},
 		"over TLS": {func(t *testing.T, s script) *backend { return newTLSBackend(t, s) }, func(b *backend) string { return b.addr },
 			"transport http {\n tls_insecure_skip_verify\n }"},
 		"at a unix socket": {onUnixSocket, func(b *backend) string { return b.addr }, ""},

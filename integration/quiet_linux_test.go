@@ -14,6 +14,7 @@ func TestQuietConnectionsHaveNoGoroutine(t *testing.T) {
 	for _, row := range []struct{ name, options, upstream string }{
 		{"an address", "", "ws_gateway %s"},
 		{"a name", "", "ws_gateway localhost:%[2]s"},
+		{"a connection of the transport", "", "ws_gateway %s {\n transport http {\n local_address 127.0.0.1\n }\n }"},
 		{"an upstream over TLS", "", "ws_gateway https://%s {\n transport http {\n tls_insecure_skip_verify\n }\n }"},
 		{"a server of HTTP/1.1 only", "servers {\n protocols h1\n }", "ws_gateway %s"},
 	} {

@@ -19,13 +19,14 @@ import (
 // Dialer opens connections to upstreams for handshakes, by the settings of the
 // proxy's transport.
 type Dialer struct {
-	inner    http.RoundTripper
-	http     *reverseproxy.HTTPTransport // nil where inner is something else
-	oneShot  *http.Transport             // for network proxies; never keeps a connection
-	bare     bool                        // a connection of the transport is TCP and no more, TLS aside
-	timeout  time.Duration
-	pauses   pauses
-	clientIP func(*http.Request) string
+	inner     http.RoundTripper
+	http      *reverseproxy.HTTPTransport // nil where inner is something else
+	oneShot   *http.Transport             // for network proxies; never keeps a connection
+	bare      bool                        // a connection of the transport is TCP and no more, TLS aside
+	timeout   time.Duration
+	pauses    pauses
+	localhost *localhost
+	clientIP  func(*http.Request) string
 }
 
 // pauses are how long an upstream may be silent, once it is connected: before it
@@ -41,7 +42,7 @@ const transportKeepAlive = 30 * time.Second
 // its connection and its answer. clientIP returns the address of the client of a
 // request, with or without a port, or nothing; the PROXY protocol sends it.
 func New(transport http.RoundTripper, timeout time.Duration, clientIP func(*http.Request) string) *Dialer {
-	d := &Dialer{inner: transport, timeout: timeout, clientIP: clientIP}
+	d := &Dialer{inner: transport, timeout: timeout, clientIP: clientIP, localhost: &thisMachine}
 	if t, ok := transport.(*reverseproxy.HTTPTransport); ok && t.Transport != nil {
 		d.http = t
 		d.bare = t.DialTimeout > 0 && t.ProxyProtocol == "" && t.LocalAddress == "" &&

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,8 +24,8 @@ const maxKeptHead = 16 << 10 // bytes of a buffer that is kept for the next hand
 // heads are buffers for the heads of handshakes.
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
-// directly reports whether the upstream is reached by TCP alone, at an address
-// that needs no looking up, or by a unix socket alone.
+// directly reports whether the upstream is reached by TCP alone, at an address or at
+// localhost, or by a unix socket alone.
 func (d *Dialer) directly(r *http.Request, info *reverseproxy.DialInfo) (to tcpdial.Target, ok bool) {
 	if !d.bare || d.overTLS(*info) {
 		return to, false
@@ -33,11 +35,23 @@ func (d *Dialer) directly(r *http.Request, info *reverseproxy.DialInfo) (to tcpd
 		to.Unix = info.Address
 		return to, to.Unix != ""
 	case "tcp":
-		addr, err := netip.ParseAddrPort(info.Address)
-		to.TCP = addr
-		return to, err == nil && !d.viaNetworkProxy(r, *info)
+		to, ok = d.atAddress(r.Context(), info.Address)
+		return to, ok && !d.viaNetworkProxy(r, *info)
 	}
 	return to, false
+}
+
+// atAddress returns where an address is that nobody has to be asked for.
+func (d *Dialer) atAddress(ctx context.Context, address string) (to tcpdial.Target, ok bool) {
+	if port, named := strings.CutPrefix(address, "localhost:"); named {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || d.http.Resolver != nil {
+			return to, false
+		}
+		return d.localhost.at(ctx, uint16(n))
+	}
+	addr, err := netip.ParseAddrPort(address)
+	return tcpdial.Target{TCP: addr}, err == nil
 }
 
 // shakeDirectly makes the handshake at such an address.

@@ -2,11 +2,13 @@ package dial
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"runtime"
@@ -36,9 +38,13 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 		set  func(*reverseproxy.HTTPTransport)
 		want bool
 	}{
-		"IPv4":            {info: at("192.0.2.1:80"), want: true},
-		"IPv6":            {info: at("[2001:db8::1]:80"), want: true},
-		"a name":          {info: at("localhost:80")},
+		"IPv4":         {info: at("192.0.2.1:80"), want: true},
+		"IPv6":         {info: at("[2001:db8::1]:80"), want: true},
+		"localhost":    {info: at("localhost:80"), want: true},
+		"another name": {info: at("localhost.example:80")},
+		"a resolver": {info: at("localhost:80"), set: func(t *reverseproxy.HTTPTransport) {
+			t.Resolver = new(reverseproxy.UpstreamResolver)
+		}},
 		"a Unix socket":   {info: at("unix//run/app.sock"), want: true},
 		"an abstract one": {info: at("unix/@app"), want: true},
 		"datagrams":       {info: at("unixgram//run/app.sock")},
@@ -66,11 +72,16 @@ func TestOnlyBareTCPIsDialedDirectly(t *testing.T) {
 				row.set(transport)
 			}
 			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/chat?room=1", nil)
-			to, got := New(transport, time.Minute, noClient).directly(r, &row.info)
+			d := New(transport, time.Minute, noClient)
+			d.localhost = &localhost{lookUp: func(context.Context, string, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+			}}
+			to, got := d.directly(r, &row.info)
 			if sent := r.URL.String(); sent != "/chat?room=1" {
 				t.Errorf("the request is for %s now", sent)
 			}
-			if got != row.want || got && to.Unix != row.info.Address && to.TCP.String() != row.info.Address {
+			want := strings.Replace(row.info.Address, "localhost", "127.0.0.1", 1)
+			if got != row.want || got && to.Unix != want && to.TCP.String() != want {
 				t.Errorf("got %t, %v", got, to)
 			}
 		})

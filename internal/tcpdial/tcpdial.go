@@ -24,7 +24,8 @@ var ErrUnsupported = errors.New("dialing needs the net package")
 // Target is where a connection goes to.
 type Target struct {
 	TCP  netip.AddrPort
-	Unix string // the path of a unix socket, or its abstract name behind an @; "" for TCP
+	Else netip.AddrPort // is tried where there comes no connection to TCP; the zero value for nothing
+	Unix string         // the path of a unix socket, or its abstract name behind an @; "" for TCP
 }
 
 // addr is the target as the net package has it.

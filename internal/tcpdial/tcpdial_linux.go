@@ -24,6 +24,27 @@ const (
 // Dial connects and sends first. It gives up at the deadline, or when the context is
 // done.
 func Dial(ctx context.Context, to Target, first []byte, deadline time.Time) (net.Conn, error) {
+	return firstOf(to, func(to Target) (net.Conn, error) { return dial(ctx, to, first, deadline) })
+}
+
+// firstOf connects to a target, or else where it says. The error is that of the first.
+func firstOf(to Target, connect func(Target) (net.Conn, error)) (net.Conn, error) {
+	c, err := connect(to)
+	if err == nil || wasThere(err) || !to.Else.IsValid() {
+		return c, err
+	}
+	if c, err := connect(Target{TCP: to.Else}); err == nil || wasThere(err) {
+		return c, err
+	}
+	return nil, err
+}
+
+// wasThere reports whether a connection that failed was there before.
+func wasThere(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func dial(ctx context.Context, to Target, first []byte, deadline time.Time) (net.Conn, error) {
 	fd, err := open(to)
 	if err != nil {
 		return nil, err
@@ -47,6 +68,10 @@ func Dial(ctx context.Context, to Target, first []byte, deadline time.Time) (net
 // Connect is Dial for who has nothing to send yet. It returns when the connection is
 // there.
 func Connect(ctx context.Context, to Target, deadline time.Time) (net.Conn, error) {
+	return firstOf(to, func(to Target) (net.Conn, error) { return connect(ctx, to, deadline) })
+}
+
+func connect(ctx context.Context, to Target, deadline time.Time) (net.Conn, error) {
 	fd, err := open(to)
 	if err != nil {
 		return nil, err

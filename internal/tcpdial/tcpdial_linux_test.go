@@ -74,6 +74,36 @@ func TestFirstBytesArrive(t *testing.T) {
 	}
 }
 
+func TestElseIsTriedWhereNobodyListens(t *testing.T) {
+	t.Parallel()
+	gone, nobody := listen(t, "127.0.0.1:0")
+	_ = gone.Close()
+	l, somebody := listen(t, "127.0.0.1:0")
+	for name, dial := range map[string]func(Target) (net.Conn, error){
+		"with first bytes": func(to Target) (net.Conn, error) {
+			return Dial(t.Context(), to, []byte("hi"), time.Now().Add(time.Minute))
+		},
+		"without any": func(to Target) (net.Conn, error) {
+			return Connect(t.Context(), to, time.Now().Add(time.Minute))
+		},
+	} {
+		c, err := dial(Target{TCP: nobody, Else: somebody})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := c.RemoteAddr().String(); got != somebody.String() {
+			t.Errorf("%s: it goes to %s", name, got)
+		}
+		_ = c.Close()
+	}
+	_ = l.Close()
+	_, err := Dial(t.Context(), Target{TCP: nobody, Else: somebody}, nil, time.Now().Add(time.Minute))
+	failure, ok := errors.AsType[*net.OpError](err)
+	if !ok || failure.Addr.String() != nobody.String() || !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestNobodyListens(t *testing.T) {
 	t.Parallel()
 	l, addr := listen(t, "127.0.0.1:0")
