@@ -48,7 +48,7 @@ func (d *Dialer) atAddress(ctx context.Context, address string) (to tcpdial.Targ
 		if err != nil || d.http.Resolver != nil {
 			return to, false
 		}
-		return d.localhost.at(ctx, uint16(n))
+		return d.localhost.at(ctx, uint16(n), d.connectedWithin())
 	}
 	addr, err := netip.ParseAddrPort(address)
 	return tcpdial.Target{TCP: addr}, err == nil
@@ -91,7 +91,11 @@ func (d *Dialer) shakeDirectlyGated(r *http.Request, to tcpdial.Target, key stri
 
 // connectedBy is the time by which a connection has to be there.
 func (d *Dialer) connectedBy(start time.Time) time.Time {
-	return start.Add(min(d.timeout, time.Duration(d.http.DialTimeout)))
+	return start.Add(d.connectedWithin())
+}
+
+func (d *Dialer) connectedWithin() time.Duration {
+	return min(d.timeout, time.Duration(d.http.DialTimeout))
 }
 
 // dialDirectly connects and sends the head of the handshake.

@@ -32,23 +32,32 @@ type addresses struct {
 var thisMachine = localhost{lookUp: net.DefaultResolver.LookupNetIP}
 
 // at returns where a port of localhost is. It fails where the name stands for more than
-// this machine, or for nothing.
-func (l *localhost) at(ctx context.Context, port uint16) (to tcpdial.Target, ok bool) {
-	known, now := l.known.Load(), time.Now()
-	if known == nil || now.After(known.until) {
-		found, err := l.lookUp(ctx, "ip", "localhost")
-		if err != nil {
-			return to, false
-		}
-		known = loopback(found)
-		known.until = now.Add(knownFor)
-		l.known.Store(known)
+// this machine, or for nothing that is found within the limit.
+func (l *localhost) at(ctx context.Context, port uint16, limit time.Duration) (to tcpdial.Target, ok bool) {
+	known := l.known.Load()
+	if known == nil || time.Now().After(known.until) {
+		known = l.find(ctx, limit)
 	}
 	to.TCP = netip.AddrPortFrom(known.first, port)
 	if known.second.IsValid() {
 		to.Else = netip.AddrPortFrom(known.second, port)
 	}
 	return to, known.first.IsValid()
+}
+
+// find looks localhost up, and remembers what comes of that unless the context is done.
+func (l *localhost) find(ctx context.Context, limit time.Duration) *addresses {
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	found, err := l.lookUp(within, "ip", "localhost")
+	if err != nil {
+		found = nil
+	}
+	known := loopback(found)
+	if known.until = time.Now().Add(knownFor); err == nil || ctx.Err() == nil {
+		l.known.Store(known)
+	}
+	return known
 }
 
 // loopback takes what was found as addresses of this machine, one or two.

@@ -39,7 +39,7 @@ func TestLocalhostIsDialedDirectlyWhereItIsThisMachine(t *testing.T) {
 				}
 				return found, row.err
 			}}
-			to, ok := l.at(t.Context(), 80)
+			to, ok := l.at(t.Context(), 80, time.Minute)
 			if ok != row.want.TCP.IsValid() || ok && to != row.want {
 				t.Errorf("got %v, %t; want %v", to, ok, row.want)
 			}
@@ -47,24 +47,40 @@ func TestLocalhostIsDialedDirectlyWhereItIsThisMachine(t *testing.T) {
 	}
 }
 
+// TestLocalhostIsLookedUpNowAndThen, also where it was not found, but for a client that has
+// not waited.
 func TestLocalhostIsLookedUpNowAndThen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		lookUps := 0
-		failure := errors.New("canceled")
-		l := localhost{lookUp: func(context.Context, string, string) ([]netip.Addr, error) {
-			lookUps++
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, failure
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		lookUps, answers := 0, true
+		l := localhost{lookUp: func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+			if lookUps++; !answers {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 		}}
-		for _, next := range []struct {
-			after time.Duration
-			err   error
-			want  int
-		}{{0, failure, 1}, {0, nil, 2}, {knownFor, nil, 2}, {1, nil, 3}, {1, nil, 3}} {
-			bubble.Elapse(next.after)
-			failure = next.err
-			if _, ok := l.at(t.Context(), 80); ok != (next.err == nil) || lookUps != next.want {
-				t.Errorf("it was looked up %d times, and is known: %t; want %d, %t", lookUps, ok, next.want, next.err == nil)
+		for i, step := range []struct {
+			after   time.Duration
+			client  context.Context //nolint:containedctx // which has gone, or not
+			answers bool
+			known   bool
+			lookUps int
+		}{
+			{0, gone, false, false, 1},
+			{0, t.Context(), true, true, 2},
+			{knownFor, t.Context(), false, true, 2},
+			{1, gone, false, false, 3},
+			{0, t.Context(), false, false, 4},
+			{0, t.Context(), true, false, 4},
+			{knownFor + 1, t.Context(), true, true, 5},
+		} {
+			bubble.Elapse(step.after)
+			answers = step.answers
+			if _, ok := l.at(step.client, 80, time.Second); ok != step.known || lookUps != step.lookUps {
+				t.Errorf("step %d: it was looked up %d times, and is known: %t; want %d, %t", i, lookUps, ok, step.lookUps, step.known)
 			}
 		}
 	})
