@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -123,7 +122,7 @@ func failedDial(ctx context.Context, err error) error {
 		return err
 	case ctx.Err() != nil:
 		return context.Canceled
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE): // it had taken it: else it is refused
+	case tcpdial.WasThere(err):
 		return fmt.Errorf("%w: %w", handshake.ErrDropped, err)
 	}
 	return fmt.Errorf("%w: %w", handshake.ErrDead, err)

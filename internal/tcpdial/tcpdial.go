@@ -13,6 +13,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/wsgateway/caddy-ws-gateway/internal/panics"
 )
@@ -66,6 +67,12 @@ type Watch interface {
 func ToItself(c net.Conn) bool {
 	local, remote := c.LocalAddr(), c.RemoteAddr()
 	return local.Network() == "tcp" && local.String() == remote.String()
+}
+
+// WasThere reports whether the peer had taken a connection, and dropped it, where Dial or
+// Connect failed.
+func WasThere(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // WhenDone calls f in a goroutine of its own when the context is done. Stop, which

@@ -30,18 +30,13 @@ func Dial(ctx context.Context, to Target, first []byte, deadline time.Time) (net
 // firstOf connects to a target, or else where it says. The error is that of the first.
 func firstOf(to Target, connect func(Target) (net.Conn, error)) (net.Conn, error) {
 	c, err := connect(to)
-	if err == nil || wasThere(err) || !to.Else.IsValid() {
+	if err == nil || WasThere(err) || !to.Else.IsValid() {
 		return c, err
 	}
-	if c, err := connect(Target{TCP: to.Else}); err == nil || wasThere(err) {
+	if c, err := connect(Target{TCP: to.Else}); err == nil || WasThere(err) {
 		return c, err
 	}
 	return nil, err
-}
-
-// wasThere reports whether a connection that failed was there before.
-func wasThere(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func dial(ctx context.Context, to Target, first []byte, deadline time.Time) (net.Conn, error) {
